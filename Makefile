@@ -1,0 +1,48 @@
+# The targets are what CI runs. `make up` and `make test` work from a fresh clone.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+
+.PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-chat clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+.venv/.core: requirements/core.txt pyproject.toml
+	@bash requirements/install core $(PYTHON)
+
+.venv/.dev: requirements/dev.txt requirements/core.txt pyproject.toml
+	@bash requirements/install dev $(PYTHON)
+
+up: .venv/.core ## start Modelry with the starter models
+	@exec $(BIN)/modelry up $(ARGS)
+
+test: .venv/.dev ## run every test
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-fast: .venv/.dev ## unit, contract and architecture tests only
+	@$(BIN)/python -m pytest tests/unit tests/contract tests/architecture $(ARGS)
+
+lint: .venv/.dev ## ruff: style and formatting
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: .venv/.dev ## mypy, strict
+	@$(BIN)/mypy
+
+contracts: .venv/.dev ## which layer may import which
+	@$(BIN)/lint-imports --no-cache
+
+check: lint types contracts test ## everything CI checks
+
+lock: .venv/.dev ## renew the lock files
+	@bash requirements/lock
+
+bench-tensor: .venv/.dev ## tensor serving against its limit and a peer
+	@$(BIN)/python -m benchmarks.tensor $(ARGS)
+
+bench-chat: .venv/.dev ## chat serving against the engine's own server
+	@$(BIN)/python -m benchmarks.chat $(ARGS)
+
+clean: ## remove the virtual environment and build leftovers
+	rm -rf .venv dist build
