@@ -66,8 +66,7 @@ class TensorSpec:
             TensorMismatch: another rank, a negative size, or another size of a fixed dimension.
         """
         fits = len(shape) == len(self.shape) and all(
-            got >= 0 and want in (DYNAMIC, got)
-            for got, want in zip(shape, self.shape, strict=True)
+            got >= 0 and want in (DYNAMIC, got) for got, want in zip(shape, self.shape, strict=True)
         )
         if not fits:
             raise TensorMismatch(
