@@ -5,8 +5,10 @@ Datatype names are those of the Open Inference Protocol v2.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from modelry.domain.errors import TensorMismatch
 
@@ -88,6 +90,33 @@ class Signature:
     outputs: tuple[TensorSpec, ...]
     batched: bool
 
+    def to_wire(self) -> dict[str, Any]:
+        """This signature as JSON types."""
+
+        def entries(specs: tuple[TensorSpec, ...]) -> list[dict[str, Any]]:
+            return [
+                {"name": spec.name, "datatype": spec.datatype.value, "shape": list(spec.shape)}
+                for spec in specs
+            ]
+
+        return {
+            "inputs": entries(self.inputs),
+            "outputs": entries(self.outputs),
+            "batched": self.batched,
+        }
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Signature:
+        """The signature that `to_wire` wrote."""
+
+        def specs(entries: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
+            return tuple(
+                TensorSpec(entry["name"], Datatype(entry["datatype"]), tuple(entry["shape"]))
+                for entry in entries
+            )
+
+        return cls(specs(wire["inputs"]), specs(wire["outputs"]), bool(wire["batched"]))
+
     def input(self, name: str) -> TensorSpec:
         """The input called `name`.
 
@@ -101,3 +130,7 @@ class Signature:
         raise TensorMismatch(
             f"Unknown input tensor '{name}'; the model expects: {expected}.", param=name
         )
+
+
+NO_TENSORS = Signature((), (), batched=False)
+"""The signature of engines without tensors, such as chat models."""
