@@ -1,0 +1,202 @@
+"""Starts worker processes and watches over each."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+import psutil
+
+from modelry.adapters.processes.link import WorkerLink
+from modelry.runtime_api.frames import Frame, Kind
+from modelry.services.deployments.ports import ReplicaEnd, ReplicaSpec
+
+LOG_LINES = 500
+HEARTBEAT_S = 2.0
+_KEPT_ENVIRONMENT = re.compile(
+    r"PATH|HOME|LANG|LC_\w+|TZ|TMPDIR|LD_LIBRARY_PATH|PYTHONPATH|PYTHONHASHSEED|VIRTUAL_ENV"
+    r"|OMP_\w+|GOMP_\w+|MKL_\w+|OV_\w+|CUDA_\w+"
+)
+
+
+class LocalReplicaPool:
+    """A `ReplicaPool` of processes on this machine."""
+
+    async def start(self, spec: ReplicaSpec) -> LocalReplica:
+        """Start a worker process and tell it what to load."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            # A session of its own, so that Ctrl-C in the terminal reaches the gateway alone,
+            # which then drains.
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "modelry.worker",
+                "--fd",
+                str(theirs.fileno()),
+                pass_fds=(theirs.fileno(),),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                env=worker_environment(os.environ),
+                start_new_session=True,
+                limit=1 << 20,
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        replica = LocalReplica(spec, process)
+        await replica.connect(ours)
+        return replica
+
+
+def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The few variables that a worker needs; no key or secret of the gateway gets through."""
+    kept = {name: value for name, value in environment.items() if _KEPT_ENVIRONMENT.fullmatch(name)}
+    return {"PYTHONUNBUFFERED": "1", "GOMP_SPINCOUNT": "0", **kept}
+
+
+class LocalReplica:
+    """One worker process; satisfies `services.deployments.ports.Replica`."""
+
+    def __init__(self, spec: ReplicaSpec, process: asyncio.subprocess.Process) -> None:
+        self.pid: int | None = process.pid
+        self.link = WorkerLink(spec.replica_id, spec.group, self._on_control, self._on_lost)
+        self.ready_info: Mapping[str, Any] = {}
+        self._spec = spec
+        self._process = process
+        self._lines: deque[str] = deque(maxlen=LOG_LINES)
+        self._loaded: asyncio.Future[ReplicaEnd | None] = asyncio.get_running_loop().create_future()
+        self._kill_reason: str | None = None
+        self._load_error: str | None = None
+        self._stopping = False
+        self._stderr = asyncio.create_task(self._read_stderr())
+        self._ended = asyncio.create_task(self._watch())
+        self._heartbeat = asyncio.create_task(self._beat())
+
+    async def connect(self, ours: socket.socket) -> None:
+        """Take over our end of the socket and send the LOAD frame."""
+        loop = asyncio.get_running_loop()
+        await loop.create_unix_connection(lambda: self.link, sock=ours)
+        self.link.send_control(Kind.LOAD, orjson.dumps(self._spec.load.to_wire()))
+
+    async def ready(self) -> ReplicaEnd | None:
+        """Wait until the engine is loaded (None), or the end that came before."""
+        try:
+            async with asyncio.timeout(self._spec.load_timeout_s):
+                return await asyncio.shield(self._loaded)
+        except TimeoutError:
+            self.kill(f"not loaded within {self._spec.load_timeout_s:g} s")
+            return await self.ended()
+
+    async def ended(self) -> ReplicaEnd:
+        """Wait until the process is gone."""
+        return await asyncio.shield(self._ended)
+
+    async def stop(self, drain_s: float) -> None:
+        """Drain for at most `drain_s` seconds, then end the process."""
+        self._stopping = True
+        self.link.send_control(Kind.DRAIN)
+        try:
+            async with asyncio.timeout(drain_s):
+                await self.ended()
+        except TimeoutError:
+            self.kill("stopped while requests were still running")
+            await self.ended()
+
+    def kill(self, reason: str) -> None:
+        """SIGKILL; `ended` tells `reason`."""
+        if self._kill_reason is None:
+            self._kill_reason = reason
+        if self._process.returncode is None:
+            self._process.kill()
+
+    def logs(self) -> list[str]:
+        """The last stderr lines."""
+        return list(self._lines)
+
+    def memory_bytes(self) -> int | None:
+        """Resident set size."""
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.Error:
+            return None
+
+    def _on_control(self, frame: Frame) -> None:
+        if frame.kind == Kind.READY:
+            self.ready_info = frame.json()
+            self.link.capacity = int(self.ready_info["capacity"])
+            if not self._loaded.done():
+                self._loaded.set_result(None)
+        elif frame.kind == Kind.PONG:
+            busy_s = float(frame.json().get("busy_s", 0))
+            generates = "chat" in self.ready_info.get("abilities", ())
+            if busy_s > self._spec.hang_timeout_s and not generates:
+                self.kill(f"hung: one engine call ran for {busy_s:.0f} s")
+        elif frame.kind == Kind.ERROR and frame.call_id == 0:
+            self._load_error = str(frame.json().get("message"))
+
+    def _on_lost(self) -> None:
+        # The worker ends itself when its socket closes; make sure of it.
+        asyncio.get_running_loop().call_later(2.0, self._make_sure_it_ends)
+
+    def _make_sure_it_ends(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+
+    async def _beat(self) -> None:
+        while self._process.returncode is None:
+            self.link.send_control(Kind.PING)
+            await asyncio.sleep(HEARTBEAT_S)
+            silent_s = time.monotonic() - self.link.last_heard
+            if self._loaded.done() and silent_s > self._spec.hang_timeout_s:
+                self.kill(f"hung: no sign of life for {silent_s:.0f} s")
+
+    async def _read_stderr(self) -> None:
+        stream = self._process.stderr
+        if stream is None:
+            return
+        while True:
+            try:
+                line = await stream.readline()
+            except ValueError:  # a line beyond the limit; what was read of it is dropped
+                self._lines.append("(a line longer than 1 MiB was left out)")
+                continue
+            if not line:
+                return
+            self._lines.append(line.decode("utf-8", "replace").rstrip("\n"))
+
+    async def _watch(self) -> ReplicaEnd:
+        code = await self._process.wait()
+        await self._stderr
+        self._heartbeat.cancel()
+        self.link.close()
+        end = self._describe_end(code)
+        if not self._loaded.done():
+            self._loaded.set_result(end)
+        return end
+
+    def _describe_end(self, code: int) -> ReplicaEnd:
+        if self._load_error is not None:
+            return ReplicaEnd(self._load_error, permanent=True)
+        if self._kill_reason is not None:
+            return ReplicaEnd(self._kill_reason)
+        if self._stopping and code == 0:
+            return ReplicaEnd("stopped")
+        how = f"ended with exit code {code}"
+        if code < 0:
+            how = f"was ended by {signal.Signals(-code).name}"
+        last = [line for line in self._lines if line.strip()][-5:]
+        said = f"; its last words: {' | '.join(last)}" if last else ""
+        return ReplicaEnd(f"the worker process {how}{said}")

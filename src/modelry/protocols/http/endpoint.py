@@ -1,0 +1,158 @@
+"""Endpoints with a declared permission, and how they become an ASGI application."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from modelry.domain.access import Permission
+from modelry.domain.errors import InternalError, ModelryError
+from modelry.protocols.http.request import ApiRequest
+from modelry.protocols.http.trace import continue_trace, request_id_of
+from modelry.services.inference.authentication import Authenticator
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[ApiRequest], Awaitable[Response]]
+ErrorRenderer = Callable[[ModelryError], Response]
+
+DEFAULT_BODY_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One path with its methods, the permission that it demands, and its handler.
+
+    `operation` is merged into the endpoint's entry in the OpenAPI document (summary,
+    requestBody, responses …).
+    """
+
+    path: str
+    methods: tuple[str, ...]
+    permission: Permission
+    handler: Handler
+    summary: str
+    max_body_bytes: int = DEFAULT_BODY_BYTES
+    operation: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A protocol: its endpoints and its way to tell errors."""
+
+    name: str
+    endpoints: tuple[Endpoint, ...]
+    render_error: ErrorRenderer
+
+
+def starlette_routes(door: Door, authenticator: Authenticator) -> list[Route]:
+    """The door's endpoints as Starlette routes."""
+    return [
+        Route(
+            endpoint.path,
+            _asgi_handler(door, endpoint, authenticator),
+            methods=list(endpoint.methods),
+            name=f"{door.name}:{endpoint.path}",
+        )
+        for endpoint in door.endpoints
+    ]
+
+
+def _asgi_handler(
+    door: Door, endpoint: Endpoint, authenticator: Authenticator
+) -> Callable[[Request], Awaitable[Response]]:
+    async def handle(raw: Request) -> Response:
+        header = raw.headers.get
+        request_id = request_id_of((header("x-request-id") or "").encode("latin-1") or None)
+        try:
+            principal = None
+            if endpoint.permission is not Permission.PUBLIC:
+                authorization = (header("authorization") or "").encode("latin-1")
+                principal = authenticator.from_header(authorization)
+                principal.require(endpoint.permission)
+            request = ApiRequest(raw, principal, request_id, endpoint.max_body_bytes)
+            response = await endpoint.handler(request)
+        except ModelryError as error:
+            response = door.render_error(error)
+        except Exception:
+            log.exception("request %s to %s failed", request_id, endpoint.path)
+            response = door.render_error(unexpected(request_id))
+        response.headers["x-request-id"] = request_id
+        response.headers["traceparent"] = continue_trace(
+            (header("traceparent") or "").encode("latin-1")
+        )
+        return response
+
+    return handle
+
+
+def unexpected(request_id: str) -> InternalError:
+    """What a caller is told of a defect of ours."""
+    return InternalError(
+        f"Something went wrong in the server; its log tells more under request id {request_id}."
+    )
+
+
+def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON answer; numpy arrays are written as lists."""
+    return Response(
+        orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS),
+        status,
+        headers,
+        media_type="application/json",
+    )
+
+
+def event_stream(
+    events: AsyncIterator[bytes], render_failure: Callable[[ModelryError], Sequence[bytes]]
+) -> StreamingResponse:
+    """Server-sent events; `events` yields complete `data: …` blocks.
+
+    When the caller goes away, `events` is closed. A failure in mid-stream is told by the
+    blocks of `render_failure`, then the stream ends.
+    """
+
+    async def guarded() -> AsyncIterator[bytes]:
+        try:
+            async with aclosing(events):  # type: ignore[type-var] # doors pass generators
+                async for block in events:
+                    yield block
+        except ModelryError as error:
+            for block in render_failure(error):
+                yield block
+        except Exception:
+            log.exception("a stream failed")
+            for block in render_failure(InternalError("The stream broke off in the server.")):
+                yield block
+
+    return StreamingResponse(
+        guarded(),
+        media_type="text/event-stream",
+        headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
+    )
+
+
+def sse_block(value: Any, event: str | None = None) -> bytes:
+    """One server-sent event with a JSON payload."""
+    prefix = f"event: {event}\n".encode() if event else b""
+    return prefix + b"data: " + orjson.dumps(value) + b"\n\n"
+
+
+def check_permissions(doors: Sequence[Door]) -> None:
+    """Refuse to start with an endpoint that declares no permission.
+
+    Raises:
+        TypeError: names the endpoint.
+    """
+    for door in doors:
+        for endpoint in door.endpoints:
+            if not isinstance(endpoint.permission, Permission):
+                raise TypeError(f"{door.name} {endpoint.path} declares no permission")

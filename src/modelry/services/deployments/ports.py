@@ -1,0 +1,115 @@
+"""What the deployments service needs from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from modelry.domain.catalog import Version
+from modelry.domain.deployments import Deployment
+from modelry.runtime_api.engine import LoadSpec
+from modelry.services.inference.replica_group import ReplicaGroup, ReplicaLink
+
+
+class DeploymentStore(Protocol):
+    """Keeps deployments; every method is one transaction."""
+
+    def list_all(self) -> list[Deployment]:
+        """All deployments of all tenants (server start only)."""
+        ...
+
+    def list(self, tenant_id: str) -> list[Deployment]:
+        """A tenant's deployments, by name."""
+        ...
+
+    def get(self, tenant_id: str, name: str) -> Deployment | None:
+        """One deployment, or None."""
+        ...
+
+    def put(self, deployment: Deployment) -> None:
+        """Insert or replace."""
+        ...
+
+    def delete(self, tenant_id: str, name: str) -> bool:
+        """Remove; False if it was not there."""
+        ...
+
+
+class VersionSource(Protocol):
+    """Gives versions and the files to load them from."""
+
+    def version(self, tenant_id: str, model_name: str, number: int) -> Version:
+        """One version.
+
+        Raises:
+            NotFound: there is none.
+        """
+        ...
+
+    def files(self, version: Version) -> Mapping[str, Path]:
+        """Readable paths of the version's files, by role."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSpec:
+    """What one replica shall be; `group` is where it takes its calls from."""
+
+    replica_id: str
+    load: LoadSpec
+    group: ReplicaGroup
+    load_timeout_s: float
+    hang_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaEnd:
+    """Why a replica's process ended: in words, with the last lines it wrote to stderr.
+
+    `permanent` says that the same load will fail again (the engine refused the files).
+    """
+
+    reason: str
+    permanent: bool = False
+
+
+class Replica(Protocol):
+    """One replica process; made by `ReplicaPool.start`, in whatever state it is."""
+
+    pid: int | None
+    link: ReplicaLink
+    ready_info: Mapping[str, Any]
+
+    async def ready(self) -> ReplicaEnd | None:
+        """Wait until it can answer (None), or until it ended before that."""
+        ...
+
+    async def ended(self) -> ReplicaEnd:
+        """Wait until the process is gone and its calls have been failed."""
+        ...
+
+    async def stop(self, drain_s: float) -> None:
+        """Let open calls end for at most `drain_s` seconds, then end the process."""
+        ...
+
+    def kill(self, reason: str) -> None:
+        """End the process now; `ended` will tell `reason`."""
+        ...
+
+    def logs(self) -> list[str]:
+        """The last lines it wrote to stderr."""
+        ...
+
+    def memory_bytes(self) -> int | None:
+        """Resident memory, or None when the process is gone."""
+        ...
+
+
+class ReplicaPool(Protocol):
+    """Starts replicas somewhere."""
+
+    async def start(self, spec: ReplicaSpec) -> Replica:
+        """Start a replica; it is loading when this returns."""
+        ...

@@ -1,0 +1,188 @@
+"""One request on its way to a replica and back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from modelry.domain.errors import Cancelled, ModelryError
+from modelry.runtime_api.frames import Kind
+
+if TYPE_CHECKING:
+    from modelry.domain.access import Principal
+    from modelry.services.inference.replica_group import ReplicaGroup, ReplicaLink
+
+
+class Call:
+    """A request that a replica shall answer: subclass it to say what happens with the answer.
+
+    Callbacks run on the event loop and must not block or raise. Exactly one of `on_result`
+    and `on_error` is called, and nothing after it.
+    """
+
+    __slots__ = (
+        "body",
+        "call_id",
+        "deadline",
+        "done",
+        "group",
+        "header",
+        "kind",
+        "link",
+        "principal",
+        "started",
+        "units",
+        "wait_until",
+    )
+
+    def __init__(self, principal: Principal, kind: int, header: bytes, body: bytes = b"") -> None:
+        self.principal = principal
+        self.kind = kind
+        self.header = header
+        self.body = body
+        self.call_id = 0
+        self.done = False
+        self.started = 0.0
+        self.deadline = 0.0
+        self.wait_until = 0.0
+        self.group: ReplicaGroup | None = None
+        self.link: ReplicaLink | None = None
+        self.units: dict[str, int] | None = None
+
+    def on_event(self, header: bytes, body: bytes) -> None:
+        """A part of a streamed answer came."""
+
+    def on_result(self, header: bytes, body: bytes) -> None:
+        """The (rest of the) answer came; the call is over."""
+        raise NotImplementedError
+
+    def on_error(self, error: ModelryError) -> None:
+        """The call failed; it is over."""
+        raise NotImplementedError
+
+    def finish(self, header: bytes, body: bytes) -> None:
+        """Deliver the result, once; used by links."""
+        if self.done:
+            return
+        self.done = True
+        self.on_result(header, body)
+        if self.group is not None:
+            self.group.record(self, "ok")
+
+    def fail(self, error: ModelryError) -> None:
+        """Deliver the failure, once; used by links and groups."""
+        if self.done:
+            return
+        self.done = True
+        self.on_error(error)
+        if self.group is not None:
+            self.group.record(self, error.code)
+
+    def cancel(self) -> None:
+        """The caller went away: stop the engine, answer nobody."""
+        if self.done:
+            return
+        if self.group is not None:
+            self.group.cancel(self)
+        self.fail(Cancelled("The caller went away before the answer was complete."))
+
+    def remaining_ms(self) -> int:
+        """Milliseconds until the deadline, at least 1."""
+        return max(1, int((self.deadline - time.monotonic()) * 1000))
+
+
+class AwaitedCall(Call):
+    """A call whose one answer is awaited."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, principal: Principal, kind: int, header: bytes, body: bytes = b"") -> None:
+        super().__init__(principal, kind, header, body)
+        self._future: asyncio.Future[tuple[dict[str, Any], bytes]] = (
+            asyncio.get_running_loop().create_future()
+        )
+
+    def on_result(self, header: bytes, body: bytes) -> None:
+        """Hand the answer to who waits for it."""
+        answer: dict[str, Any] = orjson.loads(header)
+        self.units = answer.get("usage")
+        if not self._future.done():
+            self._future.set_result((answer, body))
+
+    def on_error(self, error: ModelryError) -> None:
+        """Hand the failure to who waits for it."""
+        if not self._future.done():
+            self._future.set_exception(error)
+
+    async def answer(self) -> tuple[dict[str, Any], bytes]:
+        """Wait for the answer; leaving early (task cancelled) cancels the call.
+
+        Raises:
+            ModelryError: the call failed.
+        """
+        try:
+            return await self._future
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+
+
+class StreamedCall(Call):
+    """A call whose answer comes in events."""
+
+    __slots__ = ("_arrived", "_items")
+
+    _END = object()
+
+    def __init__(self, principal: Principal, header: bytes) -> None:
+        super().__init__(principal, Kind.GENERATE, header)
+        self._items: list[object] = []
+        self._arrived = asyncio.Event()
+
+    def on_event(self, header: bytes, body: bytes) -> None:  # noqa: ARG002 - events have no body
+        """Queue the event for the reader."""
+        event = orjson.loads(header)
+        if "usage" in event:
+            usage = event["usage"]
+            self.units = {
+                "input_tokens": usage["prompt_tokens"],
+                "output_tokens": usage["completion_tokens"],
+                "cached_tokens": usage["cached_tokens"],
+            }
+        self._push(event)
+
+    def on_result(self, header: bytes, body: bytes) -> None:  # noqa: ARG002 - an end mark only
+        """End the stream."""
+        self._push(self._END)
+
+    def on_error(self, error: ModelryError) -> None:
+        """End the stream with the failure."""
+        self._push(error)
+
+    def _push(self, item: object) -> None:
+        self._items.append(item)
+        self._arrived.set()
+
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        """The events in order; leaving early cancels the call.
+
+        Raises:
+            ModelryError: the call failed, possibly after some events.
+        """
+        try:
+            while True:
+                await self._arrived.wait()
+                self._arrived.clear()
+                items, self._items = self._items, []
+                for item in items:
+                    if item is self._END:
+                        return
+                    if isinstance(item, ModelryError):
+                        raise item
+                    yield item  # type: ignore[misc] # only dicts are left
+        finally:
+            self.cancel()

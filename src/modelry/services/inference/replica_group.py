@@ -1,0 +1,301 @@
+"""All replicas of one version in one deployment, and the requests that wait for one."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from modelry.domain.deployments import Limits
+from modelry.domain.errors import (
+    DeadlineExceeded,
+    ModelFailed,
+    ModelNotReady,
+    ModelryError,
+    Overloaded,
+    QuotaExceeded,
+)
+from modelry.services.inference.call import Call
+
+LATENCY_BUCKETS_S = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+)  # fmt: skip
+"""Upper bounds of the request duration histogram, in seconds."""
+
+OVERDUE_GRACE_S = 5.0
+"""How long after its deadline a call may still be on a replica before that counts as hung."""
+
+
+class ReplicaLink(Protocol):
+    """The data connection to one ready replica."""
+
+    replica_id: str
+    capacity: int
+    in_flight: int
+
+    def send(self, call: Call) -> None:
+        """Start `call` on the replica; it ends through `call.finish` or `call.fail`."""
+        ...
+
+    def cancel(self, call: Call) -> None:
+        """Tell the replica to stop `call`; the slot is free when the replica confirms."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MeterKey:
+    """What a usage total is kept by."""
+
+    tenant_id: str
+    key_id: str
+    deployment: str
+    version_number: int
+    task: str
+    status: str
+
+
+class MeterTotal:
+    """Running totals of one `MeterKey`."""
+
+    __slots__ = ("duration_s", "requests", "units")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.duration_s = 0.0
+        self.units: dict[str, int] = {}
+
+
+class Statistics:
+    """Counters of one group since start, for metrics and the v2 statistics extension."""
+
+    __slots__ = ("buckets", "by_status", "duration_s", "requests")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.duration_s = 0.0
+        self.by_status: dict[str, int] = {}
+        self.buckets = [0] * (len(LATENCY_BUCKETS_S) + 1)
+
+
+class TenantLoad:
+    """How many requests of one tenant are open, over all its deployments, and may be."""
+
+    __slots__ = ("limit", "open")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.open = 0
+
+
+class ReplicaGroup:
+    """Sends each call to the least loaded ready replica, or lets it wait, bounded.
+
+    Args:
+        identity: (tenant id, deployment name, version number, task) for metering.
+        limits: the deployment's bounds.
+        load: the tenant's open requests, shared by all its groups.
+        wake: called when a request waits and no replica is there; starts one.
+    """
+
+    def __init__(
+        self,
+        identity: tuple[str, str, int, str],
+        limits: Limits,
+        load: TenantLoad,
+        wake: Callable[[], None],
+    ) -> None:
+        self.identity = identity
+        self.limits = limits
+        self.load = load
+        self.links: list[ReplicaLink] = []
+        self.waiting: deque[Call] = deque()
+        self.failure: str | None = None
+        self.closed = False
+        self.last_used = time.monotonic()
+        self.statistics = Statistics()
+        self.meter: dict[tuple[str, str], MeterTotal] = {}
+        self.on_overdue: Callable[[ReplicaLink, Call], None] | None = None
+        self._open: set[Call] = set()
+        self._wake = wake
+
+    @property
+    def in_flight(self) -> int:
+        """Calls on replicas and waiting."""
+        return len(self._open)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether at least one replica can answer now."""
+        return bool(self.links)
+
+    def submit(self, call: Call) -> None:
+        """Send `call` on, or queue it.
+
+        Raises:
+            QuotaExceeded: the tenant has too many open requests.
+            Overloaded: the queue is full.
+            ModelFailed: the version cannot be loaded; carries the reason.
+            ModelNotReady: the deployment is being taken away.
+        """
+        if self.closed:
+            raise ModelNotReady(
+                f"Deployment '{self.identity[1]}' is being changed; try again.", retry_after_s=1
+            )
+        load = self.load
+        if load.open >= load.limit:
+            raise QuotaExceeded(
+                f"This tenant has {load.open} open requests; its limit is {load.limit}. "
+                "Wait for some to end.",
+                retry_after_s=1,
+            )
+        now = time.monotonic()
+        call.started = self.last_used = now
+        call.deadline = now + self.limits.deadline_s
+        link = self._least_loaded()
+        if link is None:
+            self._enqueue(call, now)
+            return
+        self._admit(call)
+        call.link = link
+        link.send(call)
+
+    def _admit(self, call: Call) -> None:
+        call.group = self
+        self._open.add(call)
+        self.load.open += 1
+
+    def _enqueue(self, call: Call, now: float) -> None:
+        if not self.links and self.failure is not None:
+            raise ModelFailed(
+                f"Deployment '{self.identity[1]}' (version {self.identity[2]}) failed: "
+                f"{self.failure}"
+            )
+        if len(self.waiting) >= self.limits.queue:
+            raise Overloaded(
+                f"{len(self.waiting)} requests are waiting for deployment '{self.identity[1]}' "
+                f"(its limit is {self.limits.queue}); try again later.",
+                retry_after_s=1,
+            )
+        call.wait_until = call.deadline
+        if not self.links:
+            call.wait_until = min(call.deadline, now + self.limits.load_timeout_s)
+        self._admit(call)
+        self.waiting.append(call)
+        self._wake()
+
+    def _least_loaded(self) -> ReplicaLink | None:
+        best: ReplicaLink | None = None
+        for link in self.links:
+            if link.in_flight < link.capacity and (best is None or link.in_flight < best.in_flight):
+                best = link
+        return best
+
+    def attach(self, link: ReplicaLink) -> None:
+        """A replica became ready: give it what waits."""
+        self.links.append(link)
+        self.failure = None
+        self.pump()
+
+    def detach(self, link: ReplicaLink) -> None:
+        """A replica drains or died: send it nothing more."""
+        if link in self.links:
+            self.links.remove(link)
+
+    def pump(self) -> None:
+        """Send waiting calls while a replica has room; links call this when a slot frees."""
+        waiting = self.waiting
+        while waiting:
+            link = self._least_loaded()
+            if link is None:
+                return
+            call = waiting.popleft()
+            if not call.done:
+                call.link = link
+                link.send(call)
+
+    def cancel(self, call: Call) -> None:
+        """Take `call` off its replica or out of the queue."""
+        if call.link is not None:
+            call.link.cancel(call)
+        elif call in self._open:
+            self.waiting.remove(call)
+
+    def record(self, call: Call, status: str) -> None:
+        """Count an ended call; used by `Call`."""
+        self._open.discard(call)
+        self.load.open -= 1
+        duration = time.monotonic() - call.started
+        statistics = self.statistics
+        statistics.requests += 1
+        statistics.duration_s += duration
+        statistics.by_status[status] = statistics.by_status.get(status, 0) + 1
+        statistics.buckets[bisect_left(LATENCY_BUCKETS_S, duration)] += 1
+        key = (call.principal.key_id, status)
+        total = self.meter.get(key)
+        if total is None:
+            total = self.meter[key] = MeterTotal()
+        total.requests += 1
+        total.duration_s += duration
+        if call.units:
+            for unit, count in call.units.items():
+                total.units[unit] = total.units.get(unit, 0) + count
+
+    def take_meter(self) -> dict[MeterKey, MeterTotal]:
+        """The totals since the last time, which start again from zero."""
+        taken, self.meter = self.meter, {}
+        tenant_id, deployment, version_number, task = self.identity
+        return {
+            MeterKey(tenant_id, key_id, deployment, version_number, task, status): total
+            for (key_id, status), total in taken.items()
+        }
+
+    def expire(self) -> None:
+        """End calls whose time ran out; called a few times a second."""
+        now = time.monotonic()
+        for call in list(self._open):
+            if call.link is None and now > call.wait_until:
+                self.waiting.remove(call)
+                call.fail(self._too_late(call))
+            elif call.link is not None and now > call.deadline + OVERDUE_GRACE_S:
+                link = call.link
+                call.fail(self._too_late(call))
+                if self.on_overdue is not None:
+                    self.on_overdue(link, call)
+
+    def _too_late(self, call: Call) -> ModelryError:
+        if call.link is None and not self.links:
+            return ModelNotReady(
+                f"Deployment '{self.identity[1]}' was not loaded within "
+                f"{self.limits.load_timeout_s:g} s; try again later.",
+                retry_after_s=5,
+            )
+        return DeadlineExceeded(
+            f"No answer within the deployment's deadline of {self.limits.deadline_s:g} s."
+        )
+
+    def fail_waiting(self, reason: str) -> None:
+        """The version cannot be loaded: tell all that wait, and those that come."""
+        self.failure = reason
+        if self.links:
+            return
+        while self.waiting:
+            call = self.waiting.popleft()
+            call.fail(
+                ModelFailed(
+                    f"Deployment '{self.identity[1]}' (version {self.identity[2]}) failed: {reason}"
+                )
+            )
+
+    def close(self) -> None:
+        """Take no more calls; those that wait are told to come again."""
+        self.closed = True
+        while self.waiting:
+            self.waiting.popleft().fail(
+                ModelNotReady(
+                    f"Deployment '{self.identity[1]}' is being changed; try again.",
+                    retry_after_s=1,
+                )
+            )

@@ -1,0 +1,194 @@
+"""The data plane: one set of operations that every door calls."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from modelry.domain.access import Principal
+from modelry.domain.errors import InvalidInput, NotSupported
+from modelry.runtime_api.frames import Kind
+from modelry.runtime_api.generation import (
+    ChatRequest,
+    CompletionRequest,
+    GenerationEvent,
+    event_from_wire,
+    request_to_wire,
+)
+from modelry.runtime_api.tensors import Array, pack_tensors, unpack_tensors
+from modelry.services.inference.authentication import Authenticator
+from modelry.services.inference.call import AwaitedCall, StreamedCall
+from modelry.services.inference.replica_group import TenantLoad
+from modelry.services.inference.routing import Route, RouteTable, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Answer of a typed task: one item per input item; arrays are aligned with the items."""
+
+    target: Target
+    items: list[dict[str, Any]]
+    arrays: dict[str, Array]
+    usage: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorAnswer:
+    """Output tensors and the version that gave them."""
+
+    target: Target
+    outputs: dict[str, Array]
+
+
+class InferenceService:
+    """Authorises, routes, admits and runs requests, and meters them on the way out.
+
+    Args:
+        authenticator: tokens to principals.
+        routes: the data plane's table.
+        tenant_requests: how many requests of one tenant may be open at once.
+    """
+
+    def __init__(
+        self, authenticator: Authenticator, routes: RouteTable, *, tenant_requests: int = 8192
+    ) -> None:
+        self.authenticator = authenticator
+        self.routes = routes
+        self._tenant_requests = tenant_requests
+        self._loads: dict[str, TenantLoad] = {}
+
+    def load_of(self, tenant_id: str) -> TenantLoad:
+        """The open requests of a tenant; its replica groups share this object."""
+        return self._loads.setdefault(tenant_id, TenantLoad(self._tenant_requests))
+
+    def target(self, principal: Principal, name: str, version_number: int | None = None) -> Target:
+        """The version that shall answer a request for deployment `name`.
+
+        Raises:
+            PermissionDenied, NotFound: as `RouteTable.find` and `Route.version`.
+        """
+        route = self.routes.find(principal, name)
+        return route.pick() if version_number is None else route.version(version_number)
+
+    def models(self, principal: Principal) -> list[Route]:
+        """The deployments that `principal` may call."""
+        return self.routes.visible_to(principal)
+
+    async def infer(
+        self,
+        principal: Principal,
+        target: Target,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str] = (),
+    ) -> TensorAnswer:
+        """Run tensors through the engine of `target`.
+
+        Raises:
+            TensorMismatch: the tensors do not fit the signature.
+            ModelryError: admission or the engine failed.
+        """
+        entries, parts = pack_tensors(inputs)
+        header = orjson.dumps({"inputs": entries, "outputs": list(outputs)})
+        call = AwaitedCall(principal, Kind.INFER, header, b"".join(parts))
+        target.group.submit(call)
+        answer, body = await call.answer()
+        return TensorAnswer(target, unpack_tensors(answer["outputs"], body))
+
+    async def predict(
+        self,
+        principal: Principal,
+        target: Target,
+        items: Sequence[Mapping[str, Any]],
+        options: Mapping[str, Any] | None = None,
+    ) -> Prediction:
+        """Run items of the version's task through its processing graph and engine.
+
+        Raises:
+            InvalidInput: an item is not what the task takes.
+            ModelryError: admission or the engine failed.
+        """
+        if not items:
+            raise InvalidInput("The request holds no items; send at least one.", param="input")
+        encoded, body = _encode_items(items)
+        header = orjson.dumps({"items": encoded, "options": dict(options or {})})
+        return await self._run_items(AwaitedCall(principal, Kind.PREDICT, header, body), target)
+
+    async def embed(
+        self, principal: Principal, target: Target, inputs: Sequence[str | list[int]]
+    ) -> Prediction:
+        """Embed texts or token lists; the array is called `embedding`.
+
+        Raises:
+            NotSupported: the deployment's task is not text-embedding.
+            ModelryError: admission or the engine failed.
+        """
+        require_task(target, "text-embedding", "chat")
+        header = orjson.dumps({"inputs": list(inputs)})
+        return await self._run_items(AwaitedCall(principal, Kind.EMBED, header), target)
+
+    async def _run_items(self, call: AwaitedCall, target: Target) -> Prediction:
+        target.group.submit(call)
+        answer, body = await call.answer()
+        usage: dict[str, int] = answer.get("usage", {})
+        arrays = unpack_tensors(answer.get("arrays", []), body)
+        return Prediction(target, answer.get("items", []), arrays, usage)
+
+    def generate(
+        self, principal: Principal, target: Target, request: ChatRequest | CompletionRequest
+    ) -> AsyncIterator[GenerationEvent]:
+        """Admit a generation at once and return its events; leaving them early cancels it.
+
+        Raises:
+            NotSupported: the deployment's task is not chat.
+            Overloaded, QuotaExceeded, ModelFailed, ModelNotReady: it was not admitted.
+        """
+        require_task(target, "chat")
+        call = StreamedCall(principal, orjson.dumps(request_to_wire(request)))
+        target.group.submit(call)
+        return _typed_events(call)
+
+
+async def _typed_events(call: StreamedCall) -> AsyncIterator[GenerationEvent]:
+    try:
+        async for event in call.events():
+            yield event_from_wire(event)
+    finally:
+        call.cancel()
+
+
+def require_task(target: Target, *tasks: str) -> None:
+    """Refuse when the deployment's model has another task.
+
+    Raises:
+        NotSupported: it has.
+    """
+    task = target.version.task
+    if task not in tasks:
+        raise NotSupported(
+            f"Model '{target.deployment.name}' has the task '{task}'; this endpoint serves "
+            f"{' and '.join(tasks)}.",
+            param="model",
+        )
+
+
+def _encode_items(
+    items: Sequence[Mapping[str, Any]],
+) -> tuple[list[dict[str, Any]], bytes]:
+    """Items as JSON types; bytes values become offsets into one body."""
+    parts: list[bytes] = []
+    position = 0
+    encoded: list[dict[str, Any]] = []
+    for item in items:
+        wire: dict[str, Any] = {}
+        for name, value in item.items():
+            if isinstance(value, bytes | bytearray | memoryview):
+                wire[name] = {"$bytes": [position, len(value)]}
+                parts.append(bytes(value))
+                position += len(value)
+            else:
+                wire[name] = value
+        encoded.append(wire)
+    return encoded, b"".join(parts)
