@@ -289,6 +289,18 @@ class ReplicaGroup:
                 )
             )
 
+    def hand_over(self, successor: ReplicaGroup) -> None:
+        """Give what waits to the group that takes this one's place."""
+        while self.waiting:
+            call = self.waiting.popleft()
+            self._open.discard(call)
+            self.load.open -= 1
+            try:
+                successor.submit(call)
+            except ModelryError as error:
+                call.group = None
+                call.fail(error)
+
     def close(self) -> None:
         """Take no more calls; those that wait are told to come again."""
         self.closed = True

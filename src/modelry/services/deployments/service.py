@@ -1,0 +1,297 @@
+"""Use cases on deployments; runs on the event loop, the database in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from modelry.domain.access import Permission, Principal
+from modelry.domain.catalog import check_name
+from modelry.domain.deployments import Deployment, Limits, ReplicaStatus, Scale, TrafficShare
+from modelry.domain.errors import Conflict, ModelryError, NotFound
+from modelry.services.deployments.ports import DeploymentStore, ReplicaPool, VersionSource
+from modelry.services.deployments.version_replicas import VersionReplicas
+from modelry.services.inference.routing import Route, Target
+from modelry.services.inference.service import InferenceService
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.25
+
+Key = tuple[str, str]
+
+
+class DeploymentsService:
+    """Keeps the desired state, and makes the replicas follow it.
+
+    Args:
+        store: keeps deployments.
+        versions: gives versions and their files.
+        pool: starts replicas.
+        inference: whose route table follows.
+    """
+
+    def __init__(
+        self,
+        store: DeploymentStore,
+        versions: VersionSource,
+        pool: ReplicaPool,
+        inference: InferenceService,
+    ) -> None:
+        self._store = store
+        self._versions = versions
+        self._pool = pool
+        self._inference = inference
+        self._deployments: dict[Key, Deployment] = {}
+        self._replicas: dict[Key, dict[int, VersionReplicas]] = {}
+        self._changes = asyncio.Lock()
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._ticker: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Bring up all kept deployments; one that cannot be applied is logged, not fatal."""
+        for deployment in await asyncio.to_thread(self._store.list_all):
+            try:
+                await self._apply(deployment)
+            except ModelryError:
+                log.exception("deployment %s could not be applied", deployment.name)
+        self._ticker = asyncio.create_task(self._tick())
+
+    async def stop(self, drain_s: float = 10.0) -> None:
+        """Drain and end every replica."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+        closing = [one.close(drain_s) for one in self._all_replicas()]
+        await asyncio.gather(*closing, *self._leaving)
+
+    def _all_replicas(self) -> list[VersionReplicas]:
+        return list(itertools.chain.from_iterable(one.values() for one in self._replicas.values()))
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            for replicas in self._all_replicas():
+                replicas.tick()
+
+    async def deploy(
+        self,
+        principal: Principal,
+        *,
+        model: str,
+        version: int | None = None,
+        name: str | None = None,
+        traffic: Sequence[TrafficShare] | None = None,
+        scale: Scale | None = None,
+        limits: Limits | None = None,
+        engine_options: Mapping[str, Any] | None = None,
+    ) -> Deployment:
+        """Create a deployment or change it; what is not given stays (or takes its default).
+
+        Args:
+            principal: who asks.
+            model: the model's name.
+            version: all traffic goes to it; alternatively give `traffic`.
+            name: the deployment's name, by default the model's.
+            traffic: shares of several versions.
+            scale: replicas per version.
+            limits: bounds.
+            engine_options: for the runtime (`threads`, `slots`, …).
+
+        Raises:
+            NotFound: no such model version.
+            Conflict: the name is a deployment of another model.
+            InvalidInput: shares, scale or name are not allowed.
+        """
+        principal.require(Permission.DEPLOYMENTS_WRITE)
+        name = check_name(name or model, "deployment")
+        now = datetime.now(UTC)
+        async with self._changes:
+            old = self._deployments.get((principal.tenant_id, name))
+            if old is not None and old.model_name != model:
+                raise Conflict(
+                    f"Deployment '{name}' serves model '{old.model_name}'; undeploy it first or "
+                    "choose another name.",
+                    param="name",
+                )
+            if version is not None:
+                traffic = (TrafficShare(version),)
+            if traffic is None:
+                traffic = old.traffic if old else ()
+            deployment = Deployment(
+                tenant_id=principal.tenant_id,
+                name=name,
+                model_name=model,
+                traffic=tuple(traffic),
+                scale=scale or (old.scale if old else Scale()),
+                limits=limits or (old.limits if old else Limits()),
+                created_at=old.created_at if old else now,
+                updated_at=now,
+                engine_options=dict(
+                    engine_options
+                    if engine_options is not None
+                    else (old.engine_options if old else {})
+                ),
+            )
+            await self._change(deployment)
+        return deployment
+
+    async def scale(self, principal: Principal, name: str, scale: Scale) -> Deployment:
+        """Change how many replicas a deployment has.
+
+        Raises:
+            NotFound: no such deployment.
+        """
+        principal.require(Permission.DEPLOYMENTS_WRITE)
+        async with self._changes:
+            old = self.get(principal, name)
+            new = dataclasses.replace(old, scale=scale, updated_at=datetime.now(UTC))
+            await self._change(new)
+        return new
+
+    async def undeploy(self, principal: Principal, name: str) -> None:
+        """Take a deployment away; open requests are answered first.
+
+        Raises:
+            NotFound: no such deployment.
+        """
+        principal.require(Permission.DEPLOYMENTS_WRITE)
+        async with self._changes:
+            self.get(principal, name)
+            key = (principal.tenant_id, name)
+            await asyncio.to_thread(self._store.delete, *key)
+            del self._deployments[key]
+            for replicas in self._replicas.pop(key).values():
+                self._let_go(replicas)
+            self._publish()
+
+    def get(self, principal: Principal, name: str) -> Deployment:
+        """One deployment of the caller's tenant.
+
+        Raises:
+            NotFound: no such deployment.
+        """
+        principal.require(Permission.DEPLOYMENTS_READ)
+        found = self._deployments.get((principal.tenant_id, name))
+        if found is None:
+            raise NotFound(f"Deployment '{name[:100]}' does not exist.", param="name")
+        return found
+
+    def list(self, principal: Principal) -> Sequence[Deployment]:
+        """The tenant's deployments, by name."""
+        principal.require(Permission.DEPLOYMENTS_READ)
+        found = [one for one in self._deployments.values() if one.tenant_id == principal.tenant_id]
+        return sorted(found, key=lambda one: one.name)
+
+    def replicas(self, principal: Principal, name: str) -> Sequence[ReplicaStatus]:
+        """State of every replica of a deployment."""
+        return [status for one in self._of(principal, name) for status in one.statuses()]
+
+    def logs(
+        self, principal: Principal, name: str, replica_id: str | None = None
+    ) -> Mapping[str, Sequence[str]]:
+        """Last stderr lines of the replicas, by replica id.
+
+        Raises:
+            NotFound: no such deployment or replica.
+        """
+        logs: dict[str, Sequence[str]] = {}
+        for one in self._of(principal, name):
+            logs |= one.logs()
+        if replica_id is None:
+            return logs
+        if replica_id not in logs:
+            raise NotFound(f"Replica '{replica_id[:100]}' does not exist.", param="replica_id")
+        return {replica_id: logs[replica_id]}
+
+    async def load(self, principal: Principal, name: str) -> None:
+        """Wait until every version of the deployment has a ready replica.
+
+        Raises:
+            ModelFailed, ModelNotReady: as `VersionReplicas.load`.
+        """
+        principal.require(Permission.DEPLOYMENTS_WRITE)
+        await asyncio.gather(*(one.load() for one in self._of(principal, name)))
+
+    async def unload(self, principal: Principal, name: str) -> None:
+        """End the deployment's replicas; the next request loads it again."""
+        principal.require(Permission.DEPLOYMENTS_WRITE)
+        await asyncio.gather(*(one.unload() for one in self._of(principal, name)))
+
+    async def restart(self, principal: Principal, name: str) -> None:
+        """End and start the deployment's replicas; also those that were given up."""
+        principal.require(Permission.DEPLOYMENTS_WRITE)
+        await asyncio.gather(*(one.restart() for one in self._of(principal, name)))
+
+    def is_version_used(self, tenant_id: str, model_name: str, number: int) -> bool:
+        """Whether a deployment routes to a version (it then must not be deleted)."""
+        return any(
+            one.tenant_id == tenant_id
+            and one.model_name == model_name
+            and any(share.version_number == number for share in one.traffic)
+            for one in self._deployments.values()
+        )
+
+    def _of(self, principal: Principal, name: str) -> Sequence[VersionReplicas]:
+        self.get(principal, name)
+        return [*self._replicas[principal.tenant_id, name].values()]
+
+    async def _change(self, deployment: Deployment) -> None:
+        """Keep the new state first, then follow it: a crash in between is mended by `start`."""
+        for share in deployment.traffic:
+            await asyncio.to_thread(
+                self._versions.version,
+                deployment.tenant_id,
+                deployment.model_name,
+                share.version_number,
+            )
+        await asyncio.to_thread(self._store.put, deployment)
+        await self._apply(deployment)
+
+    async def _apply(self, deployment: Deployment) -> None:
+        key = (deployment.tenant_id, deployment.name)
+        old = self._replicas.get(key, {})
+        new: dict[int, VersionReplicas] = {}
+        for share in deployment.traffic:
+            number = share.version_number
+            version = await asyncio.to_thread(
+                self._versions.version, deployment.tenant_id, deployment.model_name, number
+            )
+            current = old.get(number)
+            if current is not None and current.can_become(deployment, version):
+                current.become(deployment)
+                new[number] = current
+                continue
+            files = await asyncio.to_thread(self._versions.files, version)
+            load = self._inference.load_of(deployment.tenant_id)
+            new[number] = VersionReplicas(self._pool, deployment, version, files, load)
+        self._deployments[key] = deployment
+        self._replicas[key] = new
+        self._publish()
+        for number, replicas in old.items():
+            if new.get(number) is replicas:
+                continue
+            successor = new.get(number) or next(iter(new.values()))
+            replicas.group.hand_over(successor.group)
+            self._let_go(replicas)
+
+    def _let_go(self, replicas: VersionReplicas) -> None:
+        task = asyncio.create_task(replicas.close(drain_s=30.0))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    def _publish(self) -> None:
+        routes: dict[Key, Route] = {}
+        for key, deployment in self._deployments.items():
+            targets = tuple(
+                Target(deployment, replicas.version, replicas.group)
+                for share in deployment.traffic
+                for replicas in (self._replicas[key][share.version_number],)
+            )
+            cumulative = tuple(itertools.accumulate(share.percent for share in deployment.traffic))
+            routes[key] = Route(deployment, targets, cumulative)
+        self._inference.routes.swap(routes)
