@@ -39,7 +39,9 @@ class Call:
         "wait_until",
     )
 
-    def __init__(self, principal: Principal, kind: int, header: bytes, body: bytes = b"") -> None:
+    def __init__(
+        self, principal: Principal, kind: int, header: bytes, body: bytes | memoryview = b""
+    ) -> None:
         self.principal = principal
         self.kind = kind
         self.header = header
@@ -95,30 +97,30 @@ class Call:
         return max(1, int((self.deadline - time.monotonic()) * 1000))
 
 
-class AwaitedCall(Call):
-    """A call whose one answer is awaited."""
+class RawCall(Call):
+    """A call whose one answer, header and body as they come, is awaited."""
 
     __slots__ = ("_future",)
 
-    def __init__(self, principal: Principal, kind: int, header: bytes, body: bytes = b"") -> None:
+    def __init__(
+        self, principal: Principal, kind: int, header: bytes, body: bytes | memoryview = b""
+    ) -> None:
         super().__init__(principal, kind, header, body)
-        self._future: asyncio.Future[tuple[dict[str, Any], bytes]] = (
+        self._future: asyncio.Future[tuple[bytes, bytes]] = (
             asyncio.get_running_loop().create_future()
         )
 
     def on_result(self, header: bytes, body: bytes) -> None:
         """Hand the answer to who waits for it."""
-        answer: dict[str, Any] = orjson.loads(header)
-        self.units = answer.get("usage")
         if not self._future.done():
-            self._future.set_result((answer, body))
+            self._future.set_result((header, body))
 
     def on_error(self, error: ModelryError) -> None:
         """Hand the failure to who waits for it."""
         if not self._future.done():
             self._future.set_exception(error)
 
-    async def answer(self) -> tuple[dict[str, Any], bytes]:
+    async def answer(self) -> tuple[bytes, bytes]:
         """Wait for the answer; leaving early (task cancelled) cancels the call.
 
         Raises:
@@ -129,6 +131,20 @@ class AwaitedCall(Call):
         except asyncio.CancelledError:
             self.cancel()
             raise
+
+
+class ItemsCall(RawCall):
+    """A call on items of a task, whose answer's header tells what it used."""
+
+    __slots__ = ("answer_header",)
+
+    answer_header: dict[str, Any]
+
+    def on_result(self, header: bytes, body: bytes) -> None:
+        """Read the usage, then hand the answer on."""
+        self.answer_header = orjson.loads(header)
+        self.units = self.answer_header.get("usage")
+        super().on_result(header, body)
 
 
 class StreamedCall(Call):

@@ -71,11 +71,12 @@ class MeterTotal:
 class Statistics:
     """Counters of one group since start, for metrics and the v2 statistics extension."""
 
-    __slots__ = ("buckets", "by_status", "duration_s", "requests")
+    __slots__ = ("buckets", "by_status", "duration_s", "ok_duration_s", "requests")
 
     def __init__(self) -> None:
         self.requests = 0
         self.duration_s = 0.0
+        self.ok_duration_s = 0.0
         self.by_status: dict[str, int] = {}
         self.buckets = [0] * (len(LATENCY_BUCKETS_S) + 1)
 
@@ -231,6 +232,8 @@ class ReplicaGroup:
         statistics = self.statistics
         statistics.requests += 1
         statistics.duration_s += duration
+        if status == "ok":
+            statistics.ok_duration_s += duration
         statistics.by_status[status] = statistics.by_status.get(status, 0) + 1
         statistics.buckets[bisect_left(LATENCY_BUCKETS_S, duration)] += 1
         key = (call.principal.key_id, status)

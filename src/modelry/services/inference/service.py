@@ -20,7 +20,7 @@ from modelry.runtime_api.generation import (
 )
 from modelry.runtime_api.tensors import Array, pack_tensors, unpack_tensors
 from modelry.services.inference.authentication import Authenticator
-from modelry.services.inference.call import AwaitedCall, StreamedCall
+from modelry.services.inference.call import ItemsCall, RawCall, StreamedCall
 from modelry.services.inference.replica_group import TenantLoad
 from modelry.services.inference.routing import Route, RouteTable, Target
 
@@ -92,10 +92,10 @@ class InferenceService:
         """
         entries, parts = pack_tensors(inputs)
         header = orjson.dumps({"inputs": entries, "outputs": list(outputs)})
-        call = AwaitedCall(principal, Kind.INFER, header, b"".join(parts))
+        call = RawCall(principal, Kind.INFER, header, b"".join(parts))
         target.group.submit(call)
         answer, body = await call.answer()
-        return TensorAnswer(target, unpack_tensors(answer["outputs"], body))
+        return TensorAnswer(target, unpack_tensors(orjson.loads(answer)["outputs"], body))
 
     async def predict(
         self,
@@ -114,7 +114,7 @@ class InferenceService:
             raise InvalidInput("The request holds no items; send at least one.", param="input")
         encoded, body = _encode_items(items)
         header = orjson.dumps({"items": encoded, "options": dict(options or {})})
-        return await self._run_items(AwaitedCall(principal, Kind.PREDICT, header, body), target)
+        return await self._run_items(ItemsCall(principal, Kind.PREDICT, header, body), target)
 
     async def embed(
         self, principal: Principal, target: Target, inputs: Sequence[str | list[int]]
@@ -127,11 +127,12 @@ class InferenceService:
         """
         require_task(target, "text-embedding", "chat")
         header = orjson.dumps({"inputs": list(inputs)})
-        return await self._run_items(AwaitedCall(principal, Kind.EMBED, header), target)
+        return await self._run_items(ItemsCall(principal, Kind.EMBED, header), target)
 
-    async def _run_items(self, call: AwaitedCall, target: Target) -> Prediction:
+    async def _run_items(self, call: ItemsCall, target: Target) -> Prediction:
         target.group.submit(call)
-        answer, body = await call.answer()
+        _, body = await call.answer()
+        answer = call.answer_header
         usage: dict[str, int] = answer.get("usage", {})
         arrays = unpack_tensors(answer.get("arrays", []), body)
         return Prediction(target, answer.get("items", []), arrays, usage)
