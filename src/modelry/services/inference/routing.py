@@ -94,6 +94,10 @@ class RouteTable:
         ]
         return sorted(found, key=lambda route: route.deployment.name)
 
+    def of_tenant(self, tenant_id: str) -> list[Route]:
+        """All routes of one tenant."""
+        return [route for (owner, _), route in self._routes.items() if owner == tenant_id]
+
     def all(self) -> list[Route]:
         """Every route of every tenant, for metrics and sweeps."""
         return list(self._routes.values())

@@ -1,0 +1,70 @@
+"""Counters of the data plane in Prometheus' exposition format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.process_collector import ProcessCollector
+
+from modelry.services.inference.replica_group import LATENCY_BUCKETS_S, Statistics
+from modelry.services.inference.routing import Route, Target
+
+_LABELS = ("deployment", "version")
+
+
+class _RouteCollector:
+    """Collects from the replica groups of some routes, at scrape time."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._targets = [target for route in routes for target in route.targets]
+
+    def collect(self) -> Iterable[Metric]:
+        requests = CounterMetricFamily(
+            "modelry_requests", "Ended requests.", labels=(*_LABELS, "status")
+        )
+        durations = HistogramMetricFamily(
+            "modelry_request_duration_seconds", "From admission to the end.", labels=_LABELS
+        )
+        in_flight = GaugeMetricFamily("modelry_requests_open", "Open requests.", labels=_LABELS)
+        waiting = GaugeMetricFamily("modelry_requests_waiting", "Queued.", labels=_LABELS)
+        replicas = GaugeMetricFamily("modelry_replicas_ready", "Ready replicas.", labels=_LABELS)
+        for target in self._targets:
+            labels = _labels(target)
+            group = target.group
+            for status, count in group.statistics.by_status.items():
+                requests.add_metric((*labels, status), count)
+            durations.add_metric(labels, _buckets(group.statistics), group.statistics.duration_s)
+            in_flight.add_metric(labels, group.in_flight)
+            waiting.add_metric(labels, len(group.waiting))
+            replicas.add_metric(labels, len(group.links))
+        return (requests, durations, in_flight, waiting, replicas)
+
+
+def _labels(target: Target) -> tuple[str, str]:
+    return (target.deployment.name, str(target.version.number))
+
+
+def _buckets(statistics: Statistics) -> list[tuple[str, float]]:
+    """Cumulative counts by upper bound, as Prometheus wants them."""
+    total = 0
+    buckets: list[tuple[str, float]] = []
+    bounds = [*(str(bound) for bound in LATENCY_BUCKETS_S), "+Inf"]
+    for bound, count in zip(bounds, statistics.buckets, strict=True):
+        total += count
+        buckets.append((bound, float(total)))
+    return buckets
+
+
+def exposition(routes: Sequence[Route]) -> bytes:
+    """The metrics of `routes` and of this process."""
+    registry = CollectorRegistry()
+    registry.register(_RouteCollector(routes))
+    ProcessCollector(namespace="modelry_gateway", registry=registry)
+    return generate_latest(registry)

@@ -1,0 +1,63 @@
+"""Probes, metrics and the API's description."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+
+from modelry.domain.access import Permission
+from modelry.domain.errors import ModelryError
+from modelry.protocols.http.endpoint import Door, Endpoint, json_response
+from modelry.protocols.http.errors import error_headers, status_of
+from modelry.protocols.http.request import ApiRequest
+from modelry.protocols.operations.metrics import exposition
+from modelry.protocols.operations.openapi import docs_page
+from modelry.services.inference.service import InferenceService
+
+Readiness = Callable[[], Mapping[str, Any]]
+"""Says `{"ready": bool, …}`; anything else in it is shown as it is."""
+
+
+def build_door(
+    inference: InferenceService, readiness: Readiness, document: Callable[[], dict[str, Any]]
+) -> Door:
+    """The operators' door; `document` gives the OpenAPI document of the whole server."""
+
+    async def healthz(_: ApiRequest) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_: ApiRequest) -> Response:
+        state = readiness()
+        return json_response(state, 200 if state["ready"] else 503)
+
+    async def metrics(request: ApiRequest) -> Response:
+        routes = inference.routes.of_tenant(request.principal.tenant_id)
+        return Response(exposition(routes), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def openapi(_: ApiRequest) -> Response:
+        return json_response(document())
+
+    async def docs(_: ApiRequest) -> Response:
+        policy = "default-src 'none'; style-src 'unsafe-inline'"
+        return HTMLResponse(docs_page(document()), headers={"content-security-policy": policy})
+
+    public, metered = Permission.PUBLIC, Permission.METRICS_READ
+    return Door(
+        "operations",
+        (
+            Endpoint("/healthz", ("GET",), public, healthz, "Is the process alive"),
+            Endpoint("/readyz", ("GET",), public, readyz, "Can it take requests"),
+            Endpoint("/metrics", ("GET",), metered, metrics, "Prometheus metrics of the tenant"),
+            Endpoint("/openapi.json", ("GET",), public, openapi, "This API, machine-readable"),
+            Endpoint("/docs", ("GET",), public, docs, "This API, for people"),
+        ),
+        render_error,
+    )
+
+
+def render_error(error: ModelryError) -> Response:
+    """`{"error": {"code", "message", "param"}}`."""
+    body = {"error": {"code": error.code, "message": error.message, "param": error.param}}
+    return json_response(body, status_of(error), error_headers(error))

@@ -1,0 +1,104 @@
+"""Every setting of the server, from flags and `MODELRY_*` environment variables."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _default_data() -> Path:
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "modelry"
+
+
+def _default_cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "modelry"
+
+
+class Settings(BaseSettings):
+    """One field per setting; the environment variable is `MODELRY_` and the name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="MODELRY_", extra="forbid", frozen=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        8080, description="Port of the HTTP doors; 0 takes a free one."
+    )
+    grpc_port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        8081, description="Port of the gRPC door; 0 takes a free one."
+    )
+    data: Path = Field(
+        default_factory=_default_data,
+        description="Folder of the database, models and secrets; by default in the user's data "
+        "folder.",
+    )
+    cache: Path = Field(
+        default_factory=_default_cache,
+        description="Folder of downloads that can be fetched again.",
+    )
+    owner_key: SecretStr | None = Field(
+        None,
+        description="The owner's API key (URL-safe, at least 32 characters); by default one is "
+        "made at the first start.",
+    )
+    starter: bool = Field(default=True, description="Fetch and deploy the starter models.")
+    insecure: bool = Field(
+        default=False, description="Allow listening on a non-loopback address without TLS."
+    )
+    database_url: str | None = Field(
+        None, description="SQLAlchemy URL; by default SQLite in the data folder."
+    )
+    max_body_bytes: Annotated[int, Field(ge=1024)] = Field(
+        64 * 2**20, description="Largest body of a prediction request, in bytes."
+    )
+    max_upload_bytes: Annotated[int, Field(ge=1)] = Field(
+        64 * 2**30, description="Largest uploaded or fetched file, in bytes."
+    )
+    tenant_requests: Annotated[int, Field(ge=1)] = Field(
+        8192, description="Open requests that one tenant may have at once."
+    )
+    drain_s: Annotated[float, Field(ge=0)] = Field(
+        10.0, description="Seconds that open requests get to end at shutdown."
+    )
+    allow_private_sources: bool = Field(
+        default=False, description="Let models be fetched from private and loopback addresses."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severity that is logged."
+    )
+
+    @field_validator("owner_key")
+    @classmethod
+    def _key_is_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(
+            r"[A-Za-z0-9._~-]{32,256}", value.get_secret_value()
+        ):
+            raise ValueError("expected 32 to 256 URL-safe characters (letters, digits, . _ ~ -)")
+        return value
+
+    @model_validator(mode="after")
+    def _loopback_or_insecure(self) -> Settings:
+        if not self.insecure and not is_loopback(self.host):
+            raise ValueError(
+                f"listening on {self.host} without TLS would send keys and data in the clear; "
+                "use 127.0.0.1 behind a TLS proxy, or pass --insecure (MODELRY_INSECURE=1) if "
+                "the network is trusted"
+            )
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is reachable from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
