@@ -105,11 +105,10 @@ def _decode_strings(name: str, elements: int, data: bytes | memoryview) -> Array
     position, end = 0, len(view)
     while position + 4 <= end and len(found) <= elements:
         (length,) = struct.unpack_from("<I", view, position)
-        position += 4
-        if position + length > end:
+        if position + 4 + length > end:
             break
-        found.append(bytes(view[position : position + length]))
-        position += length
+        found.append(bytes(view[position + 4 : position + 4 + length]))
+        position += 4 + length
     if position != end or len(found) != elements:
         raise TensorMismatch(
             f"Tensor '{name}': its {end} bytes hold {len(found)} complete BYTES elements; the "

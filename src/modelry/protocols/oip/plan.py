@@ -131,6 +131,15 @@ def _object(value: Any, what: str, allowed: set[str]) -> dict[str, Any]:
     return value
 
 
+def _parameters(holder: Mapping[str, Any], what: str) -> dict[str, Any]:
+    parameters = holder.get("parameters")
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise MalformedBody(f"{what} must be a JSON object.", param="parameters")
+    return parameters
+
+
 def _list(value: Any, what: str) -> list[Any]:
     if not isinstance(value, list) or len(value) > MAX_TENSORS:
         raise MalformedBody(f"{what} must be a list of at most {MAX_TENSORS} tensors.", param=what)
@@ -179,16 +188,15 @@ def _read_input(tensor: Mapping[str, Any], name: str, signature: Signature, read
         raise MalformedBody(f"Tensor '{name}' needs a 'shape' (list of integers).", param=name)
     elements = count_elements(name, shape)
     spec.check_shape(tuple(shape))
-    parameters = tensor.get("parameters") or {}
+    parameters = _parameters(tensor, "An input's parameters")
     if "shared_memory_region" in parameters:
         raise UnsupportedField(
             f"Tensor '{name}' asks for shared memory, which this server does not offer; send "
             "the data as binary.",
             param=name,
         )
-    size = _object(parameters, "An input's parameters", {"binary_data_size"}).get(
-        "binary_data_size"
-    )
+    _object(parameters, "An input's parameters", {"binary_data_size"})
+    size = parameters.get("binary_data_size")
     if (size is None) == (tensor.get("data") is None):
         raise MalformedBody(
             f"Tensor '{name}' needs either 'data' or the parameter 'binary_data_size'.", param=name
@@ -224,7 +232,9 @@ def _read_outputs(
 ) -> tuple[list[str], frozenset[str] | None]:
     """Names of the wanted outputs (empty: all) and which of them as binary (None: all)."""
     parameters = _object(
-        request.get("parameters") or {}, "The request's parameters", _REQUEST_PARAMETERS
+        _parameters(request, "The request's parameters"),
+        "The request's parameters",
+        _REQUEST_PARAMETERS,
     )
     by_default = _flag(parameters, "binary_data_output")
     if request.get("outputs") is None:
@@ -235,20 +245,20 @@ def _read_outputs(
     for raw in _list(request["outputs"], "outputs"):
         output = _object(raw, "An output", _OUTPUT_FIELDS)
         name = output.get("name")
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise TensorMismatch(
                 f"Unknown output tensor {str(name)[:80]!r}; the model gives: "
                 f"{', '.join(sorted(known))}.",
                 param="outputs",
             )
         wanted.append(name)
-        own = output.get("parameters") or {}
+        own = _parameters(output, "An output's parameters")
         if own.get("classification"):
             raise UnsupportedField(
                 "The classification extension is not offered here; use POST /v1/classify.",
                 param="classification",
             )
-        own = _object(own, "An output's parameters", {"binary_data", "classification"})
+        _object(own, "An output's parameters", {"binary_data", "classification"})
         if _flag(own, "binary_data") if "binary_data" in own else by_default:
             binary.add(name)
     if len(set(wanted)) != len(wanted):

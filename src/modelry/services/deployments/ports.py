@@ -79,8 +79,12 @@ class Replica(Protocol):
     """One replica process; made by `ReplicaPool.start`, in whatever state it is."""
 
     pid: int | None
-    link: ReplicaLink
     ready_info: Mapping[str, Any]
+
+    @property
+    def link(self) -> ReplicaLink:
+        """Its data connection."""
+        ...
 
     async def ready(self) -> ReplicaEnd | None:
         """Wait until it can answer (None), or until it ended before that."""

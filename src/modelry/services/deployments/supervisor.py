@@ -98,11 +98,17 @@ class ReplicaSupervisor:
         self.replica = None
         return end
 
+    def retire(self) -> None:
+        """Take no more requests, from now on; `stop` follows."""
+        self._stopping = True
+        if self.replica is not None:
+            self.spec.group.detach(self.replica.link)
+
     async def stop(self, drain_s: float) -> None:
         """End the replica; open requests get `drain_s` seconds."""
         if self.state in (ReplicaState.STOPPED, ReplicaState.FAILED):
             return
-        self._stopping = True
+        self.retire()
         replica = self.replica
         if replica is None:
             self._task.cancel()
@@ -112,7 +118,6 @@ class ReplicaSupervisor:
             return
         if self.state is ReplicaState.READY:
             self._move(ReplicaState.DRAINING)
-        self.spec.group.detach(replica.link)
         await replica.stop(drain_s)
         await asyncio.gather(self._task, return_exceptions=True)
 

@@ -95,6 +95,7 @@ class VersionReplicas:
         while len(self._alive) > count:
             leaving = min(self._alive, key=lambda one: one.status().in_flight)
             self._supervisors.remove(leaving)
+            leaving.retire()
             task = asyncio.create_task(leaving.stop(DRAIN_S))
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)

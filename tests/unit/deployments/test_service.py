@@ -1,0 +1,263 @@
+import asyncio
+import dataclasses
+from datetime import UTC, datetime
+
+import pytest
+
+from modelry.domain.access import ROLE_PERMISSIONS, Principal, Role
+from modelry.domain.catalog import Version
+from modelry.domain.deployments import Limits, ReplicaState, Scale, TrafficShare
+from modelry.domain.errors import (
+    Conflict,
+    InvalidInput,
+    ModelFailed,
+    NotFound,
+    PermissionDenied,
+)
+from modelry.domain.signature import Datatype, Signature, TensorSpec
+from modelry.runtime_api.frames import Kind
+from modelry.services.deployments import supervisor
+from modelry.services.deployments.ports import ReplicaEnd
+from modelry.services.deployments.service import DeploymentsService
+from modelry.services.inference.authentication import Authenticator
+from modelry.services.inference.call import RawCall
+from modelry.services.inference.routing import RouteTable
+from modelry.services.inference.service import InferenceService
+from modelry.testing.replica_pool import FakeReplicaPool
+
+pytestmark = pytest.mark.anyio
+
+OWNER = Principal("t1", "k1", Role.OWNER, ROLE_PERMISSIONS[Role.OWNER])
+STRANGER = Principal("t2", "k2", Role.OWNER, ROLE_PERMISSIONS[Role.OWNER])
+NOW = datetime.now(UTC)
+X = TensorSpec("x", Datatype.FP32, (-1, 2))
+
+
+class Store:
+    def __init__(self):
+        self.rows = {}
+
+    def list_all(self):
+        return list(self.rows.values())
+
+    def list(self, tenant_id):
+        return [row for row in self.rows.values() if row.tenant_id == tenant_id]
+
+    def get(self, tenant_id, name):
+        return self.rows.get((tenant_id, name))
+
+    def put(self, deployment):
+        self.rows[deployment.tenant_id, deployment.name] = deployment
+
+    def delete(self, tenant_id, name):
+        return self.rows.pop((tenant_id, name), None) is not None
+
+
+class Versions:
+    def version(self, tenant_id, model_name, number):
+        if model_name != "m" or number > 3:
+            raise NotFound(f"{model_name}@{number} does not exist")
+        return Version(
+            tenant_id, model_name, number, f"sha256:{number}", "tensor", "echo", {},
+            Signature((X,), (X,), True), (), NOW, "k1", "test",
+        )  # fmt: skip
+
+    def files(self, version):
+        return {}
+
+
+class Keys:
+    def digest(self, token):
+        return token
+
+    def valid_keys(self):
+        return {}
+
+
+@pytest.fixture
+def pool():
+    return FakeReplicaPool()
+
+
+@pytest.fixture
+def store():
+    return Store()
+
+
+@pytest.fixture
+async def service(pool, store, monkeypatch):
+    monkeypatch.setattr(supervisor, "BACKOFF_S", (0.001,))
+    inference = InferenceService(Authenticator(Keys()), RouteTable())
+    service = DeploymentsService(store, Versions(), pool, inference)
+    service.inference = inference
+    await service.start()
+    yield service
+    await service.stop(drain_s=0.1)
+
+
+async def until(condition, timeout_s=5.0):
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+def states(service, name="m"):
+    return [status.state for status in service.replicas(OWNER, name)]
+
+
+async def ask(service, name="m"):
+    target = service.inference.target(OWNER, name)
+    call = RawCall(OWNER, Kind.INFER, b"{}", b"hello")
+    target.group.submit(call)
+    return await call.answer()
+
+
+async def test_deploy_call_undeploy(service, pool, store):
+    await service.deploy(OWNER, model="m", version=1)
+    assert (await ask(service))[1] == b"hello"
+    await service.undeploy(OWNER, "m")
+    assert store.rows == {}
+    with pytest.raises(NotFound):
+        await ask(service)
+    await until(lambda: all(replica._ended.done() for replica in pool.started))
+
+
+async def test_a_crashed_replica_comes_back(service, pool):
+    await service.deploy(OWNER, model="m", version=1)
+    await until(lambda: states(service) == [ReplicaState.READY])
+    pool.started[0].kill("segfault")
+    await until(lambda: len(pool.started) == 2 and states(service) == [ReplicaState.READY])
+    (status,) = service.replicas(OWNER, "m")
+    assert status.restarts == 1
+    assert await ask(service)
+
+
+async def test_a_replica_that_keeps_crashing_is_given_up_with_the_reason(service, pool):
+    pool.load_failure = ReplicaEnd("out of memory")
+    await service.deploy(OWNER, model="m", version=1)
+    await until(lambda: states(service) == [ReplicaState.FAILED])
+    assert len(pool.started) == supervisor.MAX_FAILURES + 1
+    with pytest.raises(ModelFailed, match="out of memory"):
+        await ask(service)
+    pool.load_failure = None
+    await service.restart(OWNER, "m")
+    assert await ask(service)
+
+
+async def test_a_refused_load_is_not_tried_again(service, pool):
+    pool.load_failure = ReplicaEnd("truncated file", permanent=True)
+    await service.deploy(OWNER, model="m", version=1)
+    await until(lambda: states(service) == [ReplicaState.FAILED])
+    assert len(pool.started) == 1
+    with pytest.raises(ModelFailed, match="truncated"):
+        await service.load(OWNER, "m")
+
+
+async def test_load_on_call_and_idle_unload(service, pool):
+    await service.deploy(OWNER, model="m", version=1, scale=Scale(0, 1, idle_unload_s=0.3))
+    assert states(service) == []
+    assert await ask(service)
+    assert states(service) == [ReplicaState.READY]
+    await until(lambda: states(service) == [])
+    assert await ask(service)
+    assert len(pool.started) == 2
+
+
+async def test_waiting_requests_bring_more_replicas(service, pool, monkeypatch):
+    monkeypatch.setattr("modelry.services.deployments.version_replicas.SCALE_UP_AFTER_S", 0.0)
+    pool.capacity = 1
+    pool.answer = lambda _: None
+    await service.deploy(OWNER, model="m", version=1, scale=Scale(1, 2))
+    asks = [asyncio.create_task(ask(service)) for _ in range(2)]
+    await until(lambda: len(states(service)) == 2)
+    await until(lambda: sum(len(one.link.calls) for one in pool.started) == 2)
+    for replica in pool.started:
+        for call in list(replica.link.calls):
+            replica.link.finish(call, b"{}", b"late")
+    assert [body for _, body in await asyncio.gather(*asks)] == [b"late", b"late"]
+
+
+async def test_scale_down_lets_open_calls_end(service, pool):
+    pool.answer = lambda _: None
+    await service.deploy(OWNER, model="m", version=1, scale=Scale(1, 1))
+    await until(lambda: states(service) == [ReplicaState.READY])
+    asked = asyncio.create_task(ask(service))
+    await until(lambda: pool.started[0].link.calls)
+    await service.undeploy(OWNER, "m")
+    link = pool.started[0].link
+    link.finish(link.calls[0], b"{}", b"done")
+    assert (await asked)[1] == b"done"
+
+
+async def test_new_version_takes_over_without_refusing_a_request(service, pool):
+    await service.deploy(OWNER, model="m", version=1)
+    await ask(service)
+    pool.hold_load = asyncio.Event()
+    await service.deploy(OWNER, model="m", version=2)
+    asked = asyncio.create_task(ask(service))
+    await asyncio.sleep(0.01)
+    pool.hold_load.set()
+    assert (await asked)[1] == b"hello"
+    assert service.inference.target(OWNER, "m").version.number == 2
+
+
+async def test_traffic_is_split_by_the_shares(service):
+    shares = [TrafficShare(1, 80.0), TrafficShare(2, 20.0)]
+    await service.deploy(OWNER, model="m", traffic=shares)
+    picked = [service.inference.target(OWNER, "m").version.number for _ in range(2000)]
+    assert 0.72 < picked.count(1) / 2000 < 0.88
+    assert service.inference.target(OWNER, "m", 2).version.number == 2
+    with pytest.raises(NotFound, match="serves: 1, 2"):
+        service.inference.target(OWNER, "m", 3)
+
+
+async def test_limits_change_without_a_restart(service, pool):
+    await service.deploy(OWNER, model="m", version=1)
+    await service.deploy(OWNER, model="m", limits=Limits(queue=3))
+    assert len(pool.started) == 1
+    assert service.inference.target(OWNER, "m").group.limits.queue == 3
+
+
+async def test_tenants_do_not_see_each_other(service):
+    await service.deploy(OWNER, model="m", version=1)
+    assert service.list(STRANGER) == []
+    for use in (service.get, service.replicas, service.logs):
+        with pytest.raises(NotFound):
+            use(STRANGER, "m")
+    with pytest.raises(NotFound):
+        service.inference.target(STRANGER, "m")
+
+
+async def test_rights_are_checked(service):
+    viewer = dataclasses.replace(OWNER, role=Role.VIEWER, permissions=ROLE_PERMISSIONS[Role.VIEWER])
+    with pytest.raises(PermissionDenied):
+        await service.deploy(viewer, model="m", version=1)
+
+
+async def test_wrong_deployments_are_refused(service):
+    with pytest.raises(NotFound):
+        await service.deploy(OWNER, model="m", version=9)
+    with pytest.raises(InvalidInput):
+        await service.deploy(OWNER, model="m", traffic=[TrafficShare(1, 50)])
+    with pytest.raises(InvalidInput):
+        await service.deploy(OWNER, model="m", version=1, name="../etc")
+    await service.deploy(OWNER, model="m", version=1)
+    with pytest.raises(Conflict):
+        await service.deploy(OWNER, model="other", version=1, name="m")
+
+
+async def test_deployments_come_back_after_a_restart(service, store, pool):
+    await service.deploy(OWNER, model="m", version=1)
+    again = DeploymentsService(store, Versions(), pool, service.inference)
+    await again.start()
+    await until(lambda: [s.state for s in again.replicas(OWNER, "m")] == [ReplicaState.READY])
+    await again.stop(drain_s=0.1)
+
+
+async def test_logs_belong_to_replicas(service):
+    await service.deploy(OWNER, model="m", version=1)
+    await until(lambda: states(service) == [ReplicaState.READY])
+    (replica_id,) = service.logs(OWNER, "m")
+    assert "replica" in service.logs(OWNER, "m", replica_id)[replica_id][0]
+    with pytest.raises(NotFound):
+        service.logs(OWNER, "m", "nope")
