@@ -1,0 +1,12 @@
+"""What a model file is and declares, read from its bytes without loading it.
+
+Owns: detection by content, the refusals of dangerous, disguised and damaged files, and small
+bounded readers of each accepted format.
+Does not own: whether a runtime can serve the file, or what task it suits.
+Extend by: a module with a reader `read_<format>(window, …) -> FileFacts`, named in `files.py`.
+"""
+
+from modelry.manifest.inspect.facts import FileFacts
+from modelry.manifest.inspect.files import inspect_file, inspect_weights
+
+__all__ = ["FileFacts", "inspect_file", "inspect_weights"]
