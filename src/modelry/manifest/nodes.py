@@ -254,10 +254,11 @@ def _scalar(event: yaml.ScalarEvent, here: Node) -> Scalar:
 
 
 def _checked_number(value: float, here: Node) -> int | float:
-    if not math.isfinite(value):
+    if isinstance(value, int):
+        if abs(value) > MAX_INTEGER:
+            raise here.invalid("This number does not fit 64 bits; quote it if it is meant as text.")
+    elif not math.isfinite(value):
         raise here.invalid("This number is not finite; write an ordinary number.")
-    if isinstance(value, int) and abs(value) > MAX_INTEGER:
-        raise here.invalid("This number does not fit 64 bits; quote it if it is meant as text.")
     return value
 
 

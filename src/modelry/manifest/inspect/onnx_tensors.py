@@ -126,8 +126,9 @@ class TensorChecker:
         needed = length if expected is None else expected
         if offset + length > size or length < needed:
             raise self._window.refused(
-                f"tensor {shorten(name)} needs {needed} bytes at byte {offset} of the external file '{location}', which has {size}. The two "
-                "files do not belong together, or one is cut off."
+                f"tensor {shorten(name)} needs {needed} bytes at byte {offset} of the external "
+                f"file '{location}', which has {size}. The two files do not belong together, or "
+                "one is cut off."
             )
 
     def _number(self, name: str, text: str) -> int:
