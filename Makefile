@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-chat clean
+.PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-chat clean proto
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -46,3 +46,6 @@ bench-chat: .venv/.dev ## chat serving against the engine's own server
 
 clean: ## remove the virtual environment and build leftovers
 	rm -rf .venv dist build
+
+proto: .venv/.dev ## renew the generated gRPC messages
+	@cd src/modelry/protocols/oip && ../../../../$(BIN)/python -m grpc_tools.protoc -I. --python_out=generated --pyi_out=generated open_inference.proto

@@ -165,11 +165,16 @@ def _read_inputs(value: Any, signature: Signature) -> _Inputs:
             f"{', '.join(spec.name for spec in signature.inputs)}.",
             param=missing[0],
         )
-    _check_batch(read.entries, signature)
+    check_batch(read.entries, signature)
     return read
 
 
-def _check_batch(entries: list[dict[str, Any]], signature: Signature) -> None:
+def check_batch(entries: list[dict[str, Any]], signature: Signature) -> None:
+    """Refuse inputs whose batch dimensions differ.
+
+    Raises:
+        TensorMismatch: they do.
+    """
     if signature.batched and len({entry["shape"][0] for entry in entries}) > 1:
         sizes = ", ".join(f"'{entry['name']}': {entry['shape'][0]}" for entry in entries)
         raise TensorMismatch(f"The first dimension of all inputs must be equal; it is {sizes}.")

@@ -1,0 +1,256 @@
+"""The v2 gRPC service, on grpc.aio."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from modelry.domain.access import Permission, Principal
+from modelry.domain.errors import InternalError, ModelryError, NotFound
+from modelry.protocols.oip import metadata
+from modelry.protocols.oip.generated import open_inference_pb2 as pb
+from modelry.protocols.oip.grpc_codec import frame_of_request, response_of_frame
+from modelry.protocols.oip.routes import version_of
+from modelry.runtime_api.frames import Kind
+from modelry.services.deployments.service import DeploymentsService
+from modelry.services.inference.call import RawCall
+from modelry.services.inference.routing import Target
+from modelry.services.inference.service import InferenceService
+
+log = logging.getLogger(__name__)
+
+SERVICE = "inference.GRPCInferenceService"
+
+STATUS_BY_CODE: dict[str, grpc.StatusCode] = {
+    "error": grpc.StatusCode.UNKNOWN,
+    "invalid_input": grpc.StatusCode.INVALID_ARGUMENT,
+    "payload_too_large": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "unauthenticated": grpc.StatusCode.UNAUTHENTICATED,
+    "permission_denied": grpc.StatusCode.PERMISSION_DENIED,
+    "not_found": grpc.StatusCode.NOT_FOUND,
+    "conflict": grpc.StatusCode.ALREADY_EXISTS,
+    "quota_exceeded": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "overloaded": grpc.StatusCode.UNAVAILABLE,
+    "model_not_ready": grpc.StatusCode.UNAVAILABLE,
+    "model_failed": grpc.StatusCode.INTERNAL,
+    "replica_lost": grpc.StatusCode.UNAVAILABLE,
+    "deadline_exceeded": grpc.StatusCode.DEADLINE_EXCEEDED,
+    "cancelled": grpc.StatusCode.CANCELLED,
+    "source_unavailable": grpc.StatusCode.UNAVAILABLE,
+    "not_supported": grpc.StatusCode.UNIMPLEMENTED,
+    "internal_error": grpc.StatusCode.INTERNAL,
+}
+"""Status of each error code, or of its nearest ancestor's."""
+
+Request = TypeVar("Request", bound=Message)
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler = Callable[[Request, Principal | None], Awaitable[Message]]
+
+
+def grpc_status_of(error: ModelryError) -> grpc.StatusCode:
+    """The gRPC status for `error`."""
+    for cls in type(error).__mro__:
+        if issubclass(cls, ModelryError) and cls.code in STATUS_BY_CODE:
+            return STATUS_BY_CODE[cls.code]
+    return grpc.StatusCode.UNKNOWN
+
+
+class InferenceServicer:
+    """Every method of the service with the permission that it demands."""
+
+    def __init__(self, inference: InferenceService, deployments: DeploymentsService) -> None:
+        self._inference = inference
+        self._deployments = deployments
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """The service for `Server.add_generic_rpc_handlers`."""
+        public, call = Permission.PUBLIC, Permission.INFERENCE
+        methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            "ServerLive": self._unary(pb.ServerLiveRequest, public, self._live),
+            "ServerReady": self._unary(pb.ServerReadyRequest, public, self._ready),
+            "ServerMetadata": self._unary(pb.ServerMetadataRequest, public, self._metadata),
+            "ModelReady": self._unary(pb.ModelReadyRequest, call, self._model_ready),
+            "ModelMetadata": self._unary(pb.ModelMetadataRequest, call, self._model_metadata),
+            "ModelInfer": self._unary(pb.ModelInferRequest, call, self._infer),
+            "ModelStatistics": self._unary(
+                pb.ModelStatisticsRequest, Permission.METRICS_READ, self._statistics
+            ),
+            "RepositoryIndex": self._unary(
+                pb.RepositoryIndexRequest, Permission.DEPLOYMENTS_READ, self._index
+            ),
+            "RepositoryModelLoad": self._unary(
+                pb.RepositoryModelLoadRequest, Permission.DEPLOYMENTS_WRITE, self._load
+            ),
+            "RepositoryModelUnload": self._unary(
+                pb.RepositoryModelUnloadRequest, Permission.DEPLOYMENTS_WRITE, self._unload
+            ),
+            "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(
+                self._stream_infer,
+                request_deserializer=pb.ModelInferRequest.FromString,
+                response_serializer=pb.ModelStreamInferResponse.SerializeToString,
+            ),
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    def _unary(
+        self, request_type: type[Request], permission: Permission, handler: Handler[Request]
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        async def handle(request: Request, context: Context) -> Message:
+            try:
+                principal = None
+                if permission is not Permission.PUBLIC:
+                    principal = self._principal(context)
+                    principal.require(permission)
+                return await handler(request, principal)
+            except ModelryError as error:
+                await _abort(context, error)
+            except Exception:
+                log.exception("a gRPC request failed")
+                await _abort(context, InternalError("Something went wrong in the server."))
+            raise AssertionError("abort always raises")
+
+        return grpc.unary_unary_rpc_method_handler(
+            handle,
+            request_deserializer=request_type.FromString,
+            response_serializer=Message.SerializeToString,
+        )
+
+    def _principal(self, context: Context) -> Principal:
+        for key, value in context.invocation_metadata() or ():
+            if key == "authorization":
+                raw = value.encode("utf-8", "replace") if isinstance(value, str) else value
+                return self._inference.authenticator.from_header(raw)
+        return self._inference.authenticator.from_header(None)
+
+    def _target(self, principal: Principal, name: str, version: str) -> Target:
+        return self._inference.target(principal, name, version_of(version))
+
+    async def _live(self, _: pb.ServerLiveRequest, __: Principal | None) -> Message:
+        return pb.ServerLiveResponse(live=True)
+
+    async def _ready(self, _: pb.ServerReadyRequest, __: Principal | None) -> Message:
+        return pb.ServerReadyResponse(ready=True)
+
+    async def _metadata(self, _: pb.ServerMetadataRequest, __: Principal | None) -> Message:
+        return pb.ServerMetadataResponse(**metadata.server_metadata())
+
+    async def _model_ready(
+        self, request: pb.ModelReadyRequest, principal: Principal | None
+    ) -> Message:
+        target = self._target(_known(principal), request.name, request.version)
+        return pb.ModelReadyResponse(ready=target.group.is_ready)
+
+    async def _model_metadata(
+        self, request: pb.ModelMetadataRequest, principal: Principal | None
+    ) -> Message:
+        caller = _known(principal)
+        route = self._inference.routes.find(caller, request.name)
+        target = self._target(caller, request.name, request.version)
+        described = metadata.model_metadata(route, target)
+        tensor = pb.ModelMetadataResponse.TensorMetadata
+        inputs = [tensor(**one) for one in described.pop("inputs")]
+        outputs = [tensor(**one) for one in described.pop("outputs")]
+        return pb.ModelMetadataResponse(**described, inputs=inputs, outputs=outputs)
+
+    async def _infer(
+        self, request: pb.ModelInferRequest, principal: Principal | None
+    ) -> pb.ModelInferResponse:
+        caller = _known(principal)
+        target = self._target(caller, request.model_name, request.model_version)
+        header, body = frame_of_request(request, target.version.signature)
+        call = RawCall(caller, Kind.INFER, header, body)
+        target.group.submit(call)
+        answer = await call.answer()
+        return response_of_frame(target.deployment.name, target.version.number, request.id, *answer)
+
+    async def _stream_infer(
+        self, requests: AsyncIterator[pb.ModelInferRequest], context: Context
+    ) -> AsyncIterator[pb.ModelStreamInferResponse]:
+        """Each request is answered in turn; a failing one does not end the stream."""
+        try:
+            principal = self._principal(context)
+            principal.require(Permission.INFERENCE)
+        except ModelryError as error:
+            await _abort(context, error)
+            return
+        async for request in requests:
+            try:
+                answer = await self._infer(request, principal)
+                yield pb.ModelStreamInferResponse(infer_response=answer)
+            except ModelryError as error:
+                yield pb.ModelStreamInferResponse(
+                    error_message=error.message,
+                    infer_response=pb.ModelInferResponse(id=request.id),
+                )
+
+    async def _statistics(
+        self, request: pb.ModelStatisticsRequest, principal: Principal | None
+    ) -> Message:
+        caller = _known(principal)
+        if request.name:
+            targets = [self._target(caller, request.name, request.version)]
+        else:
+            targets = [one for route in self._inference.models(caller) for one in route.targets]
+        return pb.ModelStatisticsResponse(**metadata.statistics(targets))
+
+    async def _index(
+        self, request: pb.RepositoryIndexRequest, principal: Principal | None
+    ) -> Message:
+        routes = self._inference.models(_known(principal))
+        entries = metadata.repository_index(routes, ready_only=request.ready)
+        return pb.RepositoryIndexResponse(models=entries)
+
+    async def _load(
+        self, request: pb.RepositoryModelLoadRequest, principal: Principal | None
+    ) -> Message:
+        await self._deployments.load(_known(principal), request.model_name)
+        return pb.RepositoryModelLoadResponse()
+
+    async def _unload(
+        self, request: pb.RepositoryModelUnloadRequest, principal: Principal | None
+    ) -> Message:
+        await self._deployments.unload(_known(principal), request.model_name)
+        return pb.RepositoryModelUnloadResponse()
+
+
+def _known(principal: Principal | None) -> Principal:
+    if principal is None:
+        raise NotFound("This method needs a key.")
+    return principal
+
+
+async def _abort(context: Context, error: ModelryError) -> None:
+    if error.retry_after_s is not None:
+        context.set_trailing_metadata((("retry-after", str(error.retry_after_s)),))
+    await context.abort(grpc_status_of(error), error.message)
+
+
+async def start_grpc_server(
+    servicer: InferenceServicer, address: str, max_message_bytes: int
+) -> tuple[grpc.aio.Server, int]:
+    """Listen on `address` (`host:port`); gives the server and the port it got.
+
+    Raises:
+        OSError: the port is taken or the address is not ours.
+    """
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.max_send_message_length", max_message_bytes),
+            ("grpc.so_reuseport", 0),
+        ]
+    )
+    server.add_generic_rpc_handlers((servicer.handlers(),))
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {address}: {error}") from None
+    if port == 0:
+        raise OSError(f"cannot listen on {address}")
+    await server.start()
+    return server, port
