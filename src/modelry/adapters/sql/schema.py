@@ -1,0 +1,47 @@
+"""Brings a database to the schema of this program, in one transaction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine
+
+from modelry.domain.errors import Conflict
+
+_MIGRATIONS = Path(__file__).with_name("migrations")
+_LOCK_KEY = 0x6D6F64656C7279
+"""PostgreSQL advisory lock: one server migrates, the others wait."""
+
+
+def migrate(engine: Engine) -> None:
+    """Apply the migrations that are missing; all of them or none.
+
+    Raises:
+        Conflict: the database was written by a newer Modelry.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    scripts = ScriptDirectory.from_config(config)
+    with engine.begin() as connection:
+        _wait_for_other_servers(connection)
+        current = MigrationContext.configure(connection).get_current_revision()
+        if current == scripts.get_current_head():
+            return
+        known = {script.revision for script in scripts.walk_revisions()}
+        if current is not None and current not in known:
+            raise Conflict(
+                f"The database has the schema '{current}', which this version of Modelry does "
+                "not know: it was written by a newer one. Start that version, or restore a "
+                "backup from before the upgrade."
+            )
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _wait_for_other_servers(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_KEY})")

@@ -1,0 +1,100 @@
+"""The store of tenants and API keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from modelry.adapters.sql.stores import rows
+from modelry.adapters.sql.tables import ApiKeyRow, ServerSettingRow, TenantRow
+from modelry.adapters.sql.transactions import Transactions
+from modelry.domain.access import ApiKey, Tenant
+from modelry.services.tenancy.ports import KeyRecords
+
+T = TypeVar("T")
+
+
+class SqlKeyStore:
+    """Implements `KeyStore`."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    def read(self, tenant_id: str, work: Callable[[KeyRecords], T]) -> T:
+        """See `KeyStore.read`."""
+        return self._transactions.read(tenant_id, lambda session: work(SqlKeyRecords(session)))
+
+    def write(self, tenant_id: str, work: Callable[[KeyRecords], T]) -> T:
+        """See `KeyStore.write`."""
+        return self._transactions.write(tenant_id, lambda session: work(SqlKeyRecords(session)))
+
+    def all_keys(self) -> list[ApiKey]:
+        """See `KeyStore.all_keys`."""
+        return self._transactions.read_all_tenants(
+            "check callers",
+            lambda session: [rows.api_key(row) for row in session.scalars(select(ApiKeyRow))],
+        )
+
+    def find_hmac(self, secret_hmac: bytes) -> ApiKey | None:
+        """See `KeyStore.find_hmac`."""
+
+        def work(session: Session) -> ApiKey | None:
+            row = session.scalar(select(ApiKeyRow).where(ApiKeyRow.secret_hmac == secret_hmac))
+            return None if row is None else rows.api_key(row)
+
+        return self._transactions.read_all_tenants("check callers", work)
+
+    def setting(self, name: str) -> str | None:
+        """See `KeyStore.setting`."""
+
+        def work(session: Session) -> str | None:
+            row = session.get(ServerSettingRow, name)
+            return None if row is None else row.value
+
+        return self._transactions.read_all_tenants("server settings", work)
+
+    def put_setting(self, name: str, value: str) -> None:
+        """See `KeyStore.put_setting`."""
+
+        def work(session: Session) -> None:
+            session.merge(ServerSettingRow(name=name, value=value))
+
+        self._transactions.write_all_tenants("server settings", work)
+
+
+class SqlKeyRecords:
+    """Implements `KeyRecords`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._tenant_id: str = session.info["tenant_id"]
+
+    def tenant(self) -> Tenant | None:
+        """See `KeyRecords.tenant`."""
+        row = self._session.get(TenantRow, self._tenant_id)
+        return None if row is None else rows.tenant(row)
+
+    def add_tenant(self, tenant: Tenant) -> None:
+        """See `KeyRecords.add_tenant`."""
+        self._session.add(
+            TenantRow(tenant_id=tenant.tenant_id, name=tenant.name, created_at=tenant.created_at)
+        )
+        self._session.flush()
+
+    def find(self, key_id: str) -> ApiKey | None:
+        """See `KeyRecords.find`."""
+        row = self._session.get(ApiKeyRow, (self._tenant_id, key_id))
+        return None if row is None else rows.api_key(row)
+
+    def all(self) -> list[ApiKey]:
+        """See `KeyRecords.all`."""
+        query = select(ApiKeyRow).order_by(ApiKeyRow.created_at, ApiKeyRow.key_id)
+        return [rows.api_key(row) for row in self._session.scalars(query)]
+
+    def put(self, key: ApiKey) -> None:
+        """See `KeyRecords.put`."""
+        self._session.merge(rows.api_key_row(key))
+        self._session.flush()

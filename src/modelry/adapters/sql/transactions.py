@@ -1,0 +1,99 @@
+"""Transactions: opened, committed, rolled back and retried here and nowhere else."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import TypeVar
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.orm import Session
+
+from modelry.adapters.sql.engine import READ_ONLY_OPTIONS, is_sqlite
+from modelry.adapters.sql.sessions import open_system_session, open_tenant_session
+from modelry.domain.errors import ModelryError, Overloaded
+
+T = TypeVar("T")
+Work = Callable[[Session], T]
+
+ATTEMPTS = 5
+_SERIALIZATION_STATES = frozenset({"40001", "40P01"})
+"""PostgreSQL: serialization failure, deadlock."""
+
+
+class Transactions:
+    """Runs pieces of work, each in one serializable transaction.
+
+    Work may be run again when the database asks for it, so it must have no effect outside of
+    its session. It returns plain values, never rows.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._readers = engine.execution_options(**READ_ONLY_OPTIONS)
+        # SQLite has one writer at a time: waiting here is fair, waiting in SQLite is polling.
+        self._writer = threading.Lock() if is_sqlite(engine) else nullcontext()
+
+    def read(self, tenant_id: str, work: Work[T]) -> T:
+        """The result of `work` on a consistent view of a tenant's rows."""
+        return self._run(lambda: open_tenant_session(self._readers, tenant_id), work)
+
+    def write(self, tenant_id: str, work: Work[T]) -> T:
+        """The result of `work`, whose changes to a tenant's rows are kept if it returns."""
+        with self._writer:
+            return self._run(lambda: open_tenant_session(self._engine, tenant_id), work)
+
+    def read_all_tenants(self, purpose: str, work: Work[T]) -> T:
+        """As `read`, over all tenants; for what the server itself does."""
+        return self._run(lambda: open_system_session(self._readers, purpose), work)
+
+    def write_all_tenants(self, purpose: str, work: Work[T]) -> T:
+        """As `write`, over all tenants; for what the server itself does."""
+        with self._writer:
+            return self._run(lambda: open_system_session(self._engine, purpose), work)
+
+    def _run(self, open_session: Callable[[], Session], work: Work[T]) -> T:
+        for attempt in range(1, ATTEMPTS + 1):
+            with open_session() as session:
+                try:
+                    result = work(session)
+                    session.commit()
+                except DBAPIError as error:
+                    session.rollback()
+                    if attempt == ATTEMPTS or not self._is_worth_retrying(error):
+                        raise _told(error) from error
+                else:
+                    return result
+        raise AssertionError("unreachable")
+
+    def _is_worth_retrying(self, error: DBAPIError) -> bool:
+        """Whether another transaction came between; never so on SQLite, which has one writer."""
+        if is_sqlite(self._engine):
+            return False
+        state = getattr(error.orig, "sqlstate", None)
+        return state in _SERIALIZATION_STATES or isinstance(error, IntegrityError)
+
+
+def _told(error: DBAPIError) -> Exception:
+    """The error that a caller shall see: a full or busy database is not a defect."""
+    if not isinstance(error, OperationalError):
+        return error
+    words = str(error.orig).lower()
+    told: ModelryError
+    if "locked" in words or "busy" in words:
+        told = Overloaded("The database is busy; try again.", retry_after_s=2)
+    elif "full" in words:
+        told = Overloaded(
+            "The server's disk is full, so nothing can be saved. Free space on it and try again.",
+            retry_after_s=60,
+        )
+    elif "readonly" in words:
+        told = Overloaded(
+            "The server's database cannot be written. Check the rights of the data folder.",
+            retry_after_s=60,
+        )
+    else:
+        return error
+    return told
