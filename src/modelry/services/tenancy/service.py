@@ -1,0 +1,358 @@
+"""Use cases on tenants and API keys."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import threading
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from modelry.domain.access import (
+    DEFAULT_TENANT_ID,
+    ROLE_PERMISSIONS,
+    ApiKey,
+    Permission,
+    Principal,
+    Role,
+    Tenant,
+)
+from modelry.domain.catalog import check_name
+from modelry.domain.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    Unauthenticated,
+)
+from modelry.services.tenancy.ports import KeyRecords, KeyStore
+from modelry.services.tenancy.tokens import is_mistyped, make_key_id, make_token
+
+OWNER_KEY_ID = "owner"
+MAX_KEYS = 10_000
+
+_GIVEN_OWNER_TOKEN = re.compile(r"[A-Za-z0-9._~-]{32,256}")
+_PEPPER_SETTING = "pepper_fingerprint"
+
+
+def utc_now() -> datetime:
+    """The time, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class MintedKey:
+    """A new key and its token, which is told this once and kept nowhere."""
+
+    key: ApiKey
+    token: str
+
+
+class TenancyService:
+    """Makes, lists, revokes and checks API keys.
+
+    Args:
+        store: keeps tenants and keys.
+        pepper: the server's own secret, without which a stolen database checks no key.
+        clock: gives the time.
+        environment: a word that stands in new keys, to tell installations apart.
+    """
+
+    def __init__(
+        self,
+        store: KeyStore,
+        pepper: bytes,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        environment: str = "live",
+    ) -> None:
+        self._store = store
+        self._pepper = pepper
+        self._clock = clock
+        self._environment = environment
+        self._listeners: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+        self._generation = 0
+
+    @property
+    def generation(self) -> int:
+        """Grows with every change of keys that was made through this object."""
+        return self._generation
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after each change of keys, in the thread that made it."""
+        self._listeners.append(listener)
+
+    # ---- the server's start -----------------------------------------------------------------
+
+    def ensure_default_tenant(self) -> Tenant:
+        """The tenant that a fresh installation starts with; made if it is not there."""
+        now = self._clock()
+
+        def work(records: KeyRecords) -> Tenant:
+            found = records.tenant()
+            if found is None:
+                found = Tenant(DEFAULT_TENANT_ID, "Default", now)
+                records.add_tenant(found)
+            return found
+
+        return self._store.write(DEFAULT_TENANT_ID, work)
+
+    def ensure_owner_key(self, given: str | None = None) -> MintedKey | None:
+        """Make sure that the default tenant has an owner's key.
+
+        Args:
+            given: the token that the operator chose; it replaces the owner's key before it.
+
+        Returns:
+            The key if it was made or changed now, None if it is the one that was there.
+
+        Raises:
+            InvalidInput: `given` is too short or not URL-safe.
+        """
+        if given is not None and not _GIVEN_OWNER_TOKEN.fullmatch(given):
+            raise InvalidInput(
+                "The owner key must have 32 to 256 URL-safe characters (letters, digits, . _ ~ "
+                f"-); the given one has {len(given)} characters.",
+                param="owner_key",
+            )
+        self.ensure_default_tenant()
+        is_pepper_known = self._is_pepper_known()
+        token = given or make_token(self._environment, make_key_id())
+        wanted = self._owner_key(token)
+        other = self._store.find_hmac(wanted.secret_hmac)
+        if other is not None and other.key_id != OWNER_KEY_ID:
+            raise Conflict(
+                "The given owner key is already the key "
+                f"'{other.key_id}' of role '{other.role}'; choose another one.",
+                param="owner_key",
+            )
+
+        def work(records: KeyRecords) -> ApiKey | None:
+            found = records.find(OWNER_KEY_ID)
+            is_usable = found is not None and found.is_valid_at(self._clock()) and is_pepper_known
+            is_same = found is not None and found.secret_hmac == wanted.secret_hmac
+            if found is not None and is_usable and (given is None or is_same):
+                return None
+            records.put(wanted)
+            return wanted
+
+        made = self._store.write(DEFAULT_TENANT_ID, work)
+        if made is None:
+            return None
+        self._store.put_setting(_PEPPER_SETTING, self._pepper_fingerprint())
+        self._changed()
+        return MintedKey(made, token)
+
+    def is_pepper_lost(self) -> bool:
+        """Whether the keys that are kept were made under another pepper, so none is valid."""
+        return not self._is_pepper_known()
+
+    # ---- callers ----------------------------------------------------------------------------
+
+    def create(
+        self,
+        principal: Principal,
+        *,
+        name: str,
+        role: Role,
+        expires_at: datetime | None = None,
+        deployments: Collection[str] = (),
+    ) -> MintedKey:
+        """Make a key that may do no more than the caller's.
+
+        Args:
+            principal: who asks.
+            name: what people call it.
+            role: what it may do.
+            expires_at: when it ends (with timezone); None for never.
+            deployments: the only deployments that it may call; empty for all.
+
+        Raises:
+            PermissionDenied: the caller may not make keys, or not one with these rights.
+            InvalidInput: name, time or deployments are not allowed.
+        """
+        principal.require(Permission.KEYS_WRITE)
+        now = self._clock()
+        _check_label(name)
+        _check_expiry(expires_at, now)
+        for deployment in deployments:
+            check_name(deployment, "deployment")
+        key_id = make_key_id()
+        token = make_token(self._environment, key_id)
+        key = ApiKey(
+            tenant_id=principal.tenant_id,
+            key_id=key_id,
+            name=name,
+            role=role,
+            secret_hmac=self.digest(token.encode()),
+            created_at=now,
+            created_by=principal.key_id,
+            expires_at=expires_at,
+            deployments=frozenset(deployments),
+        )
+
+        def work(records: KeyRecords) -> None:
+            _check_no_more_than(principal, records.find(principal.key_id), key)
+            if len(records.all()) >= MAX_KEYS:
+                raise Conflict(f"The tenant has {MAX_KEYS} keys, which is the most it can have.")
+            records.put(key)
+
+        self._store.write(principal.tenant_id, work)
+        self._changed()
+        return MintedKey(key, token)
+
+    def list_keys(self, principal: Principal) -> list[ApiKey]:
+        """All keys of the caller's tenant, oldest first, also revoked and expired ones."""
+        principal.require(Permission.KEYS_READ)
+        return self._store.read(principal.tenant_id, lambda records: records.all())
+
+    def revoke(self, principal: Principal, key_id: str) -> ApiKey:
+        """End a key for good; revoking it again changes nothing.
+
+        Raises:
+            NotFound: no such key in the tenant.
+            PermissionDenied: it has rights that the caller's key lacks.
+            Conflict: it is the tenant's last valid owner key.
+        """
+        principal.require(Permission.KEYS_WRITE)
+        now = self._clock()
+
+        def work(records: KeyRecords) -> ApiKey:
+            key = records.find(key_id)
+            if key is None:
+                raise NotFound(f"API key '{key_id[:80]}' does not exist.", param="key_id")
+            if key.revoked_at is not None:
+                return key
+            _check_may_handle(principal, key.role, "revoke")
+            owners = [one for one in records.all() if one.role is Role.OWNER]
+            if key.role is Role.OWNER and not any(
+                one.key_id != key_id and one.is_valid_at(now) for one in owners
+            ):
+                raise Conflict(
+                    "This is the last owner key; without one nobody could manage the tenant. "
+                    "Create another owner key first.",
+                    param="key_id",
+                )
+            revoked = replace(key, revoked_at=now)
+            records.put(revoked)
+            return revoked
+
+        key = self._store.write(principal.tenant_id, work)
+        self._changed()
+        return key
+
+    # ---- the check of callers ---------------------------------------------------------------
+
+    def digest(self, token: bytes) -> bytes:
+        """HMAC-SHA256 of a token under the server's pepper."""
+        return hmac.digest(self._pepper, token, hashlib.sha256)
+
+    def valid_keys(self) -> Mapping[bytes, ApiKey]:
+        """All keys that are neither revoked nor expired, by their HMAC; for a snapshot."""
+        now = self._clock()
+        return {key.secret_hmac: key for key in self._store.all_keys() if key.is_valid_at(now)}
+
+    def verify(self, token: str) -> Principal:
+        """Who calls with `token`, asked of the database.
+
+        The row is found by the keyed hash, which a caller can neither choose nor predict, and
+        compared in constant time.
+
+        Raises:
+            Unauthenticated: mistyped, unknown, expired or revoked.
+        """
+        digest = self.digest(token.encode("utf-8", "surrogatepass"))
+        key = self._store.find_hmac(digest)
+        if key is None and is_mistyped(token):
+            raise Unauthenticated(
+                "The API key is mistyped or cut off: its checksum does not fit. Copy it again, "
+                "whole."
+            )
+        if (
+            key is None
+            or not hmac.compare_digest(key.secret_hmac, digest)
+            or not key.is_valid_at(self._clock())
+        ):
+            raise Unauthenticated("The API key is not valid (unknown, expired or revoked).")
+        return key.principal()
+
+    # ---- inside -----------------------------------------------------------------------------
+
+    def _owner_key(self, token: str) -> ApiKey:
+        return ApiKey(
+            tenant_id=DEFAULT_TENANT_ID,
+            key_id=OWNER_KEY_ID,
+            name="Owner",
+            role=Role.OWNER,
+            secret_hmac=self.digest(token.encode()),
+            created_at=self._clock(),
+            created_by=OWNER_KEY_ID,
+        )
+
+    def _pepper_fingerprint(self) -> str:
+        return self.digest(b"modelry pepper fingerprint").hex()[:16]
+
+    def _is_pepper_known(self) -> bool:
+        known = self._store.setting(_PEPPER_SETTING)
+        return known is None or known == self._pepper_fingerprint()
+
+    def _changed(self) -> None:
+        with self._lock:
+            self._generation += 1
+        for listener in tuple(self._listeners):
+            listener()
+
+
+def _check_label(name: str) -> None:
+    if not 1 <= len(name.strip()) <= 100 or not name.isprintable():
+        raise InvalidInput(
+            "The key's name must have 1 to 100 printable characters, not only blanks.",
+            param="name",
+        )
+
+
+def _check_expiry(expires_at: datetime | None, now: datetime) -> None:
+    if expires_at is None:
+        return
+    if expires_at.tzinfo is None:
+        raise InvalidInput(
+            f"The time '{expires_at.isoformat()}' has no timezone; write it with one, such as "
+            "'2030-01-31T00:00:00Z'.",
+            param="expires_at",
+        )
+    if expires_at <= now:
+        raise InvalidInput(
+            f"The time '{expires_at.isoformat()}' has passed; give one in the future.",
+            param="expires_at",
+        )
+
+
+def _check_may_handle(principal: Principal, role: Role, verb: str) -> None:
+    is_below = ROLE_PERMISSIONS[role] <= principal.permissions
+    if not is_below or (role is Role.OWNER and principal.role is not Role.OWNER):
+        raise PermissionDenied(
+            f"A key of role '{principal.role}' cannot {verb} a key of role '{role}': it has "
+            "rights that this one lacks."
+        )
+
+
+def _check_no_more_than(principal: Principal, own: ApiKey | None, key: ApiKey) -> None:
+    """Refuse a key that may do more, call more, or live longer than the caller's own."""
+    _check_may_handle(principal, key.role, "create")
+    if principal.deployments and not (key.deployments and key.deployments <= principal.deployments):
+        raise PermissionDenied(
+            "This key may call some deployments only, so the keys it creates must be limited "
+            f"to some of: {', '.join(sorted(principal.deployments))}."
+        )
+    if (
+        own is not None
+        and own.expires_at is not None
+        and (key.expires_at is None or key.expires_at > own.expires_at)
+    ):
+        raise PermissionDenied(
+            f"This key expires at {own.expires_at.isoformat()}; the keys it creates must expire "
+            "by then. Give 'expires_at'."
+        )

@@ -1,0 +1,62 @@
+# ruff: noqa: D102 - the names of the tests say what they check
+"""What every `KeyStore` must do. Subclass it and give the fixture `stores`: an empty database
+with the default and the other tenant of `testing.samples`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from modelry.domain.access import DEFAULT_TENANT_ID as TENANT
+from modelry.services.tenancy.ports import KeyRecords
+from modelry.testing import samples
+from modelry.testing.samples import NOW, OTHER_TENANT_ID, Stores
+
+
+class KeyStoreContract:
+    """The suite."""
+
+    def test_the_tenant_is_there(self, stores: Stores) -> None:
+        found = stores.keys.read(TENANT, lambda records: records.tenant())
+        assert found is not None
+        assert (found.tenant_id, found.created_at) == (TENANT, NOW)
+        assert stores.keys.read("nobody", lambda records: records.tenant()) is None
+
+    def test_a_key_comes_back_as_it_was(self, stores: Stores) -> None:
+        key = samples.api_key()
+        stores.keys.write(TENANT, lambda records: records.put(key))
+        assert stores.keys.read(TENANT, lambda records: records.find("k1")) == key
+        revoked = replace(key, revoked_at=NOW, expires_at=NOW + timedelta(days=1))
+        stores.keys.write(TENANT, lambda records: records.put(revoked))
+        assert stores.keys.read(TENANT, lambda records: records.all()) == [revoked]
+
+    def test_keys_of_all_tenants_are_found_by_hash(self, stores: Stores) -> None:
+        mine, theirs = samples.api_key(), samples.api_key(tenant_id=OTHER_TENANT_ID)
+        stores.keys.write(TENANT, lambda records: records.put(mine))
+        stores.keys.write(OTHER_TENANT_ID, lambda records: records.put(theirs))
+        assert stores.keys.find_hmac(theirs.secret_hmac) == theirs
+        assert stores.keys.find_hmac(b"x" * 32) is None
+        assert {one.tenant_id for one in stores.keys.all_keys()} == {TENANT, OTHER_TENANT_ID}
+
+    def test_tenants_do_not_see_each_others_keys(self, stores: Stores) -> None:
+        stores.keys.write(TENANT, lambda records: records.put(samples.api_key()))
+        assert stores.keys.read(OTHER_TENANT_ID, lambda records: records.all()) == []
+        assert stores.keys.read(OTHER_TENANT_ID, lambda records: records.find("k1")) is None
+
+    def test_work_that_raises_leaves_no_trace(self, stores: Stores) -> None:
+        def work(records: KeyRecords) -> None:
+            records.put(samples.api_key())
+            raise LookupError
+
+        with pytest.raises(LookupError):
+            stores.keys.write(TENANT, work)
+        assert stores.keys.all_keys() == []
+
+    def test_settings(self, stores: Stores) -> None:
+        assert stores.keys.setting("colour") is None
+        stores.keys.put_setting("colour", "red")
+        stores.keys.put_setting("colour", "green")
+        assert stores.keys.setting("colour") == "green"

@@ -1,0 +1,45 @@
+"""The stores' suites, on SQL and on the fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modelry.adapters.sql.database import open_database
+from modelry.testing import samples
+from modelry.testing.catalog_store import CatalogStoreContract
+from modelry.testing.deployment_store import DeploymentStoreContract
+from modelry.testing.key_store import KeyStoreContract
+from modelry.testing.memory_database import MemoryDatabase
+from modelry.testing.usage_store import UsageStoreContract
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[samples.Stores]:
+    if request.param == "memory":
+        memory = MemoryDatabase()
+        samples.add_tenants(memory)
+        yield memory
+        return
+    database = open_database(f"sqlite:///{tmp_path}/modelry.db")
+    samples.add_tenants(database)
+    yield database
+    database.close()
+
+
+class TestCatalogStore(CatalogStoreContract):
+    pass
+
+
+class TestKeyStore(KeyStoreContract):
+    pass
+
+
+class TestDeploymentStore(DeploymentStoreContract):
+    pass
+
+
+class TestUsageStore(UsageStoreContract):
+    pass
