@@ -13,6 +13,7 @@ import pytest
 
 from modelry.domain.access import DEFAULT_TENANT_ID as TENANT
 from modelry.domain.catalog import Alias, AliasMove, Model
+from modelry.domain.errors import Conflict
 from modelry.services.catalog.ports import BlobRecord, CatalogRecords, UploadRecord
 from modelry.testing import samples
 from modelry.testing.samples import NOW, OTHER_TENANT_ID, Stores
@@ -20,6 +21,10 @@ from modelry.testing.samples import NOW, OTHER_TENANT_ID, Stores
 
 class Undo(Exception):
     """Raised by work that shall leave no trace."""
+
+
+def _take_number(records: CatalogRecords) -> int:
+    return records.models.take_number("pets")
 
 
 class CatalogStoreContract:
@@ -73,9 +78,8 @@ class CatalogStoreContract:
 
         def take() -> None:
             for _ in range(5):
-                taken.append(
-                    stores.catalog.write(TENANT, lambda records: records.models.take_number("pets"))
-                )
+                number = stores.catalog.write(TENANT, _take_number)
+                taken.append(number)
 
         threads = [threading.Thread(target=take) for _ in range(4)]
         for thread in threads:
@@ -126,7 +130,7 @@ class CatalogStoreContract:
             records.models.add(Model(TENANT, "pets", "tensor", NOW))
             records.models.add_version(version)
 
-        with pytest.raises(Exception):  # noqa: B017 - each store has its own integrity error
+        with pytest.raises(Conflict):
             stores.catalog.write(TENANT, work)
         assert stores.catalog.read(TENANT, lambda records: records.models.all()) == []
 
@@ -139,7 +143,7 @@ class CatalogStoreContract:
         stores.catalog.write(TENANT, work)
         stores.deployments.put(samples.deployment(numbers=(2,)))
         for number in (1, 2):
-            with pytest.raises(Exception):  # noqa: B017 - each store has its own integrity error
+            with pytest.raises(Conflict):
                 stores.catalog.write(
                     TENANT,
                     lambda records, number=number: records.models.delete_version("pets", number),  # type: ignore[misc] # mypy cannot infer lambdas with defaults

@@ -24,8 +24,8 @@ from modelry.services.usage.ports import UsageAmount, UsageGroup, UsageTotal
 T = TypeVar("T")
 
 
-class BrokenReference(Exception):
-    """What a database would refuse by a foreign key."""
+class BrokenReference(Conflict):
+    """What a database refuses by a foreign key."""
 
 
 @dataclass

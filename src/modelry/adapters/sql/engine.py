@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError
 from modelry.domain.errors import InvalidInput
 
 BUSY_TIMEOUT_MS = 15_000
+POOL_SIZE = 16
 READ_ONLY_OPTIONS: dict[str, Any] = {"modelry_read_only": True}
 """Execution options of connections for reading: they take no write lock."""
 
@@ -40,9 +41,13 @@ def open_engine(url: str) -> Engine:
     """
     parsed = _parsed(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, isolation_level="SERIALIZABLE", pool_pre_ping=True)
+        return create_engine(
+            parsed, isolation_level="SERIALIZABLE", pool_pre_ping=True, pool_size=POOL_SIZE
+        )
     _create_private_file(Path(parsed.database or ""))
-    engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+    engine = create_engine(
+        parsed, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, pool_size=POOL_SIZE
+    )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

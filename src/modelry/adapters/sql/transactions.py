@@ -8,12 +8,13 @@ from contextlib import nullcontext
 from typing import TypeVar
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from modelry.adapters.sql.engine import READ_ONLY_OPTIONS, is_sqlite
 from modelry.adapters.sql.sessions import open_system_session, open_tenant_session
-from modelry.domain.errors import ModelryError, Overloaded
+from modelry.domain.errors import Conflict, Overloaded
 
 T = TypeVar("T")
 Work = Callable[[Session], T]
@@ -21,6 +22,16 @@ Work = Callable[[Session], T]
 ATTEMPTS = 5
 _SERIALIZATION_STATES = frozenset({"40001", "40P01"})
 """PostgreSQL: serialization failure, deadlock."""
+
+
+_BUSY = "The database is busy; try again."
+_TOLD_SIGNS = (
+    ("is locked", _BUSY, 2),
+    ("disk is full", "The server's disk is full: nothing can be saved. Free space on it.", 60),
+    ("readonly database", "The database cannot be written; check the data folder's rights.", 60),
+    ("connection", "The database cannot be reached; check that it runs.", 10),
+)
+"""Words of a database's error, what a caller is told of it, and when to try again."""
 
 
 class Transactions:
@@ -64,6 +75,8 @@ class Transactions:
                     session.rollback()
                     if attempt == ATTEMPTS or not self._is_worth_retrying(error):
                         raise _told(error) from error
+                except PoolTimeout as error:
+                    raise Overloaded(_BUSY, retry_after_s=2) from error
                 else:
                     return result
         raise AssertionError("unreachable")
@@ -78,22 +91,13 @@ class Transactions:
 
 def _told(error: DBAPIError) -> Exception:
     """The error that a caller shall see: a full or busy database is not a defect."""
-    if not isinstance(error, OperationalError):
-        return error
+    if isinstance(error, IntegrityError):
+        return Conflict(
+            "What this refers to was changed or deleted meanwhile, or something refers to what "
+            "it deletes. Look again and decide anew."
+        )
     words = str(error.orig).lower()
-    told: ModelryError
-    if "locked" in words or "busy" in words:
-        told = Overloaded("The database is busy; try again.", retry_after_s=2)
-    elif "full" in words:
-        told = Overloaded(
-            "The server's disk is full, so nothing can be saved. Free space on it and try again.",
-            retry_after_s=60,
-        )
-    elif "readonly" in words:
-        told = Overloaded(
-            "The server's database cannot be written. Check the rights of the data folder.",
-            retry_after_s=60,
-        )
-    else:
-        return error
-    return told
+    for sign, advice, retry_after_s in _TOLD_SIGNS:
+        if sign in words:
+            return Overloaded(advice, retry_after_s=retry_after_s)
+    return error
