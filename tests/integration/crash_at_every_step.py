@@ -1,5 +1,4 @@
-"""Run by test_catalog_crashes.py in a process of its own: an upload, its registration and an alias, by a
-child that is killed (SIGKILL) at its first step, at its second, and so on until one gets through;
+"""Run by test_catalog_crashes.py: an upload, its registration and an alias, by a child that is killed (SIGKILL) at its first step, at its second, and so on until one gets through;
 after each kill the state is checked, and the work goes on from where it is.
 
 A step is a system call that changes files, or the commit of a transaction, before and after.
