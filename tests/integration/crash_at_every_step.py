@@ -1,7 +1,8 @@
-"""Run by test_catalog_crashes.py: an upload, its registration and an alias, by a child that is killed (SIGKILL) at its first step, at its second, and so on until one gets through;
-after each kill the state is checked, and the work goes on from where it is.
+"""Run by test_catalog_crashes.py: upload, registration and alias, killed at every step.
 
-A step is a system call that changes files, or the commit of a transaction, before and after.
+A child does the work and is killed (SIGKILL) at its first step, another at its second, and so on
+until one gets through; after each kill the state is checked, and the work goes on from there. A
+step is a system call that changes files, or the commit of a transaction, before and after.
 """
 
 from __future__ import annotations
