@@ -16,6 +16,8 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
 
 from modelry.adapters.sql.columns import UtcDateTime
 from modelry.adapters.sql.database import open_database
@@ -83,6 +85,15 @@ def test_migrations_give_the_tables_of_the_program(tmp_path: Path) -> None:
         differences = compare_metadata(context, Base.metadata)
     engine.dispose()
     assert differences == []
+
+
+def test_tables_are_possible_on_postgresql() -> None:
+    dialect = postgresql.dialect()
+    for table in Base.metadata.sorted_tables:
+        ddl = str(CreateTable(table).compile(dialect=dialect))
+        assert "PRIMARY KEY" in ddl
+        assert " JSON," not in ddl, f"{table.name}: JSON without JSONB"
+        assert "TIMESTAMP WITHOUT TIME ZONE" not in ddl
 
 
 def test_reopening_keeps_everything(tmp_path: Path) -> None:

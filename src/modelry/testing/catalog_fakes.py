@@ -1,0 +1,110 @@
+"""Fakes of what the catalogue asks of tasks and hubs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelry.domain.errors import SourceUnavailable
+from modelry.manifest.digests import digest_of_file
+from modelry.manifest.document import ManifestDocument
+from modelry.services.catalog.ports import ModelFacts, OnProgress, Recognition, Steps
+
+
+class FakeTaskRules:
+    """`TaskRules` of the tasks `tensor` and `chat`: steps are words and go through unchecked.
+
+    Set `refuse` to have `check` raise it; `checked` are the facts that `check` saw.
+    """
+
+    def __init__(self) -> None:
+        self.refuse: Exception | None = None
+        self.checked: list[ModelFacts] = []
+
+    def names(self) -> Sequence[str]:
+        """Two tasks."""
+        return ("chat", "tensor")
+
+    def recognise(self, facts: ModelFacts) -> list[Recognition]:
+        """By format alone."""
+        task = {"onnx": "tensor", "gguf": "chat"}.get(facts.format)
+        return [] if task is None else [Recognition(task, 1.0, (f"it is {facts.format}",))]
+
+    def steps(self, document: ManifestDocument, facts: ModelFacts) -> Steps:
+        """As declared; a default post step for `tensor`."""
+        del facts
+        default: tuple[Any, ...] = ("identity",) if document.task == "tensor" else ()
+        post = default if document.post is None else document.post
+        return Steps(_steps(document.pre or ()), _steps(post))
+
+    def check(self, document: ManifestDocument, facts: ModelFacts, steps: Steps) -> None:
+        """Raises what it was told to."""
+        del document, steps
+        self.checked.append(facts)
+        if self.refuse is not None:
+            raise self.refuse
+
+
+def _steps(declared: Sequence[Any]) -> list[Mapping[str, Any]]:
+    return [{"step": str(one)} for one in declared]
+
+
+@dataclass(frozen=True, slots=True)
+class FakeProgress:
+    """How far a fake fetch is."""
+
+    source: str
+    phase: str
+    done_bytes: int
+    total_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FakeFetchedFile:
+    """What a fake fetch gave."""
+
+    path: Path
+    name: str
+    digest: str
+    source: str
+
+
+class FakeFetcher:
+    """A `SourceFetcher` that knows some files by their sources; `fetched` are the sources asked."""
+
+    def __init__(self, files: Mapping[str, Path] | None = None) -> None:
+        self.files = dict(files or {})
+        self.fetched: list[str] = []
+
+    def fetch(
+        self, source: str, destination: Path, on_progress: OnProgress | None = None
+    ) -> FakeFetchedFile:
+        """A copy of the file that `source` stands for."""
+        self.fetched.append(source)
+        plain = source.split("#", maxsplit=1)[0]
+        if plain not in self.files:
+            raise SourceUnavailable(f"Source '{source}' did not answer.")
+        found = self.files[plain]
+        path = Path(shutil.copy(found, destination / found.name))
+        size = path.stat().st_size
+        if on_progress is not None:
+            on_progress(FakeProgress(source, "done", size, size))
+        return FakeFetchedFile(path, found.name, digest_of_file(path), f"{plain}@exact")
+
+
+class FakeStarters:
+    """A `StarterCatalogue` of given entries."""
+
+    def __init__(self, *entries: ManifestDocument) -> None:
+        self._entries = {entry.name: entry for entry in entries}
+
+    def find(self, name: str) -> ManifestDocument | None:
+        """The entry called `name`."""
+        return self._entries.get(name)
+
+    def names(self) -> Sequence[str]:
+        """All entries."""
+        return sorted(self._entries)
