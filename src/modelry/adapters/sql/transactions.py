@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import threading
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TypeVar
@@ -19,7 +21,10 @@ from modelry.domain.errors import Conflict, Overloaded
 T = TypeVar("T")
 Work = Callable[[Session], T]
 
-ATTEMPTS = 5
+ATTEMPTS = 12
+PAUSE_S = 0.005
+LONGEST_PAUSE_S = 0.25
+"""Between attempts, doubled each time; the real pause is a random part of it."""
 _SERIALIZATION_STATES = frozenset({"40001", "40P01"})
 """PostgreSQL: serialization failure, deadlock."""
 
@@ -27,6 +32,8 @@ _SERIALIZATION_STATES = frozenset({"40001", "40P01"})
 _BUSY = "The database is busy; try again."
 _TOLD_SIGNS = (
     ("is locked", _BUSY, 2),
+    ("could not serialize", _BUSY, 1),
+    ("deadlock detected", _BUSY, 1),
     ("disk is full", "The server's disk is full: nothing can be saved. Free space on it.", 60),
     ("readonly database", "The database cannot be written; check the data folder's rights.", 60),
     ("connection", "The database cannot be reached; check that it runs.", 10),
@@ -75,10 +82,12 @@ class Transactions:
                     session.rollback()
                     if attempt == ATTEMPTS or not self._is_worth_retrying(error):
                         raise _told(error) from error
+                    pause_s = min(PAUSE_S * 2**attempt, LONGEST_PAUSE_S)
                 except PoolTimeout as error:
                     raise Overloaded(_BUSY, retry_after_s=2) from error
                 else:
                     return result
+            time.sleep(random.uniform(0, pause_s))  # noqa: S311 - spreads attempts, no secret
         raise AssertionError("unreachable")
 
     def _is_worth_retrying(self, error: DBAPIError) -> bool:
