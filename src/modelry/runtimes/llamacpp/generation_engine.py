@@ -1,0 +1,189 @@
+"""The engine for chat and text completion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from modelry.domain.errors import Cancelled, InvalidInput, ModelFailed, UnsupportedField
+from modelry.domain.signature import NO_TENSORS, Signature
+from modelry.runtime_api.engine import StopSignal
+from modelry.runtime_api.generation import ChatRequest, CompletionRequest, TextDelta
+from modelry.runtimes.chat.answer import Answer, Emit
+from modelry.runtimes.chat.defaults import ChatDefaults
+from modelry.runtimes.chat.plan import TemplateAbilities, plan_chat
+from modelry.runtimes.chat.readers import PlainReader
+from modelry.runtimes.chat.request_checks import check_request
+from modelry.runtimes.llamacpp.bodies import chat_body, completion_body
+from modelry.runtimes.llamacpp.chunks import ChunkReader
+from modelry.runtimes.llamacpp.load_errors import call_exception, context_exceeded
+from modelry.runtimes.llamacpp.native_server import NativeServer, OnChunk
+from modelry.runtimes.llamacpp.slots import Slots
+
+CLOSE_TIMEOUT_S = 10.0
+
+
+class GenerationEngine:
+    """A loaded chat model with continuous batching over its slots."""
+
+    def __init__(
+        self, server: NativeServer, defaults: ChatDefaults, slots: int, context: int
+    ) -> None:
+        self._server = server
+        self._defaults = defaults
+        self._slot_count = slots
+        self._slots = Slots(slots)
+        self._context = context
+        abilities = server.ask("/props").get("chat_template_caps") or {}
+        self._template = TemplateAbilities(
+            tools=bool(abilities.get("supports_tools") and abilities.get("supports_tool_calls")),
+            system_role=bool(abilities.get("supports_system_role", True)),
+        )
+
+    @property
+    def signature(self) -> Signature:
+        """No tensors."""
+        return NO_TENSORS
+
+    @property
+    def capacity(self) -> int:
+        """The slots."""
+        return self._slot_count
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of prompt and answer together that one request may have."""
+        return self._context
+
+    def chat(self, request: ChatRequest, emit: Emit, stop: StopSignal) -> None:
+        """See `SupportsChat.chat`. `stop` ends it at the next token or prompt batch."""
+        asked = request.sampling.max_tokens
+        request = self._defaults.fill_chat(request)
+        check_request(request, self._slot_count)
+        _refuse_no_tokens(request.sampling.max_tokens)
+        plan = plan_chat(request, self._template)
+        answer = Answer(request.n, plan.new_reader, emit)
+        body = chat_body(request, plan, self._context)
+        chunks = self._chunks(answer, request, asked, "messages")
+        self._run(self._server.chat, body, chunks, request.n, stop)
+        answer.close()
+
+    def complete(self, request: CompletionRequest, emit: Emit, stop: StopSignal) -> None:
+        """See `SupportsCompletion.complete`.
+
+        With `echo` the prompt comes first, without log-probabilities: the engine has none.
+        """
+        asked = request.sampling.max_tokens
+        request = self._defaults.fill_completion(request)
+        check_request(request, self._slot_count)
+        self._check_prompt(request)
+        answer = Answer(request.n, PlainReader, emit)
+        if request.echo:
+            text = request.prompt if isinstance(request.prompt, str) else self._text(request.prompt)
+            for index in range(request.n):
+                emit(TextDelta(index, text))
+        if request.sampling.max_tokens == 0:
+            self._echo_only(request, answer)
+        else:
+            body = completion_body(request, self._context)
+            chunks = self._chunks(answer, request, asked, "prompt")
+            self._run(self._server.complete, body, chunks, request.n, stop)
+        answer.close()
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens `text` takes, special ones included."""
+        answer = self._server.ask("/tokenize", {"content": text, "add_special": True})
+        return len(answer["tokens"])
+
+    def close(self) -> None:
+        """End what runs and free the model."""
+        if self._slots.close(CLOSE_TIMEOUT_S):
+            self._server.close()
+
+    def _chunks(
+        self,
+        answer: Answer,
+        request: ChatRequest | CompletionRequest,
+        asked_tokens: int | None,
+        param: str,
+    ) -> ChunkReader:
+        return ChunkReader(
+            answer,
+            context=self._context,
+            asked_tokens=asked_tokens,
+            top_logprobs=request.top_logprobs,
+            param=param,
+        )
+
+    def _run(
+        self,
+        call: Callable[[bytes, OnChunk], None],
+        body: bytes,
+        chunks: ChunkReader,
+        choices: int,
+        stop: StopSignal,
+    ) -> None:
+        failures: list[BaseException] = []
+
+        def on_chunk(raw: str) -> bool:
+            if stop.is_set() or self._slots.is_closed:
+                return True
+            try:
+                chunks.take(raw)
+            except BaseException as error:  # noqa: BLE001 - the library would swallow it
+                failures.append(error)
+            return bool(failures)
+
+        with self._slots.taken(choices, stop):
+            try:
+                call(body, on_chunk)
+            except (ValueError, RuntimeError) as error:
+                failures.append(call_exception(error))
+        if failures:
+            raise failures[0]
+        if stop.is_set():
+            raise Cancelled("The generation was stopped because its caller went away.")
+        if self._slots.is_closed:
+            raise ModelFailed("The model was unloaded in mid-answer; try again.")
+
+    def _check_prompt(self, request: CompletionRequest) -> None:
+        prompt = request.prompt
+        if not prompt:
+            raise InvalidInput("The prompt is empty; expected text or token ids.", param="prompt")
+        if isinstance(prompt, list) and not all(
+            type(token) is int and 0 <= token < 2**31 for token in prompt
+        ):
+            raise InvalidInput(
+                "The prompt is a list with something else than token ids (whole numbers >= 0).",
+                param="prompt",
+            )
+        if request.echo and request.top_logprobs is not None:
+            raise UnsupportedField(
+                "echo together with logprobs is not supported: the engine has no log-probabilities "
+                "of the prompt. Leave one of them out.",
+                param="echo",
+            )
+        if not request.echo:
+            _refuse_no_tokens(request.sampling.max_tokens)
+
+    def _echo_only(self, request: CompletionRequest, answer: Answer) -> None:
+        prompt = request.prompt
+        tokens = self.count_tokens(prompt) if isinstance(prompt, str) else len(prompt)
+        if tokens > self._context:
+            raise context_exceeded(tokens, None, self._context, "prompt")
+        answer.count(tokens, 0, 0)
+        for index in range(request.n):
+            answer.finish(index, "length")
+
+    def _text(self, tokens: list[int]) -> str:
+        try:
+            return str(self._server.ask("/detokenize", {"tokens": tokens})["content"])
+        except ModelFailed:
+            raise InvalidInput(
+                "The prompt has token ids that this model's vocabulary does not have.",
+                param="prompt",
+            ) from None
+
+
+def _refuse_no_tokens(max_tokens: int | None) -> None:
+    if max_tokens == 0:
+        raise InvalidInput("max_tokens is 0; expected at least 1.", param="max_tokens")

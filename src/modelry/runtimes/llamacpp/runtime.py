@@ -1,0 +1,50 @@
+"""Loads GGUF files into llama.cpp."""
+
+from __future__ import annotations
+
+import threading
+from typing import ClassVar
+
+from modelry.domain.errors import ModelFailed
+from modelry.runtime_api.engine import LoadSpec
+from modelry.runtimes.chat.defaults import ChatDefaults
+from modelry.runtimes.llamacpp.embedding_engine import EmbeddingEngine
+from modelry.runtimes.llamacpp.generation_engine import GenerationEngine
+from modelry.runtimes.llamacpp.native_server import NativeServer
+from modelry.runtimes.llamacpp.settings import LlamaSettings
+
+
+class LlamaCppRuntime:
+    """The runtime `llamacpp`: chat and completion, or embeddings for the task `text-embedding`.
+
+    Engine options: `slots` (choices at once, default 4), `context` (tokens of one request; default
+    the manifest's `limits.context`, else the model's own up to 4,096), `threads` (default all
+    cores, one less from 3 on), `batch` (prompt tokens per step, default 256), `prompt_cache_mib`
+    (memory for prompts kept beside the slots, default 512) and `pooling` (embeddings: `model`,
+    `mean`, `cls`, `last`; default what the file says, else `mean`).
+
+    LoRA adapters are not offered: a request without one would reuse the cache of one with it.
+    """
+
+    name: ClassVar[str] = "llamacpp"
+    formats: ClassVar[frozenset[str]] = frozenset({"gguf"})
+    _loading: ClassVar[threading.Lock] = threading.Lock()
+
+    def load(self, spec: LoadSpec) -> GenerationEngine | EmbeddingEngine:
+        """The engine over the file with the role `model`. Holds the interpreter's lock meanwhile.
+
+        Raises:
+            ModelFailed: llama.cpp refused the file; the message carries its reason.
+            InvalidInput: an engine option is unknown or out of range.
+        """
+        settings = LlamaSettings.of(spec)
+        defaults = ChatDefaults.of(spec)
+        with self._loading:
+            server = NativeServer(settings, spec)
+        try:
+            if settings.embeds:
+                return EmbeddingEngine(server, settings.slots, settings.context)
+            return GenerationEngine(server, defaults, settings.slots, settings.context)
+        except ModelFailed:
+            server.close()
+            raise
