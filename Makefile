@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-chat clean proto
+.PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-chat clean proto docs
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -49,3 +49,6 @@ clean: ## remove the virtual environment and build leftovers
 
 proto: .venv/.dev ## renew the generated gRPC messages
 	@cd src/modelry/protocols/oip && ../../../../$(BIN)/python -m grpc_tools.protoc -I. --python_out=generated --pyi_out=generated open_inference.proto
+
+docs: .venv/.dev ## renew the generated reference pages
+	@$(BIN)/python tools/reference.py

@@ -1,0 +1,1 @@
+"""The only place that wires objects: settings in, a running server out."""
