@@ -11,7 +11,8 @@ from typing import Any
 from modelry.domain.errors import SourceUnavailable
 from modelry.manifest.digests import digest_of_file
 from modelry.manifest.document import ManifestDocument
-from modelry.services.catalog.ports import ModelFacts, OnProgress, Recognition, Steps
+from modelry.services.catalog.ports import OnProgress
+from modelry.tasks.contract import ModelFacts, Recognition, Steps
 
 
 class FakeTaskRules:

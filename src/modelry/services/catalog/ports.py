@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from modelry.domain.catalog import Alias, AliasMove, Model, Version
-from modelry.domain.signature import Signature
 from modelry.manifest.document import ManifestDocument
+from modelry.tasks.contract import ModelFacts, Recognition, Steps
 
 T = TypeVar("T")
 
@@ -391,38 +391,6 @@ class StarterCatalogue(Protocol):
     def names(self) -> Sequence[str]:
         """All entries."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """What is known of a model's files before its manifest is resolved.
-
-    `files` are readable paths, `formats` what the files are, both by role; `signature` and
-    `metadata` are the main file's.
-    """
-
-    format: str
-    signature: Signature
-    metadata: Mapping[str, str]
-    files: Mapping[str, Path]
-    formats: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Recognition:
-    """How sure a task is (0..1) that it suits a model, and what made it think so."""
-
-    task: str
-    score: float
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """Processing steps, normalised: each a dict with its name under `step`."""
-
-    pre: Sequence[Mapping[str, Any]]
-    post: Sequence[Mapping[str, Any]]
 
 
 class TaskRules(Protocol):

@@ -15,8 +15,9 @@ from modelry.manifest.inspect.facts import FileFacts
 from modelry.manifest.inspect.files import inspect_file, inspect_weights
 from modelry.manifest.sources import PathSource
 from modelry.runtime_api.registry import runtime_names
-from modelry.services.catalog.ports import ModelFacts, Steps, TaskRules
+from modelry.services.catalog.ports import TaskRules
 from modelry.services.catalog.registration import ResolvedManifest
+from modelry.tasks.contract import ModelFacts, Steps
 
 RUNTIME_OF_FORMAT = {"onnx": "onnx", "gguf": "llamacpp"}
 """Which runtime serves a format when the manifest names none."""
