@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelry.domain.errors import InvalidInput
+from modelry.protocols.http.values import Body, flag, model_name, shown, whole
 from modelry.protocols.openai.fields import check_fields
 from modelry.protocols.openai.messages import chat_messages
 from modelry.protocols.openai.sampling import (
@@ -17,7 +18,6 @@ from modelry.protocols.openai.sampling import (
     streaming,
 )
 from modelry.protocols.openai.tools import chat_tools, json_schema, tool_choice
-from modelry.protocols.openai.values import Body, flag, model_name, shown, whole
 from modelry.runtime_api.generation import ChatRequest
 
 ENDPOINT = "POST /v1/chat/completions"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelry.domain.errors import InvalidInput, UnsupportedField
+from modelry.protocols.http.values import Body, flag, model_name, whole
 from modelry.protocols.openai.fields import check_fields
 from modelry.protocols.openai.inputs import Input, texts_or_tokens
 from modelry.protocols.openai.sampling import (
@@ -16,7 +17,6 @@ from modelry.protocols.openai.sampling import (
     sampling,
     streaming,
 )
-from modelry.protocols.openai.values import Body, flag, model_name, whole
 from modelry.runtime_api.generation import CompletionRequest, Sampling
 
 ENDPOINT = "POST /v1/completions"

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from modelry.domain.errors import InvalidInput, NotSupported
+from modelry.protocols.http.values import model_name, one_of, whole
 from modelry.protocols.openai.fields import check_fields
 from modelry.protocols.openai.inputs import Input, texts_or_tokens
 from modelry.protocols.openai.sampling import check_user
-from modelry.protocols.openai.values import model_name, one_of, whole
 from modelry.runtime_api.tensors import Array
 from modelry.services.inference.routing import Target
 from modelry.services.inference.service import Prediction

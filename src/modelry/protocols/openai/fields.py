@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from modelry.domain.errors import UnsupportedField
-from modelry.protocols.openai.values import shown
+from modelry.protocols.http.values import shown
 
 
 class Support(StrEnum):

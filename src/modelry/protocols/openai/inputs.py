@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from modelry.domain.errors import InvalidInput
-from modelry.protocols.openai.values import shown
+from modelry.protocols.http.values import shown
 
 MAX_TOKENS_IN_ALL = 2**20
 _EXPECTED = "a text, a list of texts, a list of token ids, or a list of lists of token ids"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from modelry.domain.errors import InvalidInput, UnsupportedField
-from modelry.protocols.openai.values import refuse_unknown_keys, required_text, shown, text
+from modelry.protocols.http.values import refuse_unknown_keys, required_text, shown, text
 
 MAX_MESSAGES = 4096
 MAX_PARTS = 256

@@ -13,10 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelry.domain.errors import InvalidInput, NotSupported
-from modelry.protocols.openai.embeddings import ARRAY, input_usage, unit_length
-from modelry.protocols.openai.fields import check_fields
-from modelry.protocols.openai.sampling import check_user
-from modelry.protocols.openai.values import (
+from modelry.protocols.http.values import (
     flag,
     model_name,
     refuse_unknown_keys,
@@ -24,6 +21,9 @@ from modelry.protocols.openai.values import (
     shown,
     whole,
 )
+from modelry.protocols.openai.embeddings import ARRAY, input_usage, unit_length
+from modelry.protocols.openai.fields import check_fields
+from modelry.protocols.openai.sampling import check_user
 from modelry.services.inference.service import Prediction
 
 ENDPOINT = "POST /v1/rerank"

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from modelry.domain.errors import InvalidInput, UnsupportedField
-from modelry.protocols.openai.values import (
+from modelry.protocols.http.values import (
     Body,
     check_nesting,
     flag,

@@ -8,13 +8,14 @@ from typing import Any
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from modelry.domain.access import Permission
-from modelry.domain.errors import ModelryError
 from modelry.protocols.http.endpoint import Door, Endpoint, json_response
-from modelry.protocols.http.errors import error_headers, status_of
+from modelry.protocols.http.plain_errors import render_error
 from modelry.protocols.http.request import ApiRequest
 from modelry.protocols.operations.metrics import exposition
 from modelry.protocols.operations.openapi import docs_page
 from modelry.services.inference.service import InferenceService
+
+__all__ = ["Readiness", "build_door", "render_error"]
 
 Readiness = Callable[[], Mapping[str, Any]]
 """Says `{"ready": bool, …}`; anything else in it is shown as it is."""
@@ -55,9 +56,3 @@ def build_door(
         ),
         render_error,
     )
-
-
-def render_error(error: ModelryError) -> Response:
-    """`{"error": {"code", "message", "param"}}`."""
-    body = {"error": {"code": error.code, "message": error.message, "param": error.param}}
-    return json_response(body, status_of(error), error_headers(error))
