@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
-from modelry.domain.errors import InvalidInput
+from modelry.domain.errors import InvalidInput, UnsupportedField
 from modelry.runtime_api.generation import ChatRequest, CompletionRequest, Sampling
 
 MAX_TOP_LOGPROBS = 20
 MAX_STOPS = 16
 MAX_STOP_CHARS = 256
 MAX_LOGIT_BIASES = 1024
+MAX_VOCABULARY = 2**31
+"""Token ids are below this whatever the model."""
 _RANGES: dict[str, tuple[float, float]] = {
     "temperature": (0.0, 100.0),
     "top_p": (0.0, 1.0),
@@ -24,17 +27,51 @@ _RANGES: dict[str, tuple[float, float]] = {
 _WHOLE = frozenset({"top_k", "max_tokens"})
 
 
-def check_request(request: ChatRequest | CompletionRequest, slots: int) -> None:
-    """Refuse what is out of range.
+def check_chat(request: ChatRequest, slots: int, vocabulary: int) -> None:
+    """Refuse what is out of range in a chat.
 
     Args:
         request: with the manifest's defaults filled in.
         slots: how many choices the engine generates at once.
+        vocabulary: how many tokens the model knows.
 
     Raises:
         InvalidInput: a field is of another type or out of range; `param` names it.
     """
+    _check_common(request, slots, vocabulary)
+    _refuse_no_tokens(request.sampling)
+
+
+def check_completion(request: CompletionRequest, slots: int, vocabulary: int) -> None:
+    """Refuse what is out of range in a completion; arguments and errors as for `check_chat`.
+
+    Raises:
+        UnsupportedField: `echo` together with log-probabilities.
+    """
+    _check_common(request, slots, vocabulary)
+    prompt = request.prompt
+    if not prompt or not isinstance(prompt, str | list):
+        raise InvalidInput("The prompt is empty; expected text or token ids.", param="prompt")
+    if isinstance(prompt, list):
+        check_tokens(prompt, vocabulary, "prompt")
+    if request.echo and request.top_logprobs is not None:
+        raise UnsupportedField(
+            "echo together with logprobs is not supported: the engine has no log-probabilities "
+            "of the prompt. Leave one of them out.",
+            param="echo",
+        )
+    if not request.echo:
+        _refuse_no_tokens(request.sampling)
+
+
+def _refuse_no_tokens(sampling: Sampling) -> None:
+    if sampling.max_tokens == 0:
+        raise InvalidInput("max_tokens is 0; expected at least 1.", param="max_tokens")
+
+
+def _check_common(request: ChatRequest | CompletionRequest, slots: int, vocabulary: int) -> None:
     check_sampling(request.sampling)
+    check_tokens(list(request.sampling.logit_bias), vocabulary, "logit_bias")
     if type(request.n) is not int or not 1 <= request.n <= slots:
         raise InvalidInput(
             f"n is {request.n!r:.40}; this deployment generates 1 to {slots} choices at once. Send "
@@ -47,6 +84,21 @@ def check_request(request: ChatRequest | CompletionRequest, slots: int) -> None:
             f"top_logprobs is {top!r:.40}; expected a whole number from 0 to {MAX_TOP_LOGPROBS}.",
             param="top_logprobs",
         )
+
+
+def check_tokens(tokens: Sequence[Any], vocabulary: int, param: str) -> None:
+    """Refuse what is no token id of the model.
+
+    Raises:
+        InvalidInput: `param` is the field that holds them.
+    """
+    for token in tokens:
+        if type(token) is not int or not 0 <= token < vocabulary:
+            raise InvalidInput(
+                f"{param} has {token!r:.40}; the token ids of this model are whole numbers from 0 "
+                f"to {vocabulary - 1}.",
+                param=param,
+            )
 
 
 def check_sampling(sampling: Sampling) -> None:
@@ -95,15 +147,9 @@ def _check_biases(biases: dict[int, float]) -> None:
             param="logit_bias",
         )
     for token, bias in biases.items():
-        usable = (
-            type(token) is int
-            and 0 <= token < 2**31
-            and type(bias) in {int, float}
-            and -100 <= bias <= 100
-        )
-        if not usable:
+        if type(bias) not in {int, float} or not -100 <= bias <= 100:
             raise InvalidInput(
-                f"logit_bias has {token!r:.40}: {bias!r:.40}; expected token ids >= 0 with biases "
-                "from -100 to 100.",
+                f"logit_bias has {bias!r:.40} for token {token!r:.40}; expected a number from -100 "
+                "to 100.",
                 param="logit_bias",
             )

@@ -13,17 +13,20 @@ from modelry.domain.errors import Cancelled, InvalidInput
 from modelry.domain.signature import NO_TENSORS, Signature
 from modelry.runtime_api.engine import Embeddings, StopSignal
 from modelry.runtime_api.tensors import Array
+from modelry.runtimes.chat.request_checks import check_tokens
 from modelry.runtimes.llamacpp.load_errors import call_error
 from modelry.runtimes.llamacpp.native_server import NativeServer
+from modelry.runtimes.llamacpp.settings import LlamaSettings
 
 
 class EmbeddingEngine:
     """A loaded embedding model; the inputs of one call share the slots."""
 
-    def __init__(self, server: NativeServer, slots: int, context: int) -> None:
+    def __init__(self, server: NativeServer, settings: LlamaSettings) -> None:
         self._server = server
-        self._context = context
-        self._threads = ThreadPoolExecutor(slots, thread_name_prefix="embed")
+        self._settings = settings
+        self._context = settings.context
+        self._threads = ThreadPoolExecutor(settings.slots, thread_name_prefix="embed")
 
     @property
     def signature(self) -> Signature:
@@ -68,13 +71,12 @@ class EmbeddingEngine:
         if stop.is_set():
             raise Cancelled("The embedding was stopped because its caller went away.")
         param = f"input[{position}]"
-        if not item or (
-            isinstance(item, list)
-            and not all(type(token) is int and 0 <= token < 2**31 for token in item)
-        ):
+        if not item or not isinstance(item, str | list):
             raise InvalidInput(
                 f"{param} is empty or no text; expected text or a list of token ids.", param=param
             )
+        if isinstance(item, list):
+            check_tokens(item, self._settings.vocabulary, param)
         body = {"input": item, "encoding_format": "base64"}
         answer = self._server.embed(orjson.dumps(body))
         if "error" in answer:

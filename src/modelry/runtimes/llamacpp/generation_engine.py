@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from modelry.domain.errors import Cancelled, InvalidInput, ModelFailed, UnsupportedField
+from modelry.domain.errors import Cancelled, InvalidInput, ModelFailed
 from modelry.domain.signature import NO_TENSORS, Signature
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.generation import ChatRequest, CompletionRequest, TextDelta
@@ -12,11 +12,12 @@ from modelry.runtimes.chat.answer import Answer, Emit
 from modelry.runtimes.chat.defaults import ChatDefaults
 from modelry.runtimes.chat.plan import TemplateAbilities, plan_chat
 from modelry.runtimes.chat.readers import PlainReader
-from modelry.runtimes.chat.request_checks import check_request
+from modelry.runtimes.chat.request_checks import check_chat, check_completion
 from modelry.runtimes.llamacpp.bodies import chat_body, completion_body
 from modelry.runtimes.llamacpp.chunks import ChunkReader
 from modelry.runtimes.llamacpp.load_errors import call_exception, context_exceeded
 from modelry.runtimes.llamacpp.native_server import NativeServer, OnChunk
+from modelry.runtimes.llamacpp.settings import LlamaSettings
 from modelry.runtimes.llamacpp.slots import Slots
 
 CLOSE_TIMEOUT_S = 10.0
@@ -26,13 +27,13 @@ class GenerationEngine:
     """A loaded chat model with continuous batching over its slots."""
 
     def __init__(
-        self, server: NativeServer, defaults: ChatDefaults, slots: int, context: int
+        self, server: NativeServer, defaults: ChatDefaults, settings: LlamaSettings
     ) -> None:
         self._server = server
         self._defaults = defaults
-        self._slot_count = slots
-        self._slots = Slots(slots)
-        self._context = context
+        self._settings = settings
+        self._slots = Slots(settings.slots)
+        self._context = settings.context
         abilities = server.ask("/props").get("chat_template_caps") or {}
         self._template = TemplateAbilities(
             tools=bool(abilities.get("supports_tools") and abilities.get("supports_tool_calls")),
@@ -47,7 +48,7 @@ class GenerationEngine:
     @property
     def capacity(self) -> int:
         """The slots."""
-        return self._slot_count
+        return self._settings.slots
 
     @property
     def context_length(self) -> int:
@@ -58,8 +59,7 @@ class GenerationEngine:
         """See `SupportsChat.chat`. `stop` ends it at the next token or prompt batch."""
         asked = request.sampling.max_tokens
         request = self._defaults.fill_chat(request)
-        check_request(request, self._slot_count)
-        _refuse_no_tokens(request.sampling.max_tokens)
+        check_chat(request, self._settings.slots, self._settings.vocabulary)
         plan = plan_chat(request, self._template)
         answer = Answer(request.n, plan.new_reader, emit)
         body = chat_body(request, plan, self._context)
@@ -74,8 +74,7 @@ class GenerationEngine:
         """
         asked = request.sampling.max_tokens
         request = self._defaults.fill_completion(request)
-        check_request(request, self._slot_count)
-        self._check_prompt(request)
+        check_completion(request, self._settings.slots, self._settings.vocabulary)
         answer = Answer(request.n, PlainReader, emit)
         if request.echo:
             text = request.prompt if isinstance(request.prompt, str) else self._text(request.prompt)
@@ -145,26 +144,6 @@ class GenerationEngine:
         if self._slots.is_closed:
             raise ModelFailed("The model was unloaded in mid-answer; try again.")
 
-    def _check_prompt(self, request: CompletionRequest) -> None:
-        prompt = request.prompt
-        if not prompt:
-            raise InvalidInput("The prompt is empty; expected text or token ids.", param="prompt")
-        if isinstance(prompt, list) and not all(
-            type(token) is int and 0 <= token < 2**31 for token in prompt
-        ):
-            raise InvalidInput(
-                "The prompt is a list with something else than token ids (whole numbers >= 0).",
-                param="prompt",
-            )
-        if request.echo and request.top_logprobs is not None:
-            raise UnsupportedField(
-                "echo together with logprobs is not supported: the engine has no log-probabilities "
-                "of the prompt. Leave one of them out.",
-                param="echo",
-            )
-        if not request.echo:
-            _refuse_no_tokens(request.sampling.max_tokens)
-
     def _echo_only(self, request: CompletionRequest, answer: Answer) -> None:
         prompt = request.prompt
         tokens = self.count_tokens(prompt) if isinstance(prompt, str) else len(prompt)
@@ -182,8 +161,3 @@ class GenerationEngine:
                 "The prompt has token ids that this model's vocabulary does not have.",
                 param="prompt",
             ) from None
-
-
-def _refuse_no_tokens(max_tokens: int | None) -> None:
-    if max_tokens == 0:
-        raise InvalidInput("max_tokens is 0; expected at least 1.", param="max_tokens")

@@ -43,8 +43,8 @@ class LlamaCppRuntime:
             server = NativeServer(settings, spec)
         try:
             if settings.embeds:
-                return EmbeddingEngine(server, settings.slots, settings.context)
-            return GenerationEngine(server, defaults, settings.slots, settings.context)
+                return EmbeddingEngine(server, settings)
+            return GenerationEngine(server, defaults, settings)
         except ModelFailed:
             server.close()
             raise

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from modelry.domain.errors import InvalidInput
 from modelry.runtime_api.engine import LoadSpec
+from modelry.runtimes.chat.request_checks import MAX_VOCABULARY
 from modelry.runtimes.engine_options import EngineOptions, available_cores
 from modelry.runtimes.engine_reasons import file_name
 from modelry.runtimes.gguf_files import gguf_metadata
@@ -29,7 +30,8 @@ class LlamaSettings:
     """What the engine is started with.
 
     `context` is what one request may have, in tokens; the engine's own figure is `context` times
-    `slots`. `prompt_cache_mib` bounds prompts that are kept beside the slots.
+    `slots`. `prompt_cache_mib` bounds prompts that are kept beside the slots. `vocabulary`
+    is the number of tokens that the model knows.
     """
 
     path: Path
@@ -40,6 +42,7 @@ class LlamaSettings:
     batch: int
     prompt_cache_mib: int
     pooling: str
+    vocabulary: int
 
     @classmethod
     def of(cls, spec: LoadSpec) -> LlamaSettings:
@@ -77,6 +80,7 @@ class LlamaSettings:
             batch=context if embeds else options.integer("batch", PROMPT_BATCH, 16, 4096),
             prompt_cache_mib=options.integer("prompt_cache_mib", 512, 0, 2**20),
             pooling=pooling,
+            vocabulary=_vocabulary(metadata),
         )
         options.finish()
         return settings
@@ -85,6 +89,11 @@ class LlamaSettings:
 def _trained_context(metadata: Mapping[str, str]) -> int:
     trained = metadata.get("context_length", "")
     return int(trained) if trained.isdigit() and int(trained) > 0 else MAX_CONTEXT
+
+
+def _vocabulary(metadata: Mapping[str, str]) -> int:
+    tokens = metadata.get("vocabulary", "")
+    return int(tokens) if tokens.isdigit() and int(tokens) > 0 else MAX_VOCABULARY
 
 
 def _default_threads() -> int:
