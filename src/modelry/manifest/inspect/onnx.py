@@ -22,6 +22,8 @@ MAX_BYTES = 2 * 2**30
 MAX_SUBGRAPH_DEPTH = 16
 MAX_OPERATORS = 4096
 MAX_METADATA_BYTES = 1024 * 1024
+MADE_BY = "made_by."
+"""Begins the metadata keys that tell which operator makes an output: `made_by.logits`."""
 ALLOWED_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 
 USUAL_FIRST_BYTE = 0x08
@@ -61,6 +63,7 @@ class _Model:
     bodies: list[Field] = field(default_factory=list)
     functions: set[tuple[str, str]] = field(default_factory=set)
     operators: set[tuple[str, str]] = field(default_factory=set)
+    makers: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -86,9 +89,10 @@ class _ModelReader:
             )
         inputs, outputs = self._values.of_graph(model.graph)
         initialised: set[str] = set()
+        model.makers = dict.fromkeys((spec.name for spec in outputs), "")
         self._graph(model.graph, 0, {spec.name for spec in inputs}, initialised)
         for body in model.bodies:
-            self._nodes(body, {7: 0})
+            self._nodes(body, {7: 1})
         self._check_domains()
         signature = self._signature(
             [spec for spec in inputs if spec.name not in initialised], outputs
@@ -184,6 +188,7 @@ class _ModelReader:
 
     def _node(self, node: Field, depth: int) -> None:
         operator = domain = ""
+        made: list[str] = []
         for part in self._wire.message(node):
             if part.number == 4:
                 operator = self._wire.text(part, 1024)
@@ -191,7 +196,10 @@ class _ModelReader:
                 domain = self._wire.text(part, 256)
             elif part.number == 5:
                 self._attribute(part, depth)
+            elif part.number == 2 and depth == 0 and part.size <= 1024:
+                made.append(self._wire.text(part, 1024))
         self._model.operators.add((domain, operator))
+        self._model.makers.update({name: operator for name in made if name in self._model.makers})
         self._bounded(self._model.operators, "kind of operator", MAX_OPERATORS)
 
     def _attribute(self, attribute: Field, depth: int) -> None:
@@ -251,9 +259,11 @@ class _ModelReader:
                 for domain, version in model.opsets.items()
             },
             "operators": ",".join(sorted({operator for _domain, operator in model.operators})),
+            **{f"{MADE_BY}{name}": operator for name, operator in model.makers.items()},
         }
         for key, value in model.properties.items():
-            found.setdefault(key, value)
+            if not key.startswith(MADE_BY):
+                found.setdefault(key, value)
         return {key: value for key, value in found.items() if value}
 
 
