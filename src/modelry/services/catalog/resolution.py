@@ -86,7 +86,12 @@ class Resolver:
                 ModelFile(role, file.name, file.digest, file.size_bytes)
                 for role, file in sorted(files.items())
             ),
-            notes=(*notes, *_default_notes(document, steps), *_warnings(files, inspected)),
+            notes=(
+                *notes,
+                *_default_notes(document, steps),
+                *steps.notes,
+                *_warnings(files, inspected),
+            ),
         )
 
     def resolve_bare(

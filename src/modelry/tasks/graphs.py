@@ -1,0 +1,47 @@
+"""The processing graph of a version, from its steps and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from modelry.domain.errors import ManifestInvalid
+from modelry.domain.signature import Signature
+from modelry.processing.graph import ProcessingGraph
+from modelry.processing.kinds import LABELS_ROLE, Assets
+from modelry.tasks.contract import Steps, Task
+
+
+def assets_of(
+    files: Mapping[str, Path],
+    labels: Sequence[str] | None,
+    digests: Mapping[str, str] | None = None,
+) -> Assets:
+    """A version's files for its graph.
+
+    Args:
+        files: readable paths, by role.
+        labels: the labels that the manifest lists; None takes the lines of the file `labels`.
+        digests: `sha256:…` of the files by role, where known.
+    """
+    if labels is None and LABELS_ROLE in files:
+        labels = files[LABELS_ROLE].read_text("utf-8-sig").splitlines()
+    return Assets(files, labels, digests or {})
+
+
+def build_graph(task: Task, steps: Steps, signature: Signature, assets: Assets) -> ProcessingGraph:
+    """The graph of `steps`, known to end in what `task`, which must have items, answers with.
+
+    Raises:
+        ManifestInvalid: steps, files and signature do not fit each other; `param` is the path.
+    """
+    assert task.form is not None
+    graph = ProcessingGraph.build(steps.pre, steps.post, signature, assets)
+    stage = graph.result_form.stage
+    if stage not in task.form.ends_in:
+        raise ManifestInvalid(
+            f"'post' ends in {stage}; the task '{task.name}' answers with "
+            f"{' or '.join(task.form.ends_in)}. {task.form.hint}",
+            param="post",
+        )
+    return graph
