@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelry.domain.errors import SourceUnavailable
+from modelry.domain.errors import NotSupported, SourceUnavailable
 from modelry.manifest.digests import digest_of_file
 from modelry.manifest.document import ManifestDocument
 from modelry.services.catalog.ports import OnProgress
 from modelry.tasks.contract import ModelFacts, Recognition, Steps
 
+FORMATS = {"chat": "gguf", "tabular": "onnx", "tensor": "onnx"}
+"""What the fake tasks take."""
+
 
 class FakeTaskRules:
-    """`TaskRules` of the tasks `tensor` and `chat`: steps are words and go through unchecked.
+    """`TaskRules` of the tasks `chat`, `tabular` and `tensor`: steps go through unchecked.
 
     Set `refuse` to have `check` raise it; `checked` are the facts that `check` saw.
     """
@@ -26,13 +29,14 @@ class FakeTaskRules:
         self.checked: list[ModelFacts] = []
 
     def names(self) -> Sequence[str]:
-        """Two tasks."""
-        return ("chat", "tensor")
+        """Three tasks."""
+        return tuple(FORMATS)
 
     def recognise(self, facts: ModelFacts) -> list[Recognition]:
         """By format alone."""
-        task = {"onnx": "tensor", "gguf": "chat"}.get(facts.format)
-        return [] if task is None else [Recognition(task, 1.0, (f"it is {facts.format}",))]
+        why = f"it is {facts.format}"
+        fit = [task for task, wanted in FORMATS.items() if wanted == facts.format]
+        return [Recognition(task, 1.0, (why,)) for task in reversed(fit)]
 
     def steps(self, document: ManifestDocument, facts: ModelFacts) -> Steps:
         """As declared; a default post step for `tensor`."""
@@ -42,15 +46,17 @@ class FakeTaskRules:
         return Steps(_steps(document.pre or ()), _steps(post))
 
     def check(self, document: ManifestDocument, facts: ModelFacts, steps: Steps) -> None:
-        """Raises what it was told to."""
-        del document, steps
+        """Refuses another format than the task's; raises what it was told to."""
+        del steps
         self.checked.append(facts)
+        if FORMATS[document.task] != facts.format:
+            raise NotSupported(f"'{document.task}' cannot use the format '{facts.format}'.")
         if self.refuse is not None:
             raise self.refuse
 
 
 def _steps(declared: Sequence[Any]) -> list[Mapping[str, Any]]:
-    return [{"step": str(one)} for one in declared]
+    return [one if isinstance(one, Mapping) else {"step": str(one)} for one in declared]
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,7 +208,7 @@ def test_a_model_keeps_its_task(kit: Kit) -> None:
     digest = kit.send(tiny_onnx())
     kit.service.register(ME, manifest(), {"model": digest})
     with pytest.raises(Conflict, match="keeps its task"):
-        kit.service.register(ME, manifest(task="chat"), {"model": digest})
+        kit.service.register(ME, manifest(task="tabular"), {"model": digest})
 
 
 def test_files_that_are_not_there_or_not_named(kit: Kit) -> None:
@@ -238,7 +238,7 @@ def test_contents_of_another_tenant_are_not_there(kit: Kit) -> None:
 
 def test_unknown_words_point_at_their_line(kit: Kit) -> None:
     digest = kit.send(tiny_onnx())
-    with pytest.raises(ManifestInvalid, match="known are: chat, tensor") as task:
+    with pytest.raises(ManifestInvalid, match="known are: chat, tabular, tensor") as task:
         kit.service.register(ME, manifest(task="poetry"), {"model": digest})
     assert task.value.line == 2
     with pytest.raises(ManifestInvalid, match="onnx") as runtime:
