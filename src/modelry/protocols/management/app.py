@@ -1,0 +1,114 @@
+"""The management API as an ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from modelry.domain.errors import InvalidInput, NotFound
+from modelry.protocols.http.plain_errors import render_error
+from modelry.protocols.management import (
+    aliases,
+    deployments,
+    models,
+    replicas,
+    uploads,
+    versions,
+)
+from modelry.protocols.management.marks import MarkedAnswers
+from modelry.protocols.management.routing import check_routes
+from modelry.protocols.management.services import Services, StatusSource
+from modelry.services.catalog.service import CatalogService
+from modelry.services.deployments.service import DeploymentsService
+from modelry.services.inference.authentication import Authenticator
+from modelry.services.tenancy.service import TenancyService
+from modelry.services.usage.service import UsageService
+
+PREFIX = "/api/v1"
+"""Where the application is to be mounted."""
+
+ROUTERS: Sequence[APIRouter] = (
+    models.router,
+    versions.router,
+    aliases.router,
+    uploads.router,
+    deployments.router,
+    replicas.router,
+)
+"""Every route of the management API."""
+
+
+class ManagementApi(FastAPI):
+    """The application; its routes are written without `PREFIX`, its description with it."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document, with the paths as callers see them."""
+        document = super().openapi()
+        paths = {PREFIX + path: operations for path, operations in document["paths"].items()}
+        return {**document, "paths": paths}
+
+
+def build_app(
+    *,
+    catalog: CatalogService,
+    deployments: DeploymentsService,
+    tenancy: TenancyService,
+    usage: UsageService,
+    authenticator: Authenticator,
+    status: StatusSource,
+    routers: Sequence[APIRouter] = ROUTERS,
+) -> ManagementApi:
+    """The management API, to be mounted at `PREFIX`.
+
+    Whoever wires it must have keys that change take effect:
+    `tenancy.on_change(authenticator.refresh)`.
+
+    Args:
+        catalog: models, versions, aliases, uploads.
+        deployments: deployments and replicas; it must run on the event loop that serves the app.
+        tenancy: API keys.
+        usage: what was used.
+        authenticator: keys to principals.
+        status: what `/status` tells of the server itself.
+        routers: the routes.
+
+    Raises:
+        TypeError: a route declares no permission.
+    """
+    check_routes(routers)
+    app = ManagementApi(
+        openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, title="Modelry"
+    )
+    app.state.services = Services(catalog, deployments, tenancy, usage, authenticator, status)
+    for router in routers:
+        app.include_router(router)
+    app.add_exception_handler(HTTPException, _told)
+    app.add_middleware(MarkedAnswers)
+    return app
+
+
+async def _told(request: Request, failure: Exception) -> Response:
+    """What the router itself refuses: unknown paths and methods."""
+    assert isinstance(failure, HTTPException)
+    path = request.url.path[:200]
+    headers: Mapping[str, str] = failure.headers or {}
+    if failure.status_code == 405:
+        allowed = headers.get("Allow", "other methods")
+        response = render_error(
+            InvalidInput(
+                f"{path} does not answer {request.method[:20]}; it answers {allowed}.",
+                param="method",
+            )
+        )
+        response.status_code = 405
+    else:
+        response = render_error(
+            NotFound(f"There is no endpoint {path}; /docs lists those that there are.")
+        )
+    response.headers.update(headers)
+    return response

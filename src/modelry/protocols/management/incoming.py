@@ -1,0 +1,73 @@
+"""A body that is still being sent, as the blocking iterable that the catalogue reads."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from collections.abc import AsyncIterator, Iterator
+
+from starlette.requests import ClientDisconnect
+
+from modelry.domain.errors import Cancelled, DeadlineExceeded, ModelryError
+
+PIECE_BYTES = 2**20
+"""Up to how much is put together while the reader is behind."""
+PIECES = 4
+"""How many pieces may wait for the reader; no more than this and one more are in memory."""
+IDLE_S = 60.0
+"""How long the reader waits for the next bytes."""
+
+
+class IncomingBytes:
+    """Bytes from an event loop, read in a thread: iterate there while `feed` runs here.
+
+    Args:
+        stream: the bytes as they come.
+        idle_s: seconds after which the reader gives up waiting.
+    """
+
+    def __init__(self, stream: AsyncIterator[bytes], idle_s: float = IDLE_S) -> None:
+        self._stream = stream
+        self._idle_s = idle_s
+        self._loop = asyncio.get_running_loop()
+        self._room = asyncio.Semaphore(PIECES)
+        self._pieces: queue.SimpleQueue[bytes | ModelryError | None] = queue.SimpleQueue()
+
+    async def feed(self) -> None:
+        """Bring the stream to the reader, no faster than it reads; cancel it to end the reader."""
+        held = bytearray()
+        end: ModelryError | None = Cancelled(
+            "The bytes broke off. Those that came are kept; ask how far the upload is, and go on "
+            "from there."
+        )
+        try:
+            async for chunk in self._stream:
+                held += chunk
+                if not held or (self._room.locked() and len(held) < PIECE_BYTES):
+                    continue
+                await self._room.acquire()
+                self._pieces.put(bytes(held))
+                held.clear()
+            end = None
+        except ClientDisconnect:
+            return
+        finally:
+            if held:
+                self._pieces.put(bytes(held))
+            self._pieces.put(end)
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            try:
+                piece = self._pieces.get(timeout=self._idle_s)
+            except queue.Empty:
+                raise DeadlineExceeded(
+                    f"No bytes came for {self._idle_s:g} seconds. Those that came are kept; ask "
+                    "how far the upload is, and go on from there."
+                ) from None
+            if piece is None:
+                return
+            if isinstance(piece, ModelryError):
+                raise piece
+            self._loop.call_soon_threadsafe(self._room.release)
+            yield piece

@@ -1,0 +1,83 @@
+"""What the routes call, handed to them by FastAPI's dependencies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from modelry.domain.access import Principal
+from modelry.protocols.management.threads import OwnThreads
+from modelry.services.catalog.service import CatalogService
+from modelry.services.deployments.service import DeploymentsService
+from modelry.services.inference.authentication import Authenticator
+from modelry.services.tenancy.service import TenancyService
+from modelry.services.usage.service import UsageService
+
+StatusSource = Callable[[], Mapping[str, Any]]
+"""Tells of the server itself: `{"version", "started_at", "ready", …}`, JSON types and datetimes."""
+
+MOST_UPLOADS = 64
+MOST_PULLS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that a route may need."""
+
+    catalog: CatalogService
+    deployments: DeploymentsService
+    tenancy: TenancyService
+    usage: UsageService
+    authenticator: Authenticator
+    status: StatusSource
+    upload_threads: OwnThreads = field(
+        default_factory=lambda: OwnThreads("uploads that are being sent", MOST_UPLOADS)
+    )
+    pull_threads: OwnThreads = field(
+        default_factory=lambda: OwnThreads("pulls that are under way", MOST_PULLS)
+    )
+
+
+def services_of(request: Request) -> Services:
+    """The services of the application that answers `request`."""
+    found: Services = request.app.state.services
+    return found
+
+
+# Asynchronous, so that FastAPI does not send a thread to fetch an attribute.
+
+
+async def _services(request: Request) -> Services:
+    return services_of(request)
+
+
+async def _caller(request: Request) -> Principal:
+    principal: Principal = request.state.principal
+    return principal
+
+
+async def _catalog(request: Request) -> CatalogService:
+    return services_of(request).catalog
+
+
+async def _deployments(request: Request) -> DeploymentsService:
+    return services_of(request).deployments
+
+
+async def _tenancy(request: Request) -> TenancyService:
+    return services_of(request).tenancy
+
+
+async def _usage(request: Request) -> UsageService:
+    return services_of(request).usage
+
+
+All = Annotated[Services, Depends(_services)]
+Caller = Annotated[Principal, Depends(_caller)]
+Catalog = Annotated[CatalogService, Depends(_catalog)]
+Deployments = Annotated[DeploymentsService, Depends(_deployments)]
+Tenancy = Annotated[TenancyService, Depends(_tenancy)]
+Usage = Annotated[UsageService, Depends(_usage)]

@@ -1,0 +1,58 @@
+"""What the JSON shapes of all resources have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Path
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+
+from modelry.domain.catalog import NAME_PATTERN
+from modelry.protocols.http.values import shown
+
+
+class Body(BaseModel):
+    """What a caller sends: unknown fields are refused, and so are NaN and infinity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Answer(BaseModel):
+    """What is answered."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+Name = Annotated[
+    str,
+    Field(
+        max_length=64,
+        pattern=f"^{NAME_PATTERN.pattern}$",
+        description="1 to 64 lower-case letters, digits, '.', '_' or '-'.",
+    ),
+]
+ShortText = Annotated[str, Field(min_length=1, max_length=512)]
+Digest = Annotated[
+    str, Field(pattern="^sha256:[0-9a-f]{64}$", description="sha256:<64 hex digits>")
+]
+Number = Annotated[int, Field(strict=True, ge=1, le=2**31 - 1, description="A version's number.")]
+NumberInPath = Annotated[int, Path(ge=1, le=2**31 - 1, description="A version's number.")]
+
+
+def one_message(expected: str) -> WrapValidator:
+    """Refuse a value of several possible types with one message, not with one for each type."""
+
+    def check(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return inner(value)
+        except ValidationError:
+            raise ValueError(f"{shown(value)} was passed; expected {expected}.") from None
+
+    return WrapValidator(check)

@@ -1,0 +1,130 @@
+"""A whole installation without worker processes, behind the management API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from tests.support.onnx_models import identity
+
+from modelry.adapters.blobs.file_store import FileBlobStore
+from modelry.adapters.sql.database import Database, open_database
+from modelry.domain.access import Role
+from modelry.manifest.digests import digest_of_bytes
+from modelry.protocols.management import PREFIX, ManagementApi, build_app
+from modelry.services.catalog.service import CatalogService
+from modelry.services.deployments.service import DeploymentsService
+from modelry.services.inference.authentication import Authenticator
+from modelry.services.inference.routing import RouteTable
+from modelry.services.inference.service import InferenceService
+from modelry.services.tenancy.service import TenancyService
+from modelry.services.usage.service import UsageService
+from modelry.testing.catalog_fakes import FakeFetcher, FakeStarters, FakeTaskRules
+from modelry.testing.replica_pool import FakeReplicaPool
+from modelry.testing.samples import OTHER_TENANT_ID, add_tenants, principal
+
+OTHER = "other"
+"""Among `Installation.clients`, the owner of another tenant; the rest are roles."""
+
+
+def adder(size: int = 3) -> bytes:
+    """A small ONNX model; another `size` gives other bytes."""
+    return bytes(identity(1, ("batch", size)).SerializeToString())
+
+
+@dataclass
+class Installation:
+    """Services on SQLite and files, and a client for each role."""
+
+    database: Database
+    catalog: CatalogService
+    deployments: DeploymentsService
+    inference: InferenceService
+    tenancy: TenancyService
+    usage: UsageService
+    pool: FakeReplicaPool
+    fetcher: FakeFetcher
+    starters: FakeStarters
+    app: ManagementApi
+    asgi: Starlette
+    tokens: dict[str, str]
+
+    def client(self, who: str = Role.OWNER, **headers: str) -> httpx2.AsyncClient:
+        """A client of the management API; `""` has no key."""
+        token = self.tokens.get(who)
+        authorization = {"authorization": f"Bearer {token}"} if token else {}
+        return httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(self.asgi, raise_app_exceptions=False),
+            base_url=f"http://modelry.test{PREFIX}",
+            headers={**authorization, **headers},
+        )
+
+    async def upload(self, client: httpx2.AsyncClient, content: bytes) -> str:
+        """Send a file; its digest."""
+        begun = await client.post("/uploads", json={"size_bytes": len(content)})
+        url = f"/uploads/{begun.json()['upload_id']}"
+        done = await client.patch(url, content=content, headers={"upload-offset": "0"})
+        assert done.json()["digest"] == digest_of_bytes(content), done.text
+        return str(done.json()["digest"])
+
+    async def register(
+        self, client: httpx2.AsyncClient, name: str = "adder", size: int = 3
+    ) -> dict[str, Any]:
+        """A version of a small model."""
+        digest = await self.upload(client, adder(size))
+        body = {"file": {"name": "adder.onnx", "digest": digest}, "name": name}
+        answer = await client.post("/versions", json=body)
+        assert answer.status_code in (200, 201), answer.text
+        version: dict[str, Any] = answer.json()["version"]
+        return version
+
+
+@asynccontextmanager
+async def installation(folder: Path, *entries: Any) -> AsyncIterator[Installation]:
+    """A running installation; `entries` are starter models."""
+    database = open_database(f"sqlite:///{folder}/modelry.db")
+    add_tenants(database)
+    fetcher, starters, pool = FakeFetcher(), FakeStarters(*entries), FakeReplicaPool()
+    catalog = CatalogService(
+        store=database.catalog,
+        blobs=FileBlobStore(folder / "blobs"),
+        rules=FakeTaskRules(),
+        fetcher=fetcher,
+        starters=starters,
+        scratch=folder / "scratch",
+        max_file_bytes=16 * 2**20,
+    )
+    tenancy = TenancyService(database.keys, b"p" * 32)
+    authenticator = Authenticator(tenancy)
+    tenancy.on_change(authenticator.refresh)
+    tokens = {
+        role: tenancy.create(principal(), name=f"The {role}", role=role).token for role in Role
+    }
+    stranger = principal(Role.OWNER, OTHER_TENANT_ID)
+    tokens[OTHER] = tenancy.create(stranger, name="Stranger", role=Role.OWNER).token
+    inference = InferenceService(authenticator, RouteTable())
+    deployments = DeploymentsService(database.deployments, catalog.reader, pool, inference)
+    usage = UsageService(database.usage)
+    app = build_app(
+        catalog=catalog,
+        deployments=deployments,
+        tenancy=tenancy,
+        usage=usage,
+        authenticator=authenticator,
+        status=lambda: {"version": "1.2.3", "ready": True},
+    )
+    await deployments.start()
+    try:
+        yield Installation(
+            database, catalog, deployments, inference, tenancy, usage, pool, fetcher, starters,
+            app, Starlette(routes=[Mount(PREFIX, app)]), tokens,
+        )  # fmt: skip
+    finally:
+        await deployments.stop(drain_s=0.1)
+        database.close()
