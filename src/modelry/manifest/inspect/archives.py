@@ -6,6 +6,8 @@ import io
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -52,23 +54,19 @@ class _WindowFile(io.RawIOBase):
         return count
 
 
-def read_archive(window: ByteWindow) -> FileFacts:
-    """The facts of a `.keras` file.
+@contextmanager
+def open_archive(window: ByteWindow) -> Iterator[zipfile.ZipFile]:
+    """A zip file whose directory is bounded; errors of reading it are told as refusals.
+
+    Let nothing else fail inside the block: what it raises is taken for damage.
 
     Raises:
-        FileRefused: any other zip, a damaged one, or one with code in it.
+        FileRefused: not a zip file, damaged, encrypted, or with too large a directory.
     """
     _check_directory(window)
     try:
         with zipfile.ZipFile(io.BufferedReader(_WindowFile(window))) as archive:
-            names = {entry.filename for entry in archive.infolist()}
-            if not names >= _KERAS_FILES:
-                raise window.refused(_reason(names))
-            for name in names:
-                if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-                    raise window.refused(f"its entry {shorten(name)} points outside the archive.")
-            config = _json_entry(window, archive, "config.json")
-            metadata = _json_entry(window, archive, "metadata.json")
+            yield archive
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -79,7 +77,24 @@ def read_archive(window: ByteWindow) -> FileFacts:
         ValueError,
         OSError,
     ):
-        raise window.refused("it is a zip archive that is damaged or cut off.") from None
+        raise window.refused("it is a zip archive that is damaged, encrypted or cut off.") from None
+
+
+def read_archive(window: ByteWindow) -> FileFacts:
+    """The facts of a `.keras` file.
+
+    Raises:
+        FileRefused: any other zip, a damaged one, or one with code in it.
+    """
+    with open_archive(window) as archive:
+        names = {entry.filename for entry in archive.infolist()}
+        if not names >= _KERAS_FILES:
+            raise window.refused(_reason(names))
+        for name in names:
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                raise window.refused(f"its entry {shorten(name)} points outside the archive.")
+        config = _json_entry(window, archive, "config.json")
+        metadata = _json_entry(window, archive, "metadata.json")
     _refuse_code(window, config)
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
     kind = config.get("class_name") if isinstance(config, dict) else None
