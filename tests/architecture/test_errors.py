@@ -16,7 +16,7 @@ def test_codes_are_unique():
     classes = set()
 
     def walk(cls):
-        if cls.__module__.startswith("modelry."):  # tests define some of their own
+        if cls.__module__.startswith("modelry.domain."):  # tests define some of their own
             classes.add(cls)
         for child in cls.__subclasses__():
             walk(child)

@@ -98,7 +98,8 @@ class DeploymentsService:
             version: all traffic goes to it; alternatively give `traffic`.
             name: the deployment's name, by default the model's.
             traffic: shares of several versions.
-            scale: replicas per version.
+            scale: replicas per version; for a new deployment by default what the version's
+                manifest declares.
             limits: bounds.
             engine_options: for the runtime (`threads`, `slots`, …).
 
@@ -122,6 +123,8 @@ class DeploymentsService:
                 traffic = (TrafficShare(version),)
             if traffic is None:
                 traffic = old.traffic if old else ()
+            if scale is None and old is None and traffic:
+                scale = await self._declared_scale(principal, model, traffic[0].version_number)
             deployment = Deployment(
                 tenant_id=principal.tenant_id,
                 name=name,
@@ -240,6 +243,13 @@ class DeploymentsService:
         self.get(principal, name)
         return [*self._replicas[principal.tenant_id, name].values()]
 
+    async def _declared_scale(self, principal: Principal, model: str, number: int) -> Scale | None:
+        version = await asyncio.to_thread(
+            self._versions.version, principal.tenant_id, model, number
+        )
+        declared = version.manifest.get("scale")
+        return Scale(**declared) if declared else None
+
     async def _change(self, deployment: Deployment) -> None:
         """Keep the new state first, then follow it: a crash in between is mended by `start`."""
         for share in deployment.traffic:
@@ -280,9 +290,13 @@ class DeploymentsService:
             self._let_go(replicas)
 
     def _let_go(self, replicas: VersionReplicas) -> None:
-        task = asyncio.create_task(replicas.close(drain_s=30.0))
+        task = asyncio.create_task(self._close(replicas))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
+
+    async def _close(self, replicas: VersionReplicas) -> None:
+        await replicas.close(drain_s=30.0)
+        self._inference.retire(replicas.group)
 
     def _publish(self) -> None:
         routes: dict[Key, Route] = {}

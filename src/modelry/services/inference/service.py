@@ -21,7 +21,12 @@ from modelry.runtime_api.generation import (
 from modelry.runtime_api.tensors import Array, pack_tensors, unpack_tensors
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.inference.call import ItemsCall, RawCall, StreamedCall
-from modelry.services.inference.replica_group import TenantLoad
+from modelry.services.inference.replica_group import (
+    MeterKey,
+    MeterTotal,
+    ReplicaGroup,
+    TenantLoad,
+)
 from modelry.services.inference.routing import Route, RouteTable, Target
 
 
@@ -59,10 +64,25 @@ class InferenceService:
         self.routes = routes
         self._tenant_requests = tenant_requests
         self._loads: dict[str, TenantLoad] = {}
+        self._retired: list[ReplicaGroup] = []
 
     def load_of(self, tenant_id: str) -> TenantLoad:
         """The open requests of a tenant; its replica groups share this object."""
         return self._loads.setdefault(tenant_id, TenantLoad(self._tenant_requests))
+
+    def take_meter(self) -> list[Mapping[MeterKey, MeterTotal]]:
+        """What every replica group metered since the last time, also those taken away since."""
+        routed = [target.group for route in self.routes.all() for target in route.targets]
+        groups, self._retired = [*routed, *self._retired], []
+        return [totals for group in groups if (totals := group.take_meter())]
+
+    def retire(self, group: ReplicaGroup) -> None:
+        """A group answered its last request and is no longer routed to."""
+        self._retired.append(group)
+
+    def open_requests(self) -> int:
+        """How many requests of all tenants are being answered or wait."""
+        return sum(load.open for load in self._loads.values())
 
     def target(self, principal: Principal, name: str, version_number: int | None = None) -> Target:
         """The version that shall answer a request for deployment `name`.

@@ -1,0 +1,78 @@
+"""The folder that holds everything an installation keeps, used by one server at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from modelry.domain.errors import Conflict
+
+
+class DataFolder:
+    """Where things lie below the data folder; opened by one process at a time.
+
+    Args:
+        root: the folder; made, for its owner alone, if it is not there.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().absolute()
+        self._lock: int | None = None
+
+    @property
+    def database_url(self) -> str:
+        """The embedded database."""
+        return f"sqlite:///{self.root / 'modelry.db'}"
+
+    @property
+    def blobs(self) -> Path:
+        """Contents by digest."""
+        return self.root / "blobs"
+
+    @property
+    def pepper(self) -> Path:
+        """The secret under which API keys are hashed."""
+        return self.root / "secrets" / "pepper"
+
+    @property
+    def scratch(self) -> Path:
+        """What is being fetched."""
+        return self.root / "scratch"
+
+    def open(self) -> None:
+        """Take the folder for this process, until `close` or its end.
+
+        Raises:
+            Conflict: another server uses it, or it cannot be made or written.
+        """
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(
+                self.root / "modelry.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
+        except OSError as error:
+            raise Conflict(
+                f"The data folder cannot be used ({error.strerror}); name another one with --data "
+                "or MODELRY_DATA.",
+                param="data",
+            ) from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(descriptor, 20).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            raise Conflict(
+                f"Another Modelry (process {owner or 'unknown'}) uses this data folder; stop it, "
+                "or name another folder with --data or MODELRY_DATA.",
+                param="data",
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._lock = descriptor
+
+    def close(self) -> None:
+        """Let others use the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None

@@ -1,1 +1,0 @@
-"""The only place that wires objects: settings in, a running server out."""

@@ -1,0 +1,80 @@
+"""Every door of an installation, and what they tell of themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from modelry import __version__
+from modelry.bootstrap.installation import Installation
+from modelry.protocols import management, tasks
+from modelry.protocols.http.application import build_application
+from modelry.protocols.http.endpoint import Door
+from modelry.protocols.http.hot import hot_protocol
+from modelry.protocols.oip import routes as oip_routes
+from modelry.protocols.oip.grpc_server import InferenceServicer
+from modelry.protocols.oip.hot import InferRoute
+from modelry.protocols.openai import routes as openai_routes
+from modelry.protocols.openai.errors import render_error as render_openai_error
+from modelry.protocols.operations import routes as operations_routes
+from modelry.protocols.operations.openapi import openapi_document
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """What listens: an ASGI application, the connection class in front of it, a gRPC service."""
+
+    application: ASGIApp
+    protocol: type[asyncio.Protocol]
+    servicer: InferenceServicer
+    document: dict[str, Any]
+
+
+def build_doors(installation: Installation, readiness: Callable[[], Mapping[str, Any]]) -> Doors:
+    """The doors of `installation`.
+
+    Args:
+        installation: its services.
+        readiness: what `/readyz` tells; see `protocols.operations`.
+
+    Raises:
+        TypeError: an endpoint declares no permission.
+    """
+    settings, inference = installation.settings, installation.inference
+    infer_route = InferRoute(inference, settings.max_body_bytes)
+    document: dict[str, Any] = {}
+    management_app = management.build_app(
+        catalog=installation.catalog,
+        deployments=installation.deployments,
+        tenancy=installation.tenancy,
+        usage=installation.usage,
+        authenticator=inference.authenticator,
+        status=lambda: _status(installation, readiness()),
+    )
+    doors: Sequence[Door] = (
+        openai_routes.build_door(inference, max_body_bytes=settings.max_body_bytes),
+        oip_routes.build_door(inference, installation.deployments, infer_route),
+        tasks.build_door(inference, max_body_bytes=settings.max_body_bytes),
+        operations_routes.build_door(inference, readiness, lambda: document),
+    )
+    document |= openapi_document(doors, management_app.openapi())
+    application = build_application(
+        doors,
+        {"/api/v1": management_app},
+        inference.authenticator,
+        {
+            "": operations_routes.render_error,
+            "/v1/": render_openai_error,
+            "/v2": oip_routes.render_error,
+        },
+    )
+    servicer = InferenceServicer(inference, installation.deployments)
+    return Doors(application, hot_protocol((infer_route,)), servicer, document)
+
+
+def _status(installation: Installation, readiness: Mapping[str, Any]) -> dict[str, Any]:
+    return {"version": __version__, "started_at": installation.started_at, **readiness}

@@ -1,0 +1,135 @@
+"""The state of an installation and the services on it, without any door."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from modelry.adapters.blobs import FileBlobStore
+from modelry.adapters.data_folder import DataFolder
+from modelry.adapters.hubs import FetchPolicy, SourceFetcher
+from modelry.adapters.hubs.cache import DownloadCache
+from modelry.adapters.processes.pool import LocalReplicaPool
+from modelry.adapters.secrets.files import load_or_make_secret
+from modelry.adapters.sql.database import Database, open_database
+from modelry.domain.access import DEFAULT_TENANT_ID, ROLE_PERMISSIONS, Principal, Role
+from modelry.domain.catalog import Version
+from modelry.manifest.starters import StarterEntries
+from modelry.services.catalog.ports import FetchProgress
+from modelry.services.catalog.service import CatalogService
+from modelry.services.deployments.service import DeploymentsService
+from modelry.services.deployments.starters import Starters
+from modelry.services.inference.authentication import Authenticator
+from modelry.services.inference.routing import RouteTable
+from modelry.services.inference.service import InferenceService
+from modelry.services.tenancy.service import MintedKey, TenancyService
+from modelry.services.usage.service import UsageService
+from modelry.settings import Settings
+from modelry.tasks.rules import InstalledTasks
+
+STARTER_PRINCIPAL = Principal(
+    DEFAULT_TENANT_ID, "starter", Role.OWNER, ROLE_PERMISSIONS[Role.OWNER]
+)
+"""In whose name the starter models are set up."""
+
+OnStarterProgress = Callable[[str, FetchProgress], None]
+
+
+class Installation:
+    """An open data folder with every service on it.
+
+    Needs a running event loop: deployments keep tasks. `open` may raise and leaves nothing open
+    then; `close` may be called once after it.
+
+    Args:
+        settings: what the operator chose.
+        on_progress: told how far the fetching of each starter is.
+    """
+
+    def __init__(self, settings: Settings, on_progress: OnStarterProgress) -> None:
+        self.settings = settings
+        self.started_at = datetime.now(UTC)
+        self.folder = DataFolder(settings.data)
+        self.folder.open()
+        try:
+            self.database = open_database(settings.database_url or self.folder.database_url)
+        except BaseException:
+            self.folder.close()
+            raise
+        try:
+            self._wire(on_progress)
+        except BaseException:
+            self.close()
+            raise
+
+    def _wire(self, on_progress: OnStarterProgress) -> None:
+        settings, database = self.settings, self.database
+        self.tenancy = TenancyService(database.keys, load_or_make_secret(self.folder.pepper))
+        self.owner_key: MintedKey | None = self.tenancy.ensure_owner_key(
+            settings.owner_key.get_secret_value() if settings.owner_key else None
+        )
+        policy = FetchPolicy(
+            max_bytes=settings.max_upload_bytes, allow_private_hosts=settings.allow_private_sources
+        )
+        entries = StarterEntries()
+        self.catalog = CatalogService(
+            store=database.catalog,
+            blobs=FileBlobStore(self.folder.blobs),
+            rules=InstalledTasks(),
+            fetcher=SourceFetcher(DownloadCache(settings.cache.expanduser().absolute()), policy),
+            starters=entries,
+            scratch=self.folder.scratch,
+            max_file_bytes=settings.max_upload_bytes,
+        )
+        self.usage = UsageService(database.usage)
+        self.inference = InferenceService(
+            Authenticator(self.tenancy), RouteTable(), tenant_requests=settings.tenant_requests
+        )
+        self.deployments = DeploymentsService(
+            database.deployments, self.catalog.reader, LocalReplicaPool(), self.inference
+        )
+        self.starters = Starters(
+            _StarterSource(self.catalog, entries.defaults(), on_progress),
+            self.deployments,
+            _SetUpRecord(database),
+        )
+        self.tenancy.on_change(self.inference.authenticator.refresh)
+
+    def meter(self) -> None:
+        """Bring what was metered since the last time to the usage buffer."""
+        for totals in self.inference.take_meter():
+            self.usage.add(totals)
+
+    def close(self) -> None:
+        """Close the database and let others use the folder."""
+        self.database.close()
+        self.folder.close()
+
+
+class _StarterSource:
+    def __init__(
+        self, catalog: CatalogService, names: Sequence[str], on_progress: OnStarterProgress
+    ) -> None:
+        self._catalog = catalog
+        self._names = names
+        self._on_progress = on_progress
+
+    def names(self) -> Sequence[str]:
+        return self._names
+
+    def pull(self, principal: Principal, name: str) -> Version:
+        pulled = self._catalog.pull(
+            principal, name, lambda progress: self._on_progress(name, progress)
+        )
+        return pulled.version
+
+
+class _SetUpRecord:
+    def __init__(self, database: Database) -> None:
+        self._keys = database.keys
+
+    def is_set_up(self, name: str) -> bool:
+        return self._keys.setting(f"starter:{name}") is not None
+
+    def note(self, name: str) -> None:
+        self._keys.put_setting(f"starter:{name}", datetime.now(UTC).isoformat())

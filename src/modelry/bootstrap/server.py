@@ -1,0 +1,102 @@
+"""Runs an installation behind its doors, from start to the last request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from contextlib import AsyncExitStack
+
+import uvloop
+
+from modelry.bootstrap.doors import build_doors
+from modelry.bootstrap.installation import STARTER_PRINCIPAL, Installation
+from modelry.bootstrap.observer import ServerAddress, StartObserver, Unwatched
+from modelry.bootstrap.upkeep import Upkeep
+from modelry.protocols.http.server import HttpServer, bind
+from modelry.protocols.oip.grpc_server import start_grpc_server
+from modelry.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def serve(settings: Settings, observer: StartObserver | None = None) -> None:
+    """Serve until SIGINT or SIGTERM, then drain; a second signal ends at once.
+
+    Args:
+        settings: what the operator chose.
+        observer: told how the start goes.
+
+    Raises:
+        ModelryError: the data folder, database or owner key cannot be used.
+        OSError: a port is taken or an address is not this machine's.
+    """
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    uvloop.run(_run(settings, observer or Unwatched()))
+
+
+async def _run(settings: Settings, observer: StartObserver) -> None:
+    stop = _stop_on_signals()
+    async with AsyncExitStack() as stack:
+        listener = stack.enter_context(bind(settings.host, settings.port))
+        installation = Installation(settings, observer.fetching)
+        stack.callback(installation.close)
+        upkeep = Upkeep(installation)
+        doors = build_doors(installation, upkeep.readiness)
+        upkeep.start()
+        stack.push_async_callback(upkeep.stop)
+        stack.push_async_callback(installation.deployments.stop, settings.drain_s)
+        await installation.deployments.start()
+        grpc_server, grpc_port = await start_grpc_server(
+            doors.servicer, _joined(settings.host, settings.grpc_port), settings.max_body_bytes
+        )
+        stack.push_async_callback(grpc_server.stop, settings.drain_s)
+        http_server = HttpServer(
+            doors.application, doors.protocol, listener, drain_s=settings.drain_s
+        )
+        await http_server.start()
+        stack.push_async_callback(http_server.stop)
+        address = ServerAddress(
+            http_url=f"http://{_joined(settings.host, listener.getsockname()[1])}",
+            grpc_address=_joined(settings.host, grpc_port),
+        )
+        owner = installation.owner_key
+        observer.listening(address, owner.token if owner else None)
+        starting = asyncio.create_task(_set_up_starters(installation, observer, address))
+        stack.callback(starting.cancel)
+        await stop.wait()
+        observer.stopping(installation.inference.open_requests(), settings.drain_s)
+
+
+async def _set_up_starters(
+    installation: Installation, observer: StartObserver, address: ServerAddress
+) -> None:
+    if installation.settings.starter:
+        await installation.starters.set_up(STARTER_PRINCIPAL, observer.starter_failed)
+    observer.ready(address)
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """An event that the first signal sets. The second ends the process: workers end with it,
+    and what is on disk survives that at any point.
+    """
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            log.warning("ended at once by a second signal")
+            os._exit(130)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    return stop
+
+
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"

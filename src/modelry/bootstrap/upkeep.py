@@ -1,0 +1,83 @@
+"""What must be done now and then while a server runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from modelry.bootstrap.installation import Installation
+from modelry.domain.errors import ModelryError
+
+log = logging.getLogger(__name__)
+
+METER_S = 1.0
+CHECK_S = 2.0
+KEYS_S = 5.0
+"""How late a key may expire, or be changed by another server on the same database, in memory."""
+SWEEP_S = 3600.0
+
+
+class Upkeep:
+    """Meters, checks the database, reads the keys again, collects what nobody refers to.
+
+    Args:
+        installation: what to look after.
+    """
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._database_error: str | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def readiness(self) -> Mapping[str, Any]:
+        """Whether requests can be taken, as of the last check."""
+        error = self._database_error
+        return {"ready": error is None, "database": error or "ok"}
+
+    def start(self) -> None:
+        """Begin; needs a running event loop."""
+        installation = self._installation
+        installation.usage.start()
+        authenticator = installation.inference.authenticator
+        self._tasks = [
+            asyncio.create_task(_every(METER_S, installation.meter)),
+            asyncio.create_task(_every(CHECK_S, self._check_database, in_thread=True)),
+            asyncio.create_task(_every(KEYS_S, authenticator.refresh, in_thread=True)),
+            asyncio.create_task(_every(SWEEP_S, self._sweep, in_thread=True)),
+        ]
+
+    async def stop(self) -> None:
+        """End, and save what was metered last."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._installation.meter()
+        await asyncio.to_thread(self._installation.usage.stop)
+
+    def _check_database(self) -> None:
+        try:
+            self._installation.database.check()
+        except ModelryError as error:
+            self._database_error = error.message
+        else:
+            self._database_error = None
+
+    def _sweep(self) -> None:
+        self._installation.catalog.sweep()
+
+
+async def _every(period_s: float, work: Callable[[], None], *, in_thread: bool = False) -> None:
+    """Do `work` now and then every `period_s` seconds; a failure is logged, not the end."""
+    while True:
+        started = time.monotonic()
+        try:
+            if in_thread:
+                await asyncio.to_thread(work)
+            else:
+                work()
+        except Exception:  # upkeep must go on whatever happened once
+            log.exception("upkeep failed; it is tried again")
+        await asyncio.sleep(max(0.0, period_s - (time.monotonic() - started)))

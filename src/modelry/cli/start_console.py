@@ -1,0 +1,119 @@
+"""What `modelry up` prints while it starts, serves and stops."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import threading
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
+
+from modelry import __version__
+from modelry.bootstrap.observer import ServerAddress
+from modelry.domain.errors import ModelryError
+from modelry.services.catalog.ports import FetchProgress
+
+SAMPLE_PAGE = Path(__file__).parent / "samples" / "page.png"
+"""A page with a title, text, a figure and a table, for trying document layout."""
+
+
+class StartConsole:
+    """Prints the start of a server; satisfies `bootstrap.StartObserver`.
+
+    Args:
+        console: where to print.
+        key_variable: the environment variable that holds the caller's key, for the commands
+            that are printed when no key was made just now.
+    """
+
+    def __init__(self, console: Console, key_variable: str = "MODELRY_API_KEY") -> None:
+        self._console = console
+        self._key_variable = key_variable
+        self._token: str | None = None
+        self._failed: set[str] = set()
+        self._progress: Progress | None = None
+        self._bars: dict[tuple[str, str], TaskID] = {}
+        self._lock = threading.Lock()
+
+    def listening(self, address: ServerAddress, owner_token: str | None) -> None:
+        """Print the addresses, and the owner's key if it was made just now."""
+        self._token = owner_token
+        say = self._console.print
+        say(f"[bold]Modelry {__version__}[/] is listening")
+        say(f"  HTTP   {address.http_url}   (API page: {address.http_url}/docs)", highlight=False)
+        say(f"  gRPC   {address.grpc_address}", highlight=False)
+        if owner_token is not None:
+            say("\nThe owner's API key, shown this once:", highlight=False)
+            say(f"  [bold]{owner_token}[/]", highlight=False, soft_wrap=True)
+
+    def fetching(self, starter: str, progress: FetchProgress) -> None:
+        """Move the file's progress bar."""
+        with self._lock:
+            if self._progress is None:
+                self._progress = Progress(
+                    TextColumn("  {task.description}"),
+                    BarColumn(),
+                    DownloadColumn(),
+                    TextColumn("{task.fields[phase]}"),
+                    console=self._console,
+                )
+                self._progress.start()
+            key = (starter, progress.source)
+            if key not in self._bars:
+                what = f"{starter}: {progress.source.split('#')[0].rsplit('/', 1)[-1]}"
+                self._bars[key] = self._progress.add_task(what, total=None, phase="")
+            self._progress.update(
+                self._bars[key],
+                total=progress.total_bytes,
+                completed=progress.done_bytes,
+                phase=str(progress.phase),
+            )
+
+    def starter_failed(self, starter: str, error: ModelryError) -> None:
+        """Say which starter is missing, and why."""
+        self._failed.add(starter)
+        self._console.print(
+            f"[yellow]Starter model '{starter}' is not there:[/] {error.message} It is tried "
+            "again at the next start.",
+            highlight=False,
+        )
+
+    def ready(self, address: ServerAddress) -> None:
+        """Print commands to try."""
+        with self._lock:
+            if self._progress is not None:
+                self._progress.stop()
+                self._progress = None
+        say = self._console.print
+        say("\nReady. To try it, paste into another terminal:\n", highlight=False)
+        for title, words in _TRIALS.items():
+            say(f"  # {title}", highlight=False, markup=False)
+            say(
+                f"  {self._command(address, words)}\n",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
+        say("Ctrl-C drains and stops.", highlight=False)
+
+    def stopping(self, open_requests: int, drain_s: float) -> None:
+        """Say that the server drains."""
+        waiting = (
+            f" {open_requests} open requests get up to {drain_s:g} s." if open_requests else ""
+        )
+        self._console.print(f"\nStopping.{waiting} Ctrl-C again ends at once.", highlight=False)
+
+    def _command(self, address: ServerAddress, words: tuple[str, ...]) -> str:
+        key = self._token or f'"${self._key_variable}"'
+        program = shlex.quote(str(Path(sys.argv[0]).absolute()))
+        arguments = shlex.join(words)
+        return f"MODELRY_URL={address.http_url} MODELRY_API_KEY={key} {program} {arguments}"
+
+
+_TRIALS = {
+    "a streamed chat": ("chat", "assistant", "What is the capital of France?"),
+    "an embedding": ("embed", "minilm", "Where is the nearest bakery?"),
+    "what is where on a page": ("detect", "layout", str(SAMPLE_PAGE)),
+}
