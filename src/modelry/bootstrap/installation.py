@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from modelry.adapters.blobs import FileBlobStore
+from modelry.adapters.blobs.file_store import FileBlobStore
 from modelry.adapters.data_folder import DataFolder
-from modelry.adapters.hubs import FetchPolicy, SourceFetcher
-from modelry.adapters.hubs.cache import DownloadCache
+from modelry.adapters.hubs import CachingFetcher, FetchPolicy
 from modelry.adapters.processes.pool import LocalReplicaPool
 from modelry.adapters.secrets.files import load_or_make_secret
 from modelry.adapters.sql.database import Database, open_database
 from modelry.domain.access import DEFAULT_TENANT_ID, ROLE_PERMISSIONS, Principal, Role
 from modelry.domain.catalog import Version
-from modelry.manifest.starters import StarterEntries
+from modelry.manifest.document import ManifestDocument
 from modelry.services.catalog.ports import FetchProgress
 from modelry.services.catalog.service import CatalogService
 from modelry.services.deployments.service import DeploymentsService
@@ -76,7 +75,7 @@ class Installation:
             store=database.catalog,
             blobs=FileBlobStore(self.folder.blobs),
             rules=InstalledTasks(),
-            fetcher=SourceFetcher(DownloadCache(settings.cache.expanduser().absolute()), policy),
+            fetcher=CachingFetcher(settings.cache.expanduser().absolute(), policy),
             starters=entries,
             scratch=self.folder.scratch,
             max_file_bytes=settings.max_upload_bytes,
@@ -104,6 +103,23 @@ class Installation:
         """Close the database and let others use the folder."""
         self.database.close()
         self.folder.close()
+
+
+class StarterEntries:
+    """The catalogue of ready-made models."""
+
+    def find(self, name: str) -> ManifestDocument | None:
+        """The entry called `name`."""
+        del name
+        return None
+
+    def names(self) -> Sequence[str]:
+        """All entries."""
+        return ()
+
+    def defaults(self) -> Sequence[str]:
+        """Those that a fresh installation starts with."""
+        return ()
 
 
 class _StarterSource:

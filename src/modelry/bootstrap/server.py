@@ -32,11 +32,15 @@ def serve(settings: Settings, observer: StartObserver | None = None) -> None:
         ModelryError: the data folder, database or owner key cannot be used.
         OSError: a port is taken or an address is not this machine's.
     """
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    _log_as(settings.log_level.upper())
     uvloop.run(_run(settings, observer or Unwatched()))
+
+
+def _log_as(level: str) -> None:
+    """Our log to stderr; libraries only tell what is wrong."""
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for name in ("alembic", "asyncio", "grpc", "httpcore2", "httpx2", "huggingface_hub", "uvicorn"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
 async def _run(settings: Settings, observer: StartObserver) -> None:
@@ -65,7 +69,8 @@ async def _run(settings: Settings, observer: StartObserver) -> None:
             grpc_address=_joined(settings.host, grpc_port),
         )
         owner = installation.owner_key
-        observer.listening(address, owner.token if owner else None)
+        is_made = owner is not None and settings.owner_key is None
+        observer.listening(address, owner.token if owner and is_made else None)
         starting = asyncio.create_task(_set_up_starters(installation, observer, address))
         stack.callback(starting.cancel)
         await stop.wait()
