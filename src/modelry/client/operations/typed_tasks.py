@@ -1,0 +1,168 @@
+"""Classification and detection over the typed doors."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from modelry.client.decoding import decode_list
+from modelry.client.errors import InvalidInput, UnexpectedAnswer
+from modelry.client.exchange import Flow, Params, Request, send_json, work
+from modelry.client.images import ImageInput, image_bytes, media_type
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScore:
+    """A label, its index in the model's list, and how sure the model is (0 to 1)."""
+
+    label: str
+    index: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """What one input is: labels, best first."""
+
+    labels: tuple[LabelScore, ...]
+
+    @property
+    def label(self) -> str:
+        """The best label."""
+        return self.labels[0].label if self.labels else ""
+
+    @property
+    def score(self) -> float:
+        """The best label's score."""
+        return self.labels[0].score if self.labels else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedObject:
+    """An object; `box` is [left, top, right, bottom] in pixels of the image as it was sent."""
+
+    label: str
+    index: int
+    score: float
+    box: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """The objects of one image, best first, and the image's size in pixels."""
+
+    objects: tuple[DetectedObject, ...]
+    width: int = 0
+    height: int = 0
+
+
+def classify(
+    model: str,
+    *,
+    image: ImageInput | None = None,
+    text: str | None = None,
+    top_k: int | None = None,
+) -> Flow[Classification]:
+    """Tell what an image (path, bytes or PIL image) or a text is.
+
+    Args:
+        model: a deployment of the task image-classification or text-classification.
+        image: the image; or
+        text: the text.
+        top_k: how many labels to tell.
+    """
+    if (image is None) == (text is None):
+        raise InvalidInput("Give either image or text.", param="image")
+    if text is not None:
+        found = yield from classify_many(model, texts=[text], top_k=top_k)
+        return _only(found)
+    assert image is not None
+    params = {"model": model, "top_k": top_k}
+    return (yield from _one_image("/v1/classify", Classification, image, params))
+
+
+def classify_many(
+    model: str,
+    *,
+    images: Sequence[ImageInput] | None = None,
+    texts: Sequence[str] | None = None,
+    top_k: int | None = None,
+) -> Flow[list[Classification]]:
+    """Tell what several images or texts are, in one request."""
+    if (images is None) == (texts is None):
+        raise InvalidInput("Give either images or texts.", param="images")
+    body: dict[str, Any] = {"model": model}
+    if top_k is not None:
+        body["top_k"] = top_k
+    if texts is not None:
+        body["text"] = list(texts)
+    else:
+        body["image"] = yield from _as_base64(images or ())
+    return (yield from _results("/v1/classify", Classification, body))
+
+
+def detect(
+    model: str,
+    image: ImageInput,
+    *,
+    min_score: float | None = None,
+    max_objects: int | None = None,
+) -> Flow[Detections]:
+    """Find the objects of an image (path, bytes or PIL image).
+
+    Args:
+        model: a deployment of the task object-detection.
+        image: the image.
+        min_score: leave out what the model is less sure of (0 to 1).
+        max_objects: tell at most so many.
+    """
+    params = {"model": model, "min_score": min_score, "max_objects": max_objects}
+    return (yield from _one_image("/v1/detect", Detections, image, params))
+
+
+def detect_many(
+    model: str,
+    images: Sequence[ImageInput],
+    *,
+    min_score: float | None = None,
+    max_objects: int | None = None,
+) -> Flow[list[Detections]]:
+    """Find the objects of several images, in one request."""
+    options = {"min_score": min_score, "max_objects": max_objects}
+    body: dict[str, Any] = {"model": model, "image": (yield from _as_base64(images))}
+    body |= {name: value for name, value in options.items() if value is not None}
+    return (yield from _results("/v1/detect", Detections, body))
+
+
+def _as_base64(images: Sequence[ImageInput]) -> Flow[list[str]]:
+    return (
+        yield from work(lambda: [base64.b64encode(image_bytes(image)).decode() for image in images])
+    )
+
+
+def _one_image(path: str, cls: type[T], image: ImageInput, params: Params) -> Flow[T]:
+    raw = yield from work(lambda: image_bytes(image))
+    request = Request(
+        "POST",
+        path,
+        params,
+        {"content-type": media_type(raw)},
+        content=raw,
+        idempotent=True,
+    )
+    return _only(decode_list(cls, (yield from send_json(request)), "results"))
+
+
+def _results(path: str, cls: type[T], body: dict[str, Any]) -> Flow[list[T]]:
+    request = Request("POST", path, json=body, idempotent=True)
+    return decode_list(cls, (yield from send_json(request)), "results")
+
+
+def _only(results: list[T]) -> T:
+    if len(results) != 1:
+        raise UnexpectedAnswer(f"The server gave {len(results)} results for one input.")
+    return results[0]

@@ -1,0 +1,200 @@
+"""What the management API tells, as typed values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A name with one task; `aliases` maps alias to version number."""
+
+    name: str
+    task: str
+    created_at: datetime | None = None
+    latest_version: int | None = None
+    aliases: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionFile:
+    """One file of a version; `role` is its key under `files` in the manifest."""
+
+    role: str
+    name: str
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """An immutable version: the same bytes and manifest have the same `digest`."""
+
+    model: str
+    version: int
+    digest: str
+    task: str
+    runtime: str
+    ref: str = ""
+    source: str = ""
+    created_at: datetime | None = None
+    created_by: str = ""
+    signature: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[VersionFile, ...] = ()
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A registered version; `created` is False when the same one was there already.
+
+    `notes` say what was inferred, and from what.
+    """
+
+    version: Version
+    created: bool = True
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A movable name for a version."""
+
+    name: str
+    version: int
+    moved_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AliasMove:
+    """One recorded move; None stands for "there was none" and "removed"."""
+
+    name: str = ""
+    previous: int | None = None
+    version: int | None = None
+    moved_at: datetime | None = None
+    moved_by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """How far an upload is; `complete` once all bytes are there and checked."""
+
+    upload_id: str
+    size_bytes: int
+    received_bytes: int
+    digest: str | None = None
+    complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogEntry:
+    """A starter model that the server can pull by name."""
+
+    name: str
+    task: str
+    description: str = ""
+    license: str = ""
+    size_bytes: int | None = None
+    files: Any = None
+    manifest: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class PullProgress:
+    """How far a pull is; `total_bytes` is None while unknown."""
+
+    source: str = ""
+    phase: str = ""
+    done_bytes: int = 0
+    total_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficShare:
+    """The share of requests that a version answers."""
+
+    version: int
+    percent: float = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Replicas per version; with `min_replicas` 0 the first call loads the model."""
+
+    min_replicas: int = 1
+    max_replicas: int = 1
+    idle_unload_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One worker process; `reason` says why it is not ready."""
+
+    replica_id: str
+    version: int
+    state: str
+    pid: int | None = None
+    restarts: int = 0
+    reason: str | None = None
+    memory_bytes: int | None = None
+    in_flight: int = 0
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Which versions of a model answer under which name."""
+
+    name: str
+    model: str
+    traffic: tuple[TrafficShare, ...]
+    scale: Scale
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    engine_options: Mapping[str, Any] = field(default_factory=dict)
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    replicas: tuple[Replica, ...] = ()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a replica of every version with traffic is ready."""
+        ready = {replica.version for replica in self.replicas if replica.state == "ready"}
+        return all(share.version in ready for share in self.traffic if share.percent > 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An API key, without its secret."""
+
+    key_id: str
+    name: str
+    role: str
+    created_at: datetime | None = None
+    created_by: str = ""
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    deployments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A new key and its token, which is told this once."""
+
+    key: ApiKey
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who the API key stands for, and what it may do."""
+
+    tenant_id: str
+    key_id: str
+    role: str
+    permissions: tuple[str, ...] = ()
+    deployments: tuple[str, ...] = ()

@@ -1,0 +1,55 @@
+"""Groups of blocking methods, such as `client.models.list()`."""
+
+from __future__ import annotations
+
+from modelry.client.methods import SyncResource, blocking
+from modelry.client.operations import aliases, deployments, keys, models
+
+
+class Models(SyncResource):
+    """Models."""
+
+    list = blocking(models.list_models)
+    get = blocking(models.get_model)
+    delete = blocking(models.delete_model)
+
+
+class Versions(SyncResource):
+    """Versions of models."""
+
+    list = blocking(models.list_versions)
+    get = blocking(models.get_version)
+    delete = blocking(models.delete_version)
+
+
+class Aliases(SyncResource):
+    """Aliases of versions."""
+
+    list = blocking(aliases.list_aliases)
+    set = blocking(aliases.set_alias)
+    delete = blocking(aliases.delete_alias)
+    moves = blocking(aliases.list_alias_moves)
+
+
+class Deployments(SyncResource):
+    """Deployments and their replicas."""
+
+    list = blocking(deployments.list_deployments)
+    get = blocking(deployments.get_deployment)
+    deploy = blocking(deployments.deploy)
+    delete = blocking(deployments.undeploy)
+    scale = blocking(deployments.scale)
+    load = blocking(deployments.load)
+    unload = blocking(deployments.unload)
+    restart = blocking(deployments.restart)
+    replicas = blocking(deployments.list_replicas)
+    logs = blocking(deployments.logs)
+
+
+class Keys(SyncResource):
+    """API keys."""
+
+    list = blocking(keys.list_keys)
+    create = blocking(keys.create_key)
+    revoke = blocking(keys.revoke_key)
+    whoami = blocking(keys.whoami)
