@@ -15,7 +15,8 @@ from modelry.client.errors import ApiError, UnexpectedAnswer, told_error
 
 T = TypeVar("T")
 
-Params = Mapping[str, str | int | float | bool | None]
+Param = str | int | float | bool | None
+Params = Mapping[str, Param | tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +53,19 @@ class Request:
         own = {"content-type": "application/json"} if self.json is not None else {}
         return own | dict(self.headers)
 
-    def query(self) -> dict[str, str]:
-        """Parameters as texts; None is left out."""
-        return {
-            name: str(value).lower() if isinstance(value, bool) else str(value)
-            for name, value in self.params.items()
-            if value is not None
-        }
+    def query(self) -> dict[str, list[str]]:
+        """Parameters as texts; None is left out, tuples are repeated."""
+        found: dict[str, list[str]] = {}
+        for name, value in self.params.items():
+            values = value if isinstance(value, tuple) else (value,)
+            texts = [_as_text(one) for one in values if one is not None]
+            if texts:
+                found[name] = texts
+        return found
+
+
+def _as_text(value: Param) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,9 +72,9 @@ class Alias:
 class AliasMove:
     """One recorded move; None stands for "there was none" and "removed"."""
 
-    name: str = ""
-    previous: int | None = None
-    version: int | None = None
+    alias: str
+    from_version: int | None = None
+    to_version: int | None = None
     moved_at: datetime | None = None
     moved_by: str = ""
     reason: str = ""
@@ -198,3 +198,11 @@ class Caller:
     role: str
     permissions: tuple[str, ...] = ()
     deployments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UsageGroup:
+    """What was used by one group of requests: `units` such as requests, tokens, images."""
+
+    group: Mapping[str, Any]
+    units: Mapping[str, Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,7 +48,7 @@ def deploy(
         traffic: percent by version number, instead of `version`.
         min_replicas: replicas per version; 0 loads the model on the first call.
         max_replicas: most replicas per version.
-        idle_unload_s: seconds without a request after which replicas end.
+        idle_unload_s: seconds without a request after which replicas end; `math.inf` for never.
         limits: queue, deadline_s, load_timeout_s, hang_timeout_s, memory_bytes.
         engine_options: for the runtime, such as threads or slots.
     """
@@ -69,18 +70,15 @@ def deploy(
 def _scale(
     min_replicas: int | None, max_replicas: int | None, idle_unload_s: float | None
 ) -> dict[str, Any] | None:
-    if min_replicas is None and max_replicas is None and idle_unload_s is None:
-        return None
-    least = (
-        (1 if max_replicas is None else min(1, max_replicas))
-        if min_replicas is None
-        else min_replicas
-    )
-    most = max(1, least) if max_replicas is None else max_replicas
-    scale: dict[str, Any] = {"min_replicas": least, "max_replicas": most}
-    if idle_unload_s is not None:
-        scale["idle_unload_s"] = idle_unload_s
-    return scale
+    given = {
+        "min_replicas": min_replicas,
+        "max_replicas": max_replicas,
+        "idle_unload_s": idle_unload_s,
+    }
+    found: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if idle_unload_s == math.inf:
+        found["idle_unload_s"] = None
+    return found or None
 
 
 def undeploy(name: str) -> Flow[None]:
@@ -89,10 +87,21 @@ def undeploy(name: str) -> Flow[None]:
 
 
 def scale(
-    name: str, min_replicas: int, max_replicas: int, *, idle_unload_s: float | None = None
+    name: str,
+    *,
+    min_replicas: int | None = None,
+    max_replicas: int | None = None,
+    idle_unload_s: float | None = None,
 ) -> Flow[Deployment]:
-    """Change how many replicas each version of a deployment has."""
-    body = _scale(min_replicas, max_replicas, idle_unload_s)
+    """Change how many replicas each version of a deployment has; what is not given stays.
+
+    Args:
+        name: of the deployment.
+        min_replicas: 0 loads the model on the first call.
+        max_replicas: most replicas per version.
+        idle_unload_s: seconds without a request after which replicas end; `math.inf` for never.
+    """
+    body: dict[str, Any] = _scale(min_replicas, max_replicas, idle_unload_s) or {}
     request = Request("POST", api("deployments", name, "scale"), json=body, idempotent=True)
     return decode(Deployment, (yield from send_json(request)))
 

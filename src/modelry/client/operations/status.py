@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from modelry.client.decoding import decode_list
@@ -16,7 +18,7 @@ from modelry.client.errors import (
 from modelry.client.exchange import Flow, Request, send, send_json, sleep
 from modelry.client.operations.deployments import get_deployment, load
 from modelry.client.operations.paths import api, part
-from modelry.client.records import CatalogEntry, Deployment
+from modelry.client.records import CatalogEntry, Deployment, UsageGroup
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 1.0
@@ -29,12 +31,26 @@ def status() -> Flow[dict[str, Any]]:
     return body
 
 
-def usage(*, since: str | None = None, until: str | None = None) -> Flow[list[dict[str, Any]]]:
-    """What was used; times are ISO 8601."""
-    request = Request("GET", api("usage"), {"since": since, "until": until}, idempotent=True)
-    body = yield from send_json(request)
-    found: list[dict[str, Any]] = body["usage"]
-    return found
+def usage(
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    group_by: Sequence[str] = (),
+) -> Flow[list[UsageGroup]]:
+    """What was used, by default in the last 24 hours.
+
+    Args:
+        since: from this time on, with a time zone.
+        until: up to this time.
+        group_by: words such as key_id, deployment, version.
+    """
+    params = {
+        "since": since.isoformat() if since else None,
+        "until": until.isoformat() if until else None,
+        "group_by": tuple(group_by),
+    }
+    request = Request("GET", api("usage"), params, idempotent=True)
+    return decode_list(UsageGroup, (yield from send_json(request)), "usage")
 
 
 def catalog() -> Flow[list[CatalogEntry]]:
