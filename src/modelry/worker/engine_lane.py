@@ -1,0 +1,194 @@
+"""Runs engine calls, one batch at a time, by whichever thread brings work to an idle engine.
+
+There is no engine thread and no timer: handing work to another thread costs more than a small
+model takes. A thread that finds the engine busy leaves its work behind; the busy one takes all
+that has queued up meanwhile, up to the cap, as its next batch.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+from modelry.domain.errors import Cancelled, ModelryError
+from modelry.runtime_api.engine import StopSignal
+from modelry.runtime_api.frames import encode_error
+from modelry.worker.calls import OpenCalls, as_told, too_late
+
+
+class Work:
+    """What one call wants of the engine; subclasses say how it is run.
+
+    Attributes:
+        call_id: the call that is answered.
+        deadline: monotonic time at which its time is over.
+        key: works with equal keys may be run together; None never.
+        rows: how many rows of a batch it takes.
+        is_cancelled: its caller went away.
+        batch: the stop signal of the run that it is part of, while it runs.
+    """
+
+    __slots__ = ("batch", "call_id", "deadline", "is_cancelled", "key", "rows")
+
+    def __init__(self, call_id: int, deadline: float, key: Hashable, rows: int) -> None:
+        self.call_id = call_id
+        self.deadline = deadline
+        self.key = key
+        self.rows = rows
+        self.is_cancelled = False
+        self.batch: StopSignal | None = None
+
+    def run_together(self, works: Sequence[Any], stop: StopSignal) -> Sequence[Any]:
+        """Run `works`, of which this is the first and all have its key: one result per work.
+
+        Raises:
+            ModelryError: the run failed.
+        """
+        raise NotImplementedError
+
+    def deliver(self, result: Any) -> bytes | None:
+        """The frame that answers the call, or None when it is answered elsewhere."""
+        raise NotImplementedError
+
+
+class EngineLane:
+    """The queue in front of an engine that does one thing at a time.
+
+    Args:
+        calls: where works are answered.
+        max_rows: rows of a batch, at most; a work with more is run alone.
+    """
+
+    def __init__(self, calls: OpenCalls, max_rows: int) -> None:
+        self.max_rows = max_rows
+        self._calls = calls
+        self._waiting: deque[Work] = deque()
+        self._engine = threading.Lock()
+        self._mutex = threading.Lock()
+        self._running: Sequence[Work] = ()
+        self._stop = StopSignal()
+        self._started = 0.0
+
+    def add(self, work: Work) -> None:
+        """Queue `work`; `run` follows."""
+        self._waiting.append(work)
+
+    def run(self) -> None:
+        """Run what waits, unless another thread is at it already."""
+        # A thread that has released the engine looks at the queue again, and one that has queued
+        # something looks at the engine afterwards: nothing is left behind.
+        while self._waiting and self._engine.acquire(blocking=False):
+            try:
+                while self._waiting:
+                    self._run_batch()
+            finally:
+                self._engine.release()
+
+    def busy_s(self, now: float) -> float:
+        """How long the running engine call has been running; 0 when none is."""
+        return now - self._started if self._running else 0.0
+
+    def cancel(self, work: Work) -> None:
+        """The caller of `work` went away."""
+        with self._mutex:
+            work.is_cancelled = True
+            stop = work.batch
+            is_wanted = any(not one.is_cancelled for one in self._running)
+        if stop is None:
+            self._calls.fail(work.call_id, _cancelled())
+        elif not is_wanted:
+            stop.set()
+
+    def expire(self, now: float) -> None:
+        """Answer waiting works whose time is over; stop a run that nobody waits for any more."""
+        with self._mutex:
+            running, stop = self._running, self._stop
+        if running and all(work.is_cancelled or work.deadline < now for work in running):
+            stop.set()
+        late = [work for work in tuple(self._waiting) if work.deadline < now]
+        for work in late:
+            self._calls.fail(work.call_id, too_late())
+
+    def _take(self, now: float) -> list[Work]:
+        """The next batch; works that nobody waits for are left out."""
+        waiting, cap = self._waiting, self.max_rows
+        batch: list[Work] = []
+        others: list[Work] = []
+        rows = 0
+        key: Hashable = None
+        while waiting and rows < cap:
+            work = waiting.popleft()
+            if work.is_cancelled or work.deadline < now:
+                self._calls.fail(work.call_id, _cancelled() if work.is_cancelled else too_late())
+            elif not batch:
+                batch.append(work)
+                key, rows = work.key, work.rows
+                if key is None:
+                    break
+            elif work.key == key and rows + work.rows <= cap:
+                batch.append(work)
+                rows += work.rows
+            else:
+                others.append(work)
+        if others:
+            waiting.extendleft(reversed(others))
+        return batch
+
+    def _run_batch(self) -> None:
+        now = time.monotonic()
+        with self._mutex:
+            batch = self._take(now)
+            if not batch:
+                return
+            stop = StopSignal()
+            for work in batch:
+                work.batch = stop
+            self._stop, self._started, self._running = stop, now, batch
+        try:
+            results = batch[0].run_together(batch, stop)
+        except BaseException as error:  # noqa: BLE001 - an engine may raise anything
+            self._running = ()
+            self._one_by_one(batch, error, stop)
+            return
+        self._running = ()
+        answers = []
+        for work, result in zip(batch, results, strict=True):
+            try:
+                frame = work.deliver(result)
+            except Exception as error:  # noqa: BLE001 - told to this caller alone
+                frame = encode_error(work.call_id, as_told(error))
+            if frame is not None:
+                answers.append((work.call_id, frame))
+        if answers:
+            self._calls.answer_all(answers)
+
+    def _one_by_one(self, batch: list[Work], error: BaseException, stop: StopSignal) -> None:
+        """After a failed run: one bad request must not fail those that ran with it."""
+        if len(batch) == 1 or stop.is_set():
+            for work in batch:
+                self._calls.fail(work.call_id, _told(work, error, stop))
+            return
+        for work in reversed(batch):
+            work.batch = None
+            work.key = None
+            self._waiting.appendleft(work)
+
+
+def _told(work: Work, error: BaseException, stop: StopSignal) -> ModelryError:
+    if stop.is_set():
+        return _cancelled() if work.is_cancelled else too_late()
+    return as_told(error)
+
+
+def _cancelled() -> ModelryError:
+    return Cancelled("The run was stopped because its caller went away.")
+
+
+def queue_all(lane: EngineLane, works: Iterable[Work]) -> None:
+    """Queue `works` and run what waits."""
+    for work in works:
+        lane.add(work)
+    lane.run()

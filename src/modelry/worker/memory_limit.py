@@ -1,0 +1,50 @@
+"""Keeps a worker within its memory, without rights that only root has.
+
+Two bounds: the kernel refuses mappings beyond the limit and some slack (RLIMIT_DATA), which turns
+one huge allocation into an error of that call; and a watcher ends the process when what it really
+uses passes the limit, which stops slow growth. A cgroup would need delegation by the
+administrator, and RLIMIT_AS counts address space that engines only reserve.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+
+SLACK_BYTES = 256 * 2**20
+"""Writable mappings that never become resident: stacks, arenas."""
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_STATM = Path("/proc/self/statm")
+
+
+class MemoryLimit:
+    """A limit on the private memory of this process, in bytes."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+
+    def apply(self) -> None:
+        """Have the kernel refuse allocations far beyond the limit."""
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        wanted = self.limit_bytes + SLACK_BYTES
+        if hard != resource.RLIM_INFINITY:
+            wanted = min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+
+    def excess(self) -> str | None:
+        """What to say when the process uses more than it may, else None."""
+        used = private_bytes()
+        if used <= self.limit_bytes:
+            return None
+        return (
+            f"out of memory: the replica uses {used // 2**20} MiB, its limit is "
+            f"{self.limit_bytes // 2**20} MiB; raise the deployment's memory_bytes or use a "
+            "smaller model"
+        )
+
+
+def private_bytes() -> int:
+    """Resident memory without pages of files: mapped weights can be dropped and read again."""
+    fields = _STATM.read_bytes().split()
+    return (int(fields[1]) - int(fields[2])) * _PAGE_BYTES

@@ -1,0 +1,92 @@
+"""The worker as a process: its threads, signals, limits and end."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+
+from modelry.runtime_api.engine import LoadSpec
+from modelry.worker.calls import log
+from modelry.worker.host import WorkerHost
+from modelry.worker.loading import Loaded, load
+from modelry.worker.memory_limit import MemoryLimit
+
+WATCH_BUSY_S = 0.01
+WATCH_IDLE_S = 0.1
+_PR_SET_PDEATHSIG = 1
+_EXIT_OUT_OF_MEMORY = 137
+_EXIT_TERMINATED = 128 + signal.SIGTERM
+
+
+def run(fd: int) -> None:
+    """Serve the gateway at the other end of `fd`; does not return."""
+    faulthandler.enable()
+    end_with_parent()
+    connection = socket.socket(fileno=fd)
+    connection.set_inheritable(False)
+    memory = _Memory()
+    host = WorkerHost(connection, leave, memory.load)
+    _take_signals(host)
+    threading.Thread(target=_watch, args=(host, memory), name="watch", daemon=True).start()
+    threading.Thread(target=host.read_in_turn, name="reader", daemon=True).start()
+    host.read_in_turn()
+    time.sleep(60)  # the thread that ended the host is about to leave the process
+    leave(1)
+
+
+def leave(status: int) -> None:
+    """End the process at once: native threads of an engine may never end by themselves."""
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def end_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies, however that happens."""
+    # a parent that died before this line has closed the socket, which ends the worker as well
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _take_signals(host: WorkerHost) -> None:
+    # Ctrl-C is the gateway's business, which drains its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def terminate(_number: int, _frame: object) -> None:
+        log("asked to terminate: finishing what is open")
+        # not in the handler itself: the thread that it interrupted may hold a lock
+        threading.Thread(target=host.drain, args=(_EXIT_TERMINATED,), daemon=True).start()
+
+    signal.signal(signal.SIGTERM, terminate)
+
+
+class _Memory:
+    """The memory limit, known once the LOAD frame is there."""
+
+    def __init__(self) -> None:
+        self.limit: MemoryLimit | None = None
+
+    def load(self, spec: LoadSpec) -> Loaded:
+        """Apply the limit of `spec`, then load it."""
+        if spec.memory_bytes is not None:
+            self.limit = MemoryLimit(spec.memory_bytes)
+            self.limit.apply()
+        return load(spec)
+
+
+def _watch(host: WorkerHost, memory: _Memory) -> None:
+    next_look = 0.0
+    while True:
+        time.sleep(WATCH_BUSY_S if host.is_busy else WATCH_IDLE_S)
+        now = time.monotonic()
+        host.watch(now)
+        if memory.limit is not None and now >= next_look:
+            next_look = now + WATCH_IDLE_S
+            excess = memory.limit.excess()
+            if excess is not None:
+                log(excess)
+                leave(_EXIT_OUT_OF_MEMORY)

@@ -1,0 +1,132 @@
+"""The engine as batches of tensors: cut to the cap, and outputs that line up with the inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from modelry.domain.errors import Cancelled, ModelFailed
+from modelry.domain.signature import Signature
+from modelry.runtime_api.engine import StopSignal, SupportsTensors
+from modelry.runtime_api.frames import Kind, encode
+from modelry.runtime_api.tensors import Array
+from modelry.worker.engine_lane import Work
+from modelry.worker.tensor_plan import AnswerWriter, TensorPlan, TensorPlanner, has_rows, merge
+
+_RESULT = int(Kind.RESULT)
+
+
+class TensorEngine:
+    """Runs tensors of any number of rows.
+
+    Args:
+        engine: the loaded engine.
+        signature: its signature.
+        max_rows: rows of one run, at most, for signatures with a batch dimension.
+    """
+
+    def __init__(self, engine: SupportsTensors, signature: Signature, max_rows: int) -> None:
+        self.planner = TensorPlanner(signature)
+        self.writer = AnswerWriter(signature)
+        self.max_rows = max_rows
+        self.is_batched = signature.batched
+        self._signature = signature
+        self._infer = engine.infer
+
+    @property
+    def items_at_once(self) -> int:
+        """Items of one run: the cap, or what the model is fixed to when it has no open batch."""
+        if self.is_batched:
+            return self.max_rows
+        shape = self._signature.inputs[0].shape
+        return max(1, shape[0]) if shape else 1
+
+    def infer(self, inputs: Mapping[str, Array], rows: int, stop: StopSignal) -> dict[str, Array]:
+        """All outputs for `inputs`, in several runs when they have more rows than one may have.
+
+        Raises:
+            ModelryError: the engine refused or broke.
+            Cancelled: `stop` was raised.
+        """
+        if rows <= self.max_rows or not self.is_batched:
+            return self._infer(inputs, stop)
+        parts: list[dict[str, Array]] = []
+        for start in range(0, rows, self.max_rows):
+            if stop.is_set():
+                raise Cancelled("The run was stopped because its caller went away.")
+            part = {name: array[start : start + self.max_rows] for name, array in inputs.items()}
+            outputs = self._infer(part, stop)
+            if not has_rows(outputs, min(self.max_rows, rows - start)):
+                self.is_batched = False
+                return self._infer(inputs, stop)
+            parts.append(outputs)
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def check_rows(self, outputs: Mapping[str, Array], rows: int) -> None:
+        """See that the outputs of calls that ran together can be taken apart.
+
+        Raises:
+            ModelFailed: they cannot, against what the signature says; each call is run alone
+                from now on.
+        """
+        if not has_rows(outputs, rows):
+            self.is_batched = False
+            raise ModelFailed("The model's outputs do not have the batch dimension of its inputs.")
+
+
+class InferWork(Work):
+    """An INFER call: raw tensors in, raw tensors out."""
+
+    __slots__ = ("_body", "_engine", "_plan")
+
+    def __init__(
+        self, call_id: int, deadline: float, engine: TensorEngine, plan: TensorPlan, body: bytes
+    ) -> None:
+        super().__init__(call_id, deadline, plan.key if engine.is_batched else None, plan.rows)
+        self._engine = engine
+        self._plan = plan
+        self._body = body
+
+    def run_together(self, works: Sequence[Any], stop: StopSignal) -> Sequence[tuple[bytes, bytes]]:
+        """Run INFER calls of the same key; gives header and body of each answer."""
+        engine, plan = self._engine, self._plan
+        if len(works) == 1:
+            outputs = engine.infer(plan.arrays(self._body), plan.rows, stop)
+            return [engine.writer.whole(outputs, plan.wanted)]
+        plans = [work._plan for work in works]  # noqa: SLF001 - of this class
+        bodies = [work._body for work in works]  # noqa: SLF001 - of this class
+        rows = [work.rows for work in works]
+        outputs = engine.infer(merge(plans, bodies), sum(rows), stop)
+        engine.check_rows(outputs, sum(rows))
+        return engine.writer.split(outputs, plan.wanted, rows)
+
+    def deliver(self, result: tuple[bytes, bytes]) -> bytes:
+        """The RESULT frame."""
+        return encode(_RESULT, self.call_id, *result)
+
+
+def run_arrays(
+    engine: TensorEngine,
+    inputs: Sequence[Mapping[str, Array]],
+    rows: Sequence[int],
+    stop: StopSignal,
+) -> list[dict[str, Array]]:
+    """Run the inputs of several calls together; gives the outputs of each.
+
+    Raises:
+        ModelryError: the run failed.
+    """
+    if len(inputs) == 1:
+        outputs = engine.infer(inputs[0], rows[0], stop)
+        return [outputs]
+    merged = {name: np.concatenate([one[name] for one in inputs]) for name in inputs[0]}
+    total = sum(rows)
+    outputs = engine.infer(merged, total, stop)
+    engine.check_rows(outputs, total)
+    ends = np.cumsum(rows)
+    return [
+        {name: array[end - count : end] for name, array in outputs.items()}
+        for end, count in zip(ends.tolist(), rows, strict=True)
+    ]
