@@ -15,11 +15,14 @@ from modelry.processing.complaints import of_item
 from modelry.processing.finishing import RAW_FIELD
 from modelry.processing.kinds import Assets
 from modelry.processing.parameters import Parameter, show
-from modelry.processing.values import Context, Form, Item, Pixels, Result, Tensors
+from modelry.processing.values import Context, Form, Item, Picture, Pixels, Result, Tensors
 from modelry.runtime_api.tensors import Array
 
 DIGEST_FORMAT = 1
 """Part of every digest; raised when the same steps begin to compute something else."""
+
+MAX_CALL_PIXELS = 2**28
+"""Of all pictures of a call together, as they go into the engine."""
 
 _NO_OPTIONS: Mapping[str, Any] = {}
 
@@ -160,11 +163,19 @@ def _run_each(items: Sequence[Item], functions: Sequence[Callable[..., Any]]) ->
     if not functions:
         return items
     done = []
+    pixels = 0
     for index, item in enumerate(items):
         value: Any = item
         try:
             for function in functions:
                 value = function(value)
+            if isinstance(value, Picture):
+                pixels += value.image.width * value.image.height
+            if pixels > MAX_CALL_PIXELS:
+                raise InvalidInput(
+                    f"with it the call has more than {MAX_CALL_PIXELS} pixels; send fewer or "
+                    "smaller images in one request."
+                )
         except InvalidInput as error:
             where = of_item(index, len(items))
             raise type(error)(where + error.message, param=error.param) from None
