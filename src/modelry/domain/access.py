@@ -28,6 +28,8 @@ class Permission(StrEnum):
     KEYS_READ = "keys:read"
     KEYS_WRITE = "keys:write"
     METRICS_READ = "metrics:read"
+    SELF_READ = "self:read"
+    """What the caller's own key is and may do; every role has it."""
 
 
 class Role(StrEnum):
@@ -42,7 +44,7 @@ class Role(StrEnum):
     INFERENCE = "inference"
 
 
-_READ = {Permission.MODELS_READ, Permission.DEPLOYMENTS_READ}
+_READ = {Permission.MODELS_READ, Permission.DEPLOYMENTS_READ, Permission.SELF_READ}
 _ALL = frozenset(set(Permission) - {Permission.PUBLIC})
 
 ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
@@ -62,7 +64,7 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     ),
     Role.VIEWER: frozenset({Permission.METRICS_READ, *_READ}),
     Role.AUDITOR: frozenset({Permission.KEYS_READ, Permission.METRICS_READ, *_READ}),
-    Role.INFERENCE: frozenset({Permission.INFERENCE}),
+    Role.INFERENCE: frozenset({Permission.INFERENCE, Permission.SELF_READ}),
 }
 """The one table of rights."""
 

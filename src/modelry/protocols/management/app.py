@@ -13,10 +13,14 @@ from starlette.responses import Response
 from modelry.domain.errors import InvalidInput, NotFound
 from modelry.protocols.http.plain_errors import render_error
 from modelry.protocols.management import (
+    account,
     aliases,
     deployments,
+    keys,
     models,
+    pulls,
     replicas,
+    starters,
     uploads,
     versions,
 )
@@ -39,6 +43,10 @@ ROUTERS: Sequence[APIRouter] = (
     uploads.router,
     deployments.router,
     replicas.router,
+    starters.router,
+    pulls.router,
+    keys.router,
+    account.router,
 )
 """Every route of the management API."""
 

@@ -128,6 +128,21 @@ class Puller:
         return self._store.write(tenant_id, work) and self._blobs.touch(tenant_id, digest)
 
 
+def renamed(starter: ManifestDocument, name: str | None, task: str | None) -> ManifestDocument:
+    """A starter model under another name.
+
+    Raises:
+        InvalidInput: another task than its own is asked for.
+    """
+    if task not in (None, starter.task):
+        raise InvalidInput(
+            f"The starter model '{starter.name}' has the task '{starter.task}', not "
+            f"'{str(task)[:80]}'; leave the task out.",
+            param="task",
+        )
+    return replace(starter, name=name or starter.name)
+
+
 def _check_allowed(principal: Principal, source: Source) -> None:
     if isinstance(source, PathSource):
         raise InvalidInput(

@@ -21,7 +21,7 @@ from modelry.services.catalog.ports import (
     StarterCatalogue,
     TaskRules,
 )
-from modelry.services.catalog.pulling import Puller
+from modelry.services.catalog.pulling import Puller, renamed
 from modelry.services.catalog.registration import Registrar, Registration
 from modelry.services.catalog.resolution import Resolver, StoredFile
 from modelry.services.catalog.uploads import Upload, Uploads
@@ -178,7 +178,7 @@ class CatalogService:
             source: the name of a starter model, a source of a single file, or a manifest whose
                 files have sources.
             on_progress: told how far each file is; may raise to stop (fetching can go on later).
-            name: the model's name, for a single file.
+            name: the model's name, for a single file or a starter model.
             task: the model's task, for a single file.
 
         Raises:
@@ -193,7 +193,7 @@ class CatalogService:
             if starter is None:
                 single = self._puller.source_of(principal, source)
                 return self._pull_single(principal, single, on_progress, name, task)
-            document, origin = starter, f"catalog:{source}"
+            document, origin = renamed(starter, name, task), f"catalog:{source}"
         digests = self._puller.fetch_all(principal, document, on_progress)
         return self.register(principal, document, digests, origin)
 

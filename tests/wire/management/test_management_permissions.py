@@ -1,0 +1,216 @@
+"""Every route of the management API: no key, a key without the right, another tenant's key."""
+
+from typing import Any
+
+import pytest
+from fastapi import APIRouter
+from tests.support.management import OTHER, Installation
+
+from modelry.domain.access import ROLE_PERMISSIONS, Permission, Role
+from modelry.domain.errors import ERRORS_BY_CODE
+from modelry.protocols.management import PREFIX, build_app
+from modelry.protocols.management.app import ROUTERS
+from modelry.protocols.management.routing import managed_router, needs
+
+pytestmark = pytest.mark.anyio
+
+
+REQUESTS: dict[tuple[str, str], Any] = {
+    ("put", "/models/{model}/aliases/{alias}"): {"version": 1},
+    ("post", "/versions"): {"file": {"name": "a.onnx", "digest": "sha256:" + "0" * 64}},
+    ("post", "/uploads"): {"size_bytes": 3},
+    ("put", "/deployments/{name}"): {"model": "adder", "version": 1},
+    ("post", "/deployments/{name}/scale"): {"min_replicas": 0},
+    ("post", "/pulls"): {"source": "nothing"},
+    ("post", "/keys"): {"name": "k", "role": "inference"},
+}
+"""Bodies of the routes that take one."""
+
+
+def operations(server: Installation) -> list[tuple[str, str, Permission]]:
+    document = server.app.openapi()
+    return [
+        (method, path.removeprefix(PREFIX), Permission(operation["x-permission"]))
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+async def things(server: Installation) -> dict[str, str]:
+    """Something for every path parameter, owned by the default tenant."""
+    async with server.client() as owner:
+        await server.register(owner)
+        await server.register(owner, size=4)
+        await owner.put("/models/adder/aliases/champion", json={"version": 2})
+        await owner.put("/deployments/live", json={"model": "adder", "version": 1})
+        upload = (await owner.post("/uploads", json={"size_bytes": 3})).json()
+        key = (await owner.post("/keys", json={"name": "k", "role": "inference"})).json()
+    return {
+        "model": "adder",
+        "version": "1",
+        "alias": "champion",
+        "name": "live",
+        "upload_id": upload["upload_id"],
+        "key_id": key["key"]["key_id"],
+    }
+
+
+async def ask(server: Installation, who: str, method: str, path: str, named: dict[str, str]):
+    async with server.client(who) as client:
+        return await client.request(
+            method,
+            path.format(**named),
+            json=REQUESTS.get((method, path)),
+            headers={"upload-offset": "0"},
+        )
+
+
+async def test_without_a_key_nothing_is_answered(server):
+    named = await things(server)
+    for method, path, _ in operations(server):
+        answer = await ask(server, "", method, path, named)
+        assert answer.status_code == 401, (method, path)
+        assert answer.json()["error"]["code"] == "unauthenticated"
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_a_role_without_the_right_is_refused(server):
+    named = await things(server)
+    refused = 0
+    for role in Role:
+        for method, path, permission in operations(server):
+            if permission not in ROLE_PERMISSIONS[role]:
+                answer = await ask(server, role, method, path, named)
+                assert answer.status_code == 403, (role, method, path)
+                assert permission in answer.json()["error"]["message"]
+                refused += 1
+    assert refused > 50
+
+
+async def test_a_role_with_the_right_may_read(server):
+    named = await things(server)
+    for role in Role:
+        for method, path, permission in operations(server):
+            if method == "get" and permission in ROLE_PERMISSIONS[role]:
+                answer = await ask(server, role, method, path, named)
+                assert answer.status_code == 200, (role, path, answer.text)
+
+
+async def test_what_another_tenant_owns_is_not_there(server):
+    named = await things(server)
+    tried = 0
+    for method, path, _ in operations(server):
+        if "{" in path:
+            answer = await ask(server, OTHER, method, path, named)
+            assert answer.status_code == 404, (method, path, answer.text)
+            tried += 1
+    assert tried > 15
+    async with server.client() as owner:
+        assert (await owner.get("/models/adder")).json()["latest_version"] == 2
+        assert (await owner.get("/deployments/live")).status_code == 200
+
+
+async def test_lists_show_the_own_tenant_only(server):
+    await things(server)
+    async with server.client(OTHER) as stranger:
+        assert (await stranger.get("/models")).json() == {"models": []}
+        assert (await stranger.get("/deployments")).json() == {"deployments": []}
+        assert [one["name"] for one in (await stranger.get("/keys")).json()["keys"]] == ["Stranger"]
+        assert (await stranger.get("/status")).json()["deployments"]["total"] == 0
+
+
+async def test_every_operation_is_described(server):
+    document = server.app.openapi()
+    ids = set()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert operation["summary"], path
+            assert operation["tags"], path
+            assert "$ref" in str(operation["responses"]["default"]), path
+            takes_body = (method, path.removeprefix(PREFIX)) in REQUESTS or method == "patch"
+            assert ("requestBody" in operation) == takes_body, (method, path)
+            ids.add(operation["operationId"])
+    assert len(ids) == len(operations(server))
+    assert all(path.startswith(f"{PREFIX}/") for path in document["paths"])
+
+
+def answer_nothing() -> None:
+    """Stands for any handler."""
+
+
+def test_a_route_without_permission_is_not_built():
+    with pytest.raises(TypeError, match=r"/open declares no permission"):
+        managed_router("x").get("/open")(answer_nothing)
+    with pytest.raises(TypeError, match=r"/open declares no permission"):
+        managed_router("x").get("/open", openapi_extra=needs(Permission.PUBLIC))(answer_nothing)
+
+
+async def test_an_app_with_an_unchecked_route_is_not_built(server):
+    plain = APIRouter()
+    plain.get("/open")(answer_nothing)
+    with pytest.raises(TypeError, match="check no permission"):
+        build_app(
+            catalog=server.catalog,
+            deployments=server.deployments,
+            tenancy=server.tenancy,
+            usage=server.usage,
+            authenticator=server.inference.authenticator,
+            status=dict,
+            routers=[*ROUTERS, plain],
+        )
+
+
+async def test_unknown_paths_and_methods_are_told_in_our_shape(server, owner):
+    for method, path, status in (
+        ("GET", "/nothing", 404),
+        ("GET", "", 404),
+        ("GET", "/models/", 404),
+        ("GET", "/models/../keys/x/y", 404),
+        ("PUT", "/models", 405),
+        ("HEAD", "/models", 405),
+        ("OPTIONS", "/keys", 405),
+    ):
+        answer = await owner.request(method, path)
+        assert answer.status_code == status, (method, path)
+        if method != "HEAD":
+            assert answer.json()["error"]["code"] in ERRORS_BY_CODE
+        assert answer.headers["x-request-id"].startswith("req_")
+    assert (await owner.put("/models")).headers["allow"] == "GET"
+
+
+async def test_answers_carry_the_request_id_and_go_on_with_the_trace(server, owner):
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    for path in ("/whoami", "/models/none", "/nothing"):
+        answer = await owner.get(path, headers={"x-request-id": "mine-1", "traceparent": trace})
+        assert answer.headers["x-request-id"] == "mine-1"
+        assert answer.headers["traceparent"].startswith(trace[:36])
+        assert answer.headers["traceparent"] != trace
+        other = await owner.get(path, headers={"x-request-id": "a\tb", "traceparent": "00-zz"})
+        assert other.headers["x-request-id"].startswith("req_")
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    ["", "Bearer", "Bearer ", "Basic abc", "Bearer mlry_live_x", "bearer \xff\xfe", "Bearer " * 99],
+)
+async def test_keys_that_are_none(server, authorization):
+    async with server.client("") as client:
+        answer = await client.get(
+            "/models", headers={"authorization": authorization.encode("latin-1")}
+        )
+        assert answer.status_code == 401
+        assert answer.json()["error"]["code"] == "unauthenticated"
+
+
+async def test_defects_are_logged_and_told_without_details(server, owner, monkeypatch, caplog):
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("/secret/path")
+
+    monkeypatch.setattr(server.catalog, "list_models", broken)
+    answer = await owner.get("/models", headers={"x-request-id": "mine-2"})
+    assert answer.status_code == 500
+    assert answer.json()["error"]["code"] == "internal_error"
+    assert "mine-2" in answer.json()["error"]["message"]
+    assert "secret" not in answer.text
+    assert "mine-2" in caplog.text
+    assert "/secret/path" in caplog.text
