@@ -12,10 +12,11 @@ from modelry.domain.errors import InvalidInput, ManifestInvalid
 from modelry.domain.signature import Signature
 from modelry.processing.binding import Chain, bind_chain
 from modelry.processing.complaints import of_item
+from modelry.processing.declaration import place
 from modelry.processing.finishing import RAW_FIELD
 from modelry.processing.kinds import Assets
 from modelry.processing.parameters import Parameter, show
-from modelry.processing.values import Context, Form, Item, Picture, Pixels, Result, Tensors
+from modelry.processing.values import Context, Form, Item, Picture, Pixels, Result, Stage, Tensors
 from modelry.runtime_api.tensors import Array
 
 DIGEST_FORMAT = 1
@@ -64,6 +65,7 @@ class ProcessingGraph:
             )
         before = bind_chain(pre, "pre", signature, assets)
         after = bind_chain(post, "post", signature, assets)
+        _check_pictures(before, after)
         return cls(_digest(pre, post, before, after, assets), before, after)
 
     @property
@@ -138,6 +140,19 @@ class ProcessingGraph:
                     f"This model does not take the option {show(name)}; it takes: {takes}.",
                     param=str(name)[:80],
                 )
+
+
+def _check_pictures(before: Chain, after: Chain) -> None:
+    if any(kind.gives is Stage.PICTURE for kind in before.kinds):
+        return
+    for index, kind in enumerate(after.kinds):
+        if kind.needs_pictures:
+            raise ManifestInvalid(
+                place("post", index, kind.name)
+                + "it needs to know the sizes of the images, but no step of 'pre' decodes any; "
+                "begin 'pre' with 'decode'.",
+                param=f"post[{index}]",
+            )
 
 
 def _check_items(items: Any, fields: frozenset[str]) -> None:

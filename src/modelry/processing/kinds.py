@@ -115,6 +115,7 @@ class StepKind:
         files: roles of files that it reads, given its parameters; `labels` stands for the
             version's labels.
         reads: fields that it reads of an item.
+        needs_pictures: it needs to know the sizes of the items' images.
     """
 
     name: str
@@ -130,3 +131,4 @@ class StepKind:
     reads: tuple[str, ...] = ()
     each: bool = False
     uses_context: bool = False
+    needs_pictures: bool = False
