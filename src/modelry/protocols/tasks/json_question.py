@@ -1,0 +1,65 @@
+"""Questions in JSON: `{"model", "image": base64 or [base64 …], "top_k"}`."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from modelry.domain.errors import InvalidInput
+from modelry.protocols.http.values import model_name, shown
+from modelry.protocols.tasks.question import MAX_ITEMS, checked_text, is_binary, read_option
+from modelry.tasks.contract import Schema
+
+
+class JsonQuestion:
+    """A `Question` in JSON; fields that are null are as good as not there.
+
+    Raises:
+        InvalidInput: no model is named.
+    """
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        self.model = model_name(body)
+        self._given = {
+            name: value for name, value in body.items() if name != "model" and value is not None
+        }
+
+    @property
+    def names(self) -> Collection[str]:
+        """See `Question.names`."""
+        return self._given
+
+    def column(self, name: str, schema: Schema) -> list[Any]:
+        """See `Question.column`: one value, or a list of them."""
+        value = self._given[name]
+        if not isinstance(value, list):
+            return [_value(name, value, schema)]
+        return [
+            _value(f"{name}[{at}]", one, schema) for at, one in enumerate(value[: MAX_ITEMS + 1])
+        ]
+
+    def option(self, name: str, schema: Schema) -> Any:
+        """See `Question.option`."""
+        return read_option(name, self._given.get(name), schema)
+
+
+def _value(name: str, value: Any, schema: Schema) -> Any:
+    return _decoded(name, value) if is_binary(schema) else checked_text(name, value)
+
+
+def _decoded(name: str, value: Any) -> bytes:
+    if not isinstance(value, str):
+        raise InvalidInput(f"{name} is {shown(value)}; expected bytes in base64.", param=name)
+    try:
+        decoded = binascii.a2b_base64(value, strict_mode=True)
+    except (binascii.Error, ValueError) as error:
+        hint = " without 'data:…,' before it" if value.startswith("data:") else ""
+        raise InvalidInput(
+            f"{name} is not valid base64 ({error}); send the file's bytes in standard base64 with "
+            f"padding{hint}.",
+            param=name,
+        ) from None
+    if not decoded:
+        raise InvalidInput(f"{name} is empty; send the file's bytes in base64.", param=name)
+    return decoded

@@ -1,0 +1,42 @@
+"""Which way a request is written, by its Content-Type."""
+
+from __future__ import annotations
+
+from modelry.domain.errors import MalformedBody, UnsupportedField
+from modelry.protocols.http.request import ApiRequest
+from modelry.protocols.tasks.form_question import FormQuestion, parse_form
+from modelry.protocols.tasks.json_question import JsonQuestion
+
+RAW = "application/octet-stream"
+
+
+async def read_question(request: ApiRequest) -> JsonQuestion | FormQuestion:
+    """The question of `request`.
+
+    Raises:
+        MalformedBody: of another type than the three that are known, or not what it claims.
+        InvalidInput: no model is named.
+        UnsupportedField: query parameters where the body says everything.
+        PayloadTooLarge: see `ApiRequest.body`.
+    """
+    header = request.header("content-type") or ""
+    kind = header.partition(";")[0].strip().lower()
+    query = request.raw.query_params
+    if kind.startswith("image/") or kind == RAW:
+        fields = {name: query.getlist(name) for name in query}
+        return FormQuestion(fields, await request.body())
+    for name in query:
+        raise UnsupportedField(
+            f"The query parameter '{name[:80]}' is not read with a body of type '{kind[:80]}'; "
+            "write it in the body.",
+            param=name[:80],
+        )
+    if kind == "multipart/form-data":
+        return FormQuestion(await parse_form(header, await request.body()))
+    if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
+        return JsonQuestion(await request.json_object())
+    raise MalformedBody(
+        f"Content-Type is '{header[:80]}'; expected application/json, multipart/form-data, or the "
+        f"bytes themselves as image/* or {RAW}.",
+        param="content-type",
+    )

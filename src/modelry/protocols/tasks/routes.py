@@ -1,0 +1,97 @@
+"""The endpoints of the typed door."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.responses import Response
+
+from modelry.domain.access import Permission
+from modelry.domain.errors import NotSupported
+from modelry.protocols.http.endpoint import (
+    DEFAULT_BODY_BYTES,
+    Door,
+    Endpoint,
+    Handler,
+    json_response,
+)
+from modelry.protocols.http.plain_errors import render_error
+from modelry.protocols.http.request import ApiRequest
+from modelry.protocols.tasks.description import described
+from modelry.protocols.tasks.form_question import FormQuestion
+from modelry.protocols.tasks.question import check_names, is_binary, items_of, options_of
+from modelry.protocols.tasks.reading import read_question
+from modelry.services.inference.service import InferenceService, require_task
+from modelry.tasks.contract import ItemForm
+from modelry.tasks.registry import task_called
+
+ENDPOINTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "/v1/classify": (
+        "Classify images or texts",
+        ("image-classification", "text-classification"),
+    ),
+    "/v1/detect": ("Find objects in images", ("object-detection",)),
+}
+"""Path → what it does, and the tasks whose models it asks."""
+
+
+def build_door(inference: InferenceService, *, max_body_bytes: int = DEFAULT_BODY_BYTES) -> Door:
+    """The typed door.
+
+    Args:
+        inference: answers the calls.
+        max_body_bytes: larger bodies are refused.
+    """
+    endpoints = tuple(
+        Endpoint(
+            path,
+            ("POST",),
+            Permission.INFERENCE,
+            _handler(inference, tasks),
+            summary,
+            max_body_bytes,
+            described(tasks),
+        )
+        for path, (summary, tasks) in ENDPOINTS.items()
+    )
+    return Door("tasks", endpoints, render_error)
+
+
+def _handler(inference: InferenceService, tasks: tuple[str, ...]) -> Handler:
+    async def handle(request: ApiRequest) -> Response:
+        question = await read_question(request)
+        target = inference.target(request.principal, question.model)
+        require_task(target, *tasks)
+        form = task_called(target.version.task).form
+        assert form is not None, "the tasks of this door have items"
+        if isinstance(question, FormQuestion):
+            _place_raw(question, form, target.version.task)
+        check_names(question, target.deployment.name, form)
+        items, options = items_of(question, form), options_of(question, form)
+        prediction = await request.while_connected(
+            inference.predict(request.principal, target, items, options)
+        )
+        return json_response(
+            {
+                "model": target.deployment.name,
+                "version": target.version.number,
+                "results": prediction.items,
+                "usage": prediction.usage,
+            }
+        )
+
+    return handle
+
+
+def _place_raw(question: FormQuestion, form: ItemForm, task: str) -> None:
+    """A body without a name is the field of an item that holds bytes."""
+    if not question.is_raw:
+        return
+    binary = [name for name, schema in form.item["properties"].items() if is_binary(schema)]
+    if len(binary) != 1:
+        raise NotSupported(
+            f"The task '{task}' takes no raw bytes; send JSON or a form with "
+            f"{', '.join(form.item['properties'])}.",
+            param="content-type",
+        )
+    question.take_raw_as(binary[0])
