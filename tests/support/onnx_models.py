@@ -94,3 +94,37 @@ def spec_for(
     path.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
     manifest = {"name": "tested", "files": {"model": {"name": "tested.onnx"}}}
     return LoadSpec("tensor", runtime, manifest, {"model": path}, options)
+
+
+def allocating() -> onnx.ModelProto:
+    """Gives the sum over as many zeros as `n` says."""
+    return model_of(
+        [
+            helper.make_node("ConstantOfShape", ["n"], ["zeros"]),
+            helper.make_node("ReduceSum", ["zeros"], ["y"], keepdims=0),
+        ],
+        {"n": (TensorProto.INT64, [1])},
+        {"y": (TensorProto.FLOAT, [])},
+    )
+
+
+def growing() -> onnx.ModelProto:
+    """Collects `x` a thousand million times and keeps all of it."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["c"], ["c2"]), helper.make_node("Sin", ["x"], ["kept"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("c", TensorProto.BOOL, []),
+        ],
+        [
+            helper.make_tensor_value_info("c2", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("kept", TensorProto.FLOAT, ["n"]),
+        ],
+    )
+    return model_of(
+        [helper.make_node("Loop", ["times", ""], ["y"], body=body)],
+        {"x": (TensorProto.FLOAT, ["n"])},
+        {"y": (TensorProto.FLOAT, ["times", "n"])},
+        {"times": np.array(10**9)},
+    )

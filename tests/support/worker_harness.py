@@ -69,6 +69,13 @@ class Gateway:
     def infer(self, call_id: int, inputs: Mapping[str, Array], **more: Any) -> None:
         self.connection.sendall(self.infer_frame(call_id, inputs, **more))
 
+    def exit_status(self) -> int | None:
+        """The status that the host ended with; waits for it."""
+        give_up = time.monotonic() + TIMEOUT_S
+        while not self.exits and time.monotonic() < give_up:
+            time.sleep(0.005)
+        return self.exits[0] if self.exits else None
+
     def load(self, spec: LoadSpec) -> Frame:
         self.send(Kind.LOAD, 0, spec.to_wire())
         return self.receive()

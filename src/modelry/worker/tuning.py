@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass
 
@@ -57,43 +58,60 @@ def tune(engine: SupportsTensors, signature: Signature, fixed_rows: int | None) 
         return Tuning(1)
     if any(spec.datatype is Datatype.BYTES for spec in signature.inputs):
         return Tuning(fixed_rows or GUESSED_ROWS)
+    stop = StopSignal()
+    timer = threading.Timer(BUDGET_S, stop.set)
+    timer.start()
     try:
-        return _measure(engine, signature, fixed_rows)
+        return _Measurement(engine, signature, stop).tuning(fixed_rows)
     except Exception:  # noqa: BLE001 - made-up inputs may be nothing that this engine takes
-        return Tuning(fixed_rows or GUESSED_ROWS)
+        # a run that had to be stopped was one row that takes longer than a second
+        return Tuning(fixed_rows or (1 if stop.is_set() else GUESSED_ROWS))
+    finally:
+        timer.cancel()
 
 
-def _measure(engine: SupportsTensors, signature: Signature, fixed_rows: int | None) -> Tuning:
-    give_up = time.perf_counter() + BUDGET_S
-    engine.infer(_inputs(signature, 1), StopSignal())
-    if fixed_rows is not None:
-        return Tuning(fixed_rows, _run_s(engine, signature, fixed_rows, give_up) / fixed_rows)
-    measured: dict[int, float] = {}
-    rows = 1
-    while rows <= LARGEST and time.perf_counter() < give_up:
-        measured[rows] = row_s = _run_s(engine, signature, rows, give_up) / rows
-        if row_s * rows > SLOW_RUN_S or row_s > 1.2 * min(measured.values()):
-            break
-        rows *= 2
-    best = min(measured.values())
-    chosen = min(rows for rows, row_s in measured.items() if row_s * _ENOUGH <= best)
-    return Tuning(chosen, measured[chosen])
+class _Measurement:
+    """Runs an engine with made-up inputs until `stop` is raised."""
 
+    def __init__(self, engine: SupportsTensors, signature: Signature, stop: StopSignal) -> None:
+        self._engine = engine
+        self._signature = signature
+        self._stop = stop
 
-def _run_s(engine: SupportsTensors, signature: Signature, rows: int, give_up: float) -> float:
-    """Seconds of one run: the best of several, as others use the machine too."""
-    inputs, stop = _inputs(signature, rows), StopSignal()
-    best = float("inf")
-    runs, until = 0, min(give_up, time.perf_counter() + BUDGET_S / 10)
-    while runs < 2 or time.perf_counter() < until:
-        started = time.perf_counter()
-        engine.infer(inputs, stop)
-        took = time.perf_counter() - started
-        best = min(best, took)
-        runs += 1
-        if took > SLOW_RUN_S or runs >= 50:
-            break
-    return best
+    def tuning(self, fixed_rows: int | None) -> Tuning:
+        """What to use; `fixed_rows` is only timed."""
+        self._engine.infer(_inputs(self._signature, 1), self._stop)
+        if fixed_rows is not None:
+            return Tuning(fixed_rows, self._run_s(fixed_rows) / fixed_rows)
+        measured: dict[int, float] = {}
+        rows = 1
+        while rows <= LARGEST and not self._stop.is_set():
+            measured[rows] = row_s = self._run_s(rows) / rows
+            if row_s * rows > SLOW_RUN_S or row_s > 1.2 * min(measured.values()):
+                break
+            rows *= 2
+        best = min(measured.values())
+        chosen = min(rows for rows, row_s in measured.items() if row_s * _ENOUGH <= best)
+        return Tuning(chosen, measured[chosen])
+
+    def _run_s(self, rows: int) -> float:
+        """Seconds of one run: the best of several, as others use the machine too."""
+        inputs = _inputs(self._signature, rows)
+        best = float("inf")
+        until = time.perf_counter() + BUDGET_S / 10
+        for _ in range(50):
+            started = time.perf_counter()
+            try:
+                self._engine.infer(inputs, self._stop)
+            except Exception:
+                if best < float("inf"):
+                    break
+                raise
+            ended = time.perf_counter()
+            best = min(best, ended - started)
+            if ended - started > SLOW_RUN_S or ended > until:
+                break
+        return best
 
 
 def _inputs(signature: Signature, rows: int) -> dict[str, Array]:
