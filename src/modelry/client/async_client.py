@@ -85,6 +85,7 @@ class AsyncClient(AsyncResource):
 
     register = awaitable(registration.register)
     register_all = awaitable(registration.register_all)
+    register_found = awaitable(registration.register_found)
     deploy = awaitable(deploying.deploy)
     undeploy = awaitable(deploying.undeploy)
 

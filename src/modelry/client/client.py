@@ -78,6 +78,7 @@ class Client(SyncResource):
 
     register = blocking(registration.register)
     register_all = blocking(registration.register_all)
+    register_found = blocking(registration.register_found)
     deploy = blocking(deploying.deploy)
     undeploy = blocking(deploying.undeploy)
 

@@ -43,7 +43,7 @@ def register(
         raise InvalidInput(
             f"'{path}' holds {len(found)} manifests; use register_all.", param="path"
         )
-    return (yield from register_one(found[0], name=name, task=task, progress=progress))
+    return (yield from register_found(found[0], name=name, task=task, progress=progress))
 
 
 def register_all(
@@ -53,12 +53,12 @@ def register_all(
     found = yield from work(lambda: read_registrable(path))
     registered = []
     for one in found:
-        one_more = yield from register_one(one, progress=progress)
+        one_more = yield from register_found(one, progress=progress)
         registered.append(one_more)
     return registered
 
 
-def register_one(
+def register_found(
     what: Registrable,
     *,
     name: str | None = None,

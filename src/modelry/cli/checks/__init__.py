@@ -1,0 +1,1 @@
+"""What `modelry doctor` looks at, a file per place."""

@@ -1,0 +1,55 @@
+"""`modelry detect`: what is where in an image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modelry.cli.output import AsJson, Output, table
+from modelry.cli.session import client_of
+
+if TYPE_CHECKING:
+    from modelry.client.operations.typed_tasks import Detections
+
+
+def detect(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="A deployment.", show_default=False)],
+    images: Annotated[
+        list[Path],
+        typer.Argument(exists=True, dir_okay=False, help="Image files.", show_default=False),
+    ],
+    *,
+    min_score: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Leave out what is less sure.")
+    ] = None,
+    max_objects: Annotated[
+        int | None, typer.Option(min=1, help="Tell at most so many per image.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find objects in images; boxes are left, top, right, bottom in pixels."""
+    with client_of(context) as client:
+        results = [
+            client.detect(model, one, min_score=min_score, max_objects=max_objects)
+            for one in images
+        ]
+    told = [
+        {"input": str(image), "objects": one.objects, "width": one.width, "height": one.height}
+        for image, one in zip(images, results, strict=True)
+    ]
+    output = Output(as_json)
+    output.result({"model": model, "results": told}, lambda: _show(output, images, results))
+
+
+def _show(output: Output, images: list[Path], results: list[Detections]) -> None:
+    for image, result in zip(images, results, strict=True):
+        output.say(f"{image}, {result.width} x {result.height} pixels:")
+        rows = [
+            (f"{one.score:.1%}", one.label, *(f"{edge:.0f}" for edge in one.box))
+            for one in result.objects
+        ]
+        columns = ("SCORE>", "LABEL", "LEFT>", "TOP>", "RIGHT>", "BOTTOM>")
+        table(columns, rows, empty="Nothing was found.")

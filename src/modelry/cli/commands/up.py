@@ -1,0 +1,112 @@
+"""`modelry up`: start a server."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from modelry.cli.failures import USAGE
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+
+class LogLevel(StrEnum):
+    """Least severity that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def up(
+    *,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Port of the HTTP doors; 0 takes a free one. [default: 8080]"),
+    ] = None,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(help="Port of the gRPC door; 0 takes a free one. [default: 8081]"),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the database, models and secrets.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of downloads that can be fetched again.")
+    ] = None,
+    starter: Annotated[
+        bool | None,
+        typer.Option("--starter/--no-starter", help="Fetch and deploy the starter models."),
+    ] = None,
+    insecure: Annotated[
+        bool | None,
+        typer.Option("--insecure", help="Allow listening on a non-loopback address without TLS."),
+    ] = None,
+    allow_private_sources: Annotated[
+        bool | None,
+        typer.Option(
+            "--allow-private-sources",
+            help="Let models be fetched from private and loopback addresses.",
+        ),
+    ] = None,
+    log_level: Annotated[
+        LogLevel | None, typer.Option(help="Least severity that is logged. [default: info]")
+    ] = None,
+) -> None:
+    """Start a server; Ctrl-C drains and ends it.
+
+    Every setting has an environment variable too (`MODELRY_PORT`, `MODELRY_DATA` …); flags win.
+    """
+    given: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "grpc_port": grpc_port,
+        "data": data,
+        "cache": cache,
+        "starter": starter,
+        "insecure": insecure,
+        "allow_private_sources": allow_private_sources,
+        "log_level": None if log_level is None else log_level.value,
+    }
+    flags = {name: value for name, value in given.items() if value is not None}
+
+    from pydantic import ValidationError
+
+    from modelry.settings import Settings
+
+    try:
+        settings = Settings(**flags)
+    except ValidationError as error:
+        for line in setting_errors(error, flags):
+            typer.echo(line, err=True)
+        raise typer.Exit(USAGE) from None
+
+    from rich.console import Console
+
+    from modelry.bootstrap import serve
+    from modelry.cli.start_console import StartConsole
+
+    serve(settings, StartConsole(Console()))
+
+
+def setting_errors(error: ValidationError, flags: dict[str, Any]) -> list[str]:
+    """One line per wrong setting, that names the flag or variable that it came from."""
+    lines = []
+    for one in error.errors(include_url=False):
+        name = str(one["loc"][0]) if one["loc"] else ""
+        message = one["msg"].removeprefix("Value error, ")
+        if name:
+            flag = f"--{name.replace('_', '-')}"
+            origin = flag if name in flags else f"MODELRY_{name.upper()}"
+            shown = "" if "key" in name or "url" in name else f" {one['input']!r}"
+            message = f"{origin}{shown}: {message}"
+        lines.append(f"Error: {message}")
+    return lines

@@ -1,0 +1,105 @@
+"""The `modelry` command: its global options and its list of commands."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from modelry.cli.commands import (
+    alias,
+    catalog,
+    chat,
+    classify,
+    deploy,
+    detect,
+    doctor,
+    embed,
+    infer,
+    keys,
+    logs,
+    models,
+    pull,
+    register,
+    scale,
+    status,
+    undeploy,
+    up,
+    versions,
+)
+from modelry.cli.groups import command_group
+from modelry.cli.session import Session
+
+app = command_group(
+    "Self-hosted AI models as a service: start a server, fill it, ask it.",
+    name="modelry",
+    no_args_is_help=True,
+)
+
+
+def _print_version(*, wanted: bool) -> None:
+    if wanted:
+        from modelry import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    *,
+    url: Annotated[str | None, typer.Option(envvar="MODELRY_URL", help="The server's URL.")] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MODELRY_API_KEY",
+            help="Your API key; better given by the environment, which others cannot list.",
+        ),
+    ] = None,
+    version: Annotated[  # noqa: ARG001 - acts by its callback
+        bool,
+        typer.Option(
+            "--version",
+            callback=lambda value: _print_version(wanted=value),
+            is_eager=True,
+            help="Print the version and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Self-hosted AI models as a service: start a server, fill it, ask it."""
+    context.obj = Session(url, api_key)
+
+
+_SERVER = "Server"
+_MODELS = "Models"
+_ASK = "Ask"
+
+app.command("up", rich_help_panel=_SERVER)(up.up)
+app.command("status", rich_help_panel=_SERVER)(status.status)
+app.command("doctor", rich_help_panel=_SERVER)(doctor.doctor)
+app.add_typer(keys.app, name="keys", rich_help_panel=_SERVER)
+
+app.command("catalog", rich_help_panel=_MODELS)(catalog.catalog)
+app.command("pull", rich_help_panel=_MODELS)(pull.pull)
+app.command("register", rich_help_panel=_MODELS)(register.register)
+app.add_typer(models.app, name="models", rich_help_panel=_MODELS)
+app.command("versions", rich_help_panel=_MODELS)(versions.versions)
+app.add_typer(alias.app, name="alias", rich_help_panel=_MODELS)
+app.command("deploy", rich_help_panel=_MODELS)(deploy.deploy)
+app.command("undeploy", rich_help_panel=_MODELS)(undeploy.undeploy)
+app.command("scale", rich_help_panel=_MODELS)(scale.scale)
+app.command("logs", rich_help_panel=_MODELS)(logs.logs)
+
+app.command("chat", rich_help_panel=_ASK)(chat.chat)
+app.command("embed", rich_help_panel=_ASK)(embed.embed)
+app.command("classify", rich_help_panel=_ASK)(classify.classify)
+app.command("detect", rich_help_panel=_ASK)(detect.detect)
+app.command("infer", rich_help_panel=_ASK)(infer.infer)
+
+
+def main() -> None:
+    """Entry point of `python -m modelry`."""
+    app(prog_name="modelry")
+    sys.exit(0)

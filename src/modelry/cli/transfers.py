@@ -1,0 +1,65 @@
+"""Progress bars for what is hashed, sent and fetched."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from modelry.cli.output import printable, stderr_console
+
+if TYPE_CHECKING:
+    from modelry.client.operations.uploads import TransferProgress
+    from modelry.client.records import PullProgress
+
+
+class TransferBars:
+    """One bar per file and phase on a terminal's stderr; nothing elsewhere."""
+
+    def __init__(self) -> None:
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        console = stderr_console()
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._bars: dict[tuple[str, str], Any] = {}
+
+    def sent(self, told: TransferProgress) -> None:
+        """Progress of an upload."""
+        self._show(told.name, told.phase, told.done_bytes, told.total_bytes)
+
+    def fetched(self, told: PullProgress) -> None:
+        """Progress of a pull."""
+        self._show(told.source.rpartition("/")[2], told.phase, told.done_bytes, told.total_bytes)
+
+    def _show(self, name: str, phase: str, done: int, total: int | None) -> None:
+        bar = self._bars.get((name, phase))
+        if bar is None:
+            bar = self._progress.add_task(printable(f"{phase:<10} {name[:40]}"), total=total)
+            self._bars[name, phase] = bar
+        self._progress.update(bar, completed=done, total=total)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
