@@ -82,3 +82,9 @@ class EngineOptions:
 def available_cores() -> int:
     """How many cores this process may run on."""
     return max(1, len(os.sched_getaffinity(0)))
+
+
+def shared_cores() -> int:
+    """All cores of a small machine; of a larger one, one stays free for the gateway."""
+    cores = available_cores()
+    return cores if cores <= 2 else cores - 1

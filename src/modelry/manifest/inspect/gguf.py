@@ -251,6 +251,7 @@ class _GgufReader:
             "architecture": architecture,
             "tensors": str(tensor_count),
             "parameters": str(sum(quantities.values())),
+            "tensor_types": ",".join(sorted(quantities)),
             "chat_template": str(self._lengths.get("tokenizer.chat_template", 0) > 0).lower(),
         }
         for key in _KEPT_OF_ARCHITECTURE:

@@ -8,7 +8,8 @@ import orjson
 
 from modelry.runtime_api.generation import TokenLogprob
 from modelry.runtimes.chat.answer import Answer
-from modelry.runtimes.llamacpp.load_errors import call_error, context_exceeded
+from modelry.runtimes.chat.context import context_exceeded
+from modelry.runtimes.llamacpp.load_errors import call_error
 
 LEAST_LOGPROB = -9999.0
 """Stands for minus infinity, which JSON cannot carry (OpenAI's figure)."""

@@ -9,16 +9,17 @@ from modelry.domain.signature import NO_TENSORS, Signature
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.generation import ChatRequest, CompletionRequest, TextDelta
 from modelry.runtimes.chat.answer import Answer, Emit
+from modelry.runtimes.chat.context import context_exceeded
 from modelry.runtimes.chat.defaults import ChatDefaults
 from modelry.runtimes.chat.plan import TemplateAbilities, plan_chat
 from modelry.runtimes.chat.readers import PlainReader
 from modelry.runtimes.chat.request_checks import check_chat, check_completion
+from modelry.runtimes.chat.slots import Slots
 from modelry.runtimes.llamacpp.bodies import chat_body, completion_body
 from modelry.runtimes.llamacpp.chunks import ChunkReader
-from modelry.runtimes.llamacpp.load_errors import call_exception, context_exceeded
+from modelry.runtimes.llamacpp.load_errors import call_exception
 from modelry.runtimes.llamacpp.native_server import NativeServer, OnChunk
 from modelry.runtimes.llamacpp.settings import LlamaSettings
-from modelry.runtimes.llamacpp.slots import Slots
 
 CLOSE_TIMEOUT_S = 10.0
 

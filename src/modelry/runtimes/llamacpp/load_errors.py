@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 from modelry.domain.errors import (
-    ContextLengthExceeded,
     InvalidInput,
     ModelFailed,
     ModelryError,
@@ -14,6 +13,7 @@ from modelry.domain.errors import (
     UnsupportedField,
 )
 from modelry.runtime_api.engine import LoadSpec
+from modelry.runtimes.chat.context import context_exceeded
 from modelry.runtimes.engine_reasons import tell_reason
 
 _ERROR_LINE = re.compile(r"^[\d.]+ E (?:\w+ +)?(?:[\w~]+: +)?(.+)$", re.MULTILINE)
@@ -27,18 +27,6 @@ def reason_in(log: str, fallback: str, spec: LoadSpec) -> str:
         if message and not message.startswith(_EMPTY_WORDS):
             return tell_reason(message, spec)
     return tell_reason(log.strip().splitlines()[-1] if log.strip() else fallback, spec)
-
-
-def context_exceeded(
-    prompt_tokens: int, max_tokens: int | None, context: int, param: str
-) -> ModelryError:
-    """The error for a prompt in the field `param` that does not fit."""
-    asked = f" and max_tokens asks for {max_tokens} more" if max_tokens else ""
-    return ContextLengthExceeded(
-        f"The prompt has {prompt_tokens} tokens{asked}; prompt and answer together may have "
-        f"{context}. Shorten the prompt or ask for fewer tokens.",
-        param=param,
-    )
 
 
 def call_error(error: dict[str, Any], context: int, param: str) -> ModelryError:
