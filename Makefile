@@ -49,6 +49,8 @@ clean: ## remove the virtual environment and build leftovers
 
 proto: .venv/.dev ## renew the generated gRPC messages
 	@cd src/modelry/protocols/oip && ../../../../$(BIN)/python -m grpc_tools.protoc -I. --python_out=generated --pyi_out=generated open_inference.proto
+	@# messages of a pool of their own: tritonclient, whose messages have the same names, may be in the process
+	@sed -i 's/_descriptor_pool\.Default()/_descriptor_pool.DescriptorPool()/' src/modelry/protocols/oip/generated/open_inference_pb2.py
 
 docs: .venv/.dev ## renew the generated reference pages
 	@$(BIN)/python tools/reference.py

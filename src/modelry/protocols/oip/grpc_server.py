@@ -117,7 +117,7 @@ class InferenceServicer:
         return grpc.unary_unary_rpc_method_handler(
             handle,
             request_deserializer=request_type.FromString,
-            response_serializer=Message.SerializeToString,
+            response_serializer=_wire_bytes,
         )
 
     def _principal(self, context: Context) -> Principal:
@@ -216,6 +216,11 @@ class InferenceServicer:
     ) -> Message:
         await self._deployments.unload(_known(principal), request.model_name)
         return pb.RepositoryModelUnloadResponse()
+
+
+def _wire_bytes(message: Message) -> bytes:
+    """`message` by its own class's method: that of `Message` itself does nothing."""
+    return message.SerializeToString()
 
 
 def _known(principal: Principal | None) -> Principal:
