@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from modelry import __version__
 from modelry.bootstrap.installation import Installation
-from modelry.protocols import management
+from modelry.protocols import management, tasks
 from modelry.protocols.http.application import build_application
 from modelry.protocols.http.endpoint import Door
 from modelry.protocols.http.hot import hot_protocol
@@ -58,6 +58,7 @@ def build_doors(installation: Installation, readiness: Callable[[], Mapping[str,
     doors: Sequence[Door] = (
         openai_routes.build_door(inference, max_body_bytes=settings.max_body_bytes),
         oip_routes.build_door(inference, installation.deployments, infer_route),
+        tasks.build_door(inference, max_body_bytes=settings.max_body_bytes),
         operations_routes.build_door(inference, readiness, lambda: document),
     )
     document |= openapi_document(doors, management_app.openapi())

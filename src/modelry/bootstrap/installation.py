@@ -13,6 +13,7 @@ from modelry.adapters.secrets.files import load_or_make_secret
 from modelry.adapters.sql.database import Database, open_database
 from modelry.domain.access import DEFAULT_TENANT_ID, ROLE_PERMISSIONS, Principal, Role
 from modelry.domain.catalog import Version
+from modelry.domain.errors import Cancelled
 from modelry.manifest.document import ManifestDocument
 from modelry.services.catalog.ports import FetchProgress
 from modelry.services.catalog.service import CatalogService
@@ -87,8 +88,9 @@ class Installation:
         self.deployments = DeploymentsService(
             database.deployments, self.catalog.reader, LocalReplicaPool(), self.inference
         )
+        self._starter_source = _StarterSource(self.catalog, entries.defaults(), on_progress)
         self.starters = Starters(
-            _StarterSource(self.catalog, entries.defaults(), on_progress),
+            self._starter_source,
             self.deployments,
             _SetUpRecord(database),
         )
@@ -98,6 +100,10 @@ class Installation:
         """Bring what was metered since the last time to the usage buffer."""
         for totals in self.inference.take_meter():
             self.usage.add(totals)
+
+    def stop_fetching(self) -> None:
+        """End the fetching of starters; it goes on from there at the next start."""
+        self._starter_source.is_stopped = True
 
     def close(self) -> None:
         """Close the database and let others use the folder."""
@@ -127,6 +133,7 @@ class _StarterSource:
         self, catalog: CatalogService, names: Sequence[str], on_progress: OnStarterProgress
     ) -> None:
         self._catalog = catalog
+        self.is_stopped = False
         self._names = names
         self._on_progress = on_progress
 
@@ -134,10 +141,12 @@ class _StarterSource:
         return self._names
 
     def pull(self, principal: Principal, name: str) -> Version:
-        pulled = self._catalog.pull(
-            principal, name, lambda progress: self._on_progress(name, progress)
-        )
-        return pulled.version
+        def told(progress: FetchProgress) -> None:
+            if self.is_stopped:
+                raise Cancelled("The server is stopping.")
+            self._on_progress(name, progress)
+
+        return self._catalog.pull(principal, name, told).version
 
 
 class _SetUpRecord:

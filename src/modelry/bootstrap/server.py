@@ -73,6 +73,7 @@ async def _run(settings: Settings, observer: StartObserver) -> None:
         observer.listening(address, owner.token if owner and is_made else None)
         starting = asyncio.create_task(_set_up_starters(installation, observer, address))
         stack.callback(starting.cancel)
+        stack.callback(installation.stop_fetching)
         await stop.wait()
         observer.stopping(installation.inference.open_requests(), settings.drain_s)
 

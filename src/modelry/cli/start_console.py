@@ -107,7 +107,12 @@ class StartConsole:
 
     def _command(self, address: ServerAddress, words: tuple[str, ...]) -> str:
         key = self._token or f'"${self._key_variable}"'
-        program = shlex.quote(str(Path(sys.argv[0]).absolute()))
+        installed = Path(sys.executable).parent / "modelry"
+        program = (
+            shlex.quote(str(installed))
+            if installed.exists()
+            else f"{shlex.quote(sys.executable)} -m modelry"
+        )
         arguments = shlex.join(words)
         return f"MODELRY_URL={address.http_url} MODELRY_API_KEY={key} {program} {arguments}"
 

@@ -94,7 +94,8 @@ def up(
     from modelry.bootstrap import serve
     from modelry.cli.start_console import StartConsole
 
-    serve(settings, StartConsole(Console()))
+    key_variable = "MODELRY_API_KEY" if settings.owner_key is None else "MODELRY_OWNER_KEY"
+    serve(settings, StartConsole(Console(), key_variable))
 
 
 def setting_errors(error: ValidationError, flags: dict[str, Any]) -> list[str]:

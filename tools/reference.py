@@ -1,0 +1,201 @@
+"""Writes docs/reference/ from the code (`make docs`); a test fails when a file is not current."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+import typer.main
+from pydantic.fields import FieldInfo
+
+from modelry.bootstrap.doors import build_doors
+from modelry.bootstrap.installation import Installation
+from modelry.bootstrap.observer import Unwatched
+from modelry.cli.main import app
+from modelry.domain.errors import ERRORS_BY_CODE
+from modelry.processing.kinds import SIDES, StepKind
+from modelry.processing.parameters import REQUIRED
+from modelry.processing.registry import find_step, step_names
+from modelry.protocols.http.errors import status_of
+from modelry.protocols.oip.grpc_server import grpc_status_of
+from modelry.settings import Settings
+from modelry.tasks.registry import tasks
+
+FOLDER = Path(__file__).parent.parent / "docs" / "reference"
+NOTE = "<!-- Made by `make docs` from the code; do not edit. -->\n\n"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+
+
+def settings_page() -> str:
+    """Every setting."""
+    rows = [
+        [f"`MODELRY_{name.upper()}`", f"`{_type(field)}`", _default(field), field.description or ""]
+        for name, field in Settings.model_fields.items()
+    ]
+    return f"# Settings\n\n{NOTE}Flags of `modelry up` win over environment variables.\n\n" + table(
+        ["variable", "type", "default", "meaning"], rows
+    )
+
+
+def _type(field: FieldInfo) -> str:
+    annotation: Any = field.annotation
+    choices = get_args(annotation)
+    if choices and all(isinstance(choice, str) for choice in choices):
+        return " / ".join(choices)
+    return str(getattr(annotation, "__name__", annotation)).replace("|", "or")
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default_factory is not None or field.default is None:
+        return "see meaning"
+    return f"`{field.default}`"
+
+
+def errors_page() -> str:
+    """Every error code with its statuses."""
+    rows = []
+    for code, cls in sorted(ERRORS_BY_CODE.items()):
+        if code == "error":
+            continue
+        error = cls("")
+        meaning = (inspect.getdoc(cls) or "").splitlines()[0]
+        rows.append([f"`{code}`", str(status_of(error)), grpc_status_of(error).name, meaning])
+    return (
+        f"# Error codes\n\n{NOTE}Each door tells errors in its protocol's own shape; the code and "
+        "the status are the same everywhere.\n\n" + table(["code", "HTTP", "gRPC", "meaning"], rows)
+    )
+
+
+def routes_page() -> str:
+    """Every HTTP endpoint with the permission that it demands."""
+    parts = [f"# HTTP endpoints\n\n{NOTE}"]
+    by_door: dict[str, list[list[str]]] = {}
+    for path, operations in _http_document()["paths"].items():
+        for method, operation in operations.items():
+            door = (operation.get("tags") or ["management"])[0]
+            by_door.setdefault(door, []).append(
+                [
+                    f"`{method.upper()} {path}`",
+                    operation.get("summary", ""),
+                    f"`{operation['x-permission']}`",
+                ]
+            )
+    for door, rows in sorted(by_door.items()):
+        parts.append(f"## {door}\n\n" + table(["endpoint", "what it does", "permission"], rows))
+    return "\n".join(parts)
+
+
+def _http_document() -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(data=Path(folder) / "data", cache=Path(folder) / "cache", starter=False)
+        installation = Installation(settings, Unwatched().fetching)
+        try:
+            return build_doors(installation, lambda: {"ready": True}).document
+        finally:
+            installation.close()
+
+
+def steps_page() -> str:
+    """Every processing step with its parameters."""
+    parts = [f"# Processing steps\n\n{NOTE}`pre` runs before the engine, `post` after it."]
+    for side in SIDES:
+        parts.append(f"\n## `{side}`\n")
+        for name in step_names(side):
+            kind = find_step(side, name)
+            if kind is not None:
+                parts.append(_step(kind))
+    return "\n".join(parts)
+
+
+def _step(kind: StepKind) -> str:
+    stages = ", ".join(kind.takes)
+    gives = kind.gives or "what it took"
+    text = inspect.cleandoc(kind.run.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+    rows = []
+    for parameter in kind.parameters:
+        default = "required" if parameter.default is REQUIRED else f"`{parameter.default}`"
+        short = " (also as a bare value)" if parameter.name == kind.shorthand else ""
+        option = f" Requests may override it as `{parameter.option}`." if parameter.option else ""
+        rows.append(
+            [f"`{parameter.name}`{short}", parameter.reader.expected + "." + option, default]
+        )
+    return f"### `{kind.name}`\n\n{text} Takes {stages}; gives {gives}.\n\n" + (
+        table(["parameter", "expected", "default"], rows) if rows else ""
+    )
+
+
+def tasks_page() -> str:
+    """Every task with what its items, options and results are."""
+    parts = [f"# Tasks\n\n{NOTE}"]
+    for name, task in tasks().items():
+        parts.append(f"## `{name}`\n\n{task.summary} Formats: {', '.join(sorted(task.formats))}.\n")
+        if task.form is not None:
+            shapes = {
+                "item": task.form.item,
+                "options": task.form.options,
+                "result": task.form.result,
+            }
+            parts += [
+                f"{what}:\n\n```json\n{json.dumps(shape, indent=1)}\n```\n"
+                for what, shape in shapes.items()
+            ]
+    return "\n".join(parts)
+
+
+def cli_page() -> str:
+    """Every command with its help text."""
+    root = typer.main.get_command(app)
+    parts = [f"# Command line\n\n{NOTE}"]
+    parts += _commands(root, "modelry")
+    return "\n".join(parts)
+
+
+def _commands(command: click.Command, path: str) -> list[str]:
+    context = click.Context(command, info_name=path)
+    if isinstance(command, click.Group):
+        found: list[str] = []
+        for name in sorted(command.commands):
+            found += _commands(command.commands[name], f"{path} {name}")
+        return found
+    rows = [
+        [
+            f"`{', '.join([*parameter.opts, *parameter.secondary_opts])}`",
+            getattr(parameter, "help", "") or "",
+        ]
+        for parameter in command.get_params(context)
+        if "--help" not in parameter.opts
+    ]
+    text = inspect.cleandoc(command.help or "").split("\f")[0]
+    return [f"## `{path}`\n\n{text}\n\n" + (table(["parameter", "meaning"], rows) if rows else "")]
+
+
+PAGES = {
+    "settings.md": settings_page,
+    "errors.md": errors_page,
+    "http.md": routes_page,
+    "cli.md": cli_page,
+    "steps.md": steps_page,
+    "tasks.md": tasks_page,
+}
+
+
+def main() -> int:
+    """Write all pages."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, page in PAGES.items():
+        (FOLDER / name).write_text(page())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
