@@ -33,7 +33,7 @@ def _prepare_output(parameters: dict[str, Any], building: Building) -> dict[str,
 def softmax(scores: Array) -> Array:
     """Scores as probabilities that sum to 1 over the last axis."""
     scores = _as_floats(scores)
-    with np.errstate(invalid="ignore"):  # infinities become NaN, which top_k refuses
+    with np.errstate(over="ignore", invalid="ignore"):  # infinities become NaN, which top_k refuses
         powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
         probabilities: Array = powers / powers.sum(axis=-1, keepdims=True)
     return probabilities
