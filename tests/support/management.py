@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from modelry.adapters.blobs.file_store import FileBlobStore
 from modelry.adapters.sql.database import Database, open_database
 from modelry.domain.access import Role
 from modelry.manifest.digests import digest_of_bytes
+from modelry.manifest.document import ManifestDocument, parse_manifest
 from modelry.protocols.management import PREFIX, ManagementApi, build_app
 from modelry.services.catalog.service import CatalogService
 from modelry.services.deployments.service import DeploymentsService
@@ -36,6 +38,15 @@ OTHER = "other"
 def adder(size: int = 3) -> bytes:
     """A small ONNX model; another `size` gives other bytes."""
     return bytes(identity(1, ("batch", size)).SerializeToString())
+
+
+def starter() -> ManifestDocument:
+    """An entry of the catalogue."""
+    (entry,) = parse_manifest(
+        "name: ready-made\ntask: tensor\nfiles: {model: 'pypi://adder==1.0/adder.onnx'}\n"
+        "metadata: {description: Adds., license: MIT, size_bytes: 123}\n"
+    )
+    return entry
 
 
 @dataclass
@@ -85,11 +96,21 @@ class Installation:
         return version
 
 
-@asynccontextmanager
-async def installation(folder: Path, *entries: Any) -> AsyncIterator[Installation]:
-    """A running installation; `entries` are starter models."""
-    database = open_database(f"sqlite:///{folder}/modelry.db")
+def make_database(folder: Path) -> Path:
+    """A database with two tenants, for tests to copy: migrating takes longer than most tests."""
+    path = folder / "modelry.db"
+    database = open_database(f"sqlite:///{path}")
     add_tenants(database)
+    database.close()
+    return path
+
+
+@asynccontextmanager
+async def installation(
+    folder: Path, template: Path, *entries: ManifestDocument
+) -> AsyncIterator[Installation]:
+    """A running installation on a copy of a database; `entries` are starter models."""
+    database = open_database(f"sqlite:///{shutil.copy(template, folder / 'modelry.db')}")
     fetcher, starters, pool = FakeFetcher(), FakeStarters(*entries), FakeReplicaPool()
     catalog = CatalogService(
         store=database.catalog,

@@ -3,12 +3,17 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from tests.support.management import Installation, installation
+from tests.support.management import Installation, installation, make_database, starter
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_database(tmp_path_factory.mktemp("template"))
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Installation]:
-    async with installation(tmp_path) as running:
+async def server(tmp_path: Path, template: Path) -> AsyncIterator[Installation]:
+    async with installation(tmp_path, template, starter()) as running:
         yield running
 
 

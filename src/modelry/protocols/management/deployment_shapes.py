@@ -22,7 +22,7 @@ OptionName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,63}$")]
 Option = Annotated[
     StrictBool
     | Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
-    | StrictFloat
+    | Annotated[StrictFloat, Field(ge=-(2**53), le=2**53)]
     | Annotated[StrictStr, Field(max_length=1000)],
     one_message("true or false, a number, or a text of up to 1000 characters"),
 ]
