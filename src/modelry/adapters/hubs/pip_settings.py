@@ -32,7 +32,7 @@ class PipSettings:
 
 def read_pip_settings() -> PipSettings:
     """The settings of `pip download`, from pip's files and `PIP_*` variables."""
-    return settings_from(_listed())
+    return settings_from(_listed_by_pip() or _listed_by_environment())
 
 
 def settings_from(listed: Mapping[str, str]) -> PipSettings:
@@ -57,19 +57,15 @@ def _indexes(values: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([first, *values.get("extra-index-url", "").split()]))
 
 
-def _listed() -> dict[str, str]:
-    """What `pip config list` prints; only the environment's part where pip is not installed."""
+def _listed_by_pip() -> dict[str, str]:
+    """What `pip config list` prints; nothing where pip is not installed."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     try:
         done = subprocess.run(  # noqa: S603 - our own interpreter, fixed words
             command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True
         )
     except (OSError, subprocess.SubprocessError):
-        return {
-            f":env:.{name.removeprefix('PIP_').lower()}": value
-            for name, value in os.environ.items()
-            if name.startswith("PIP_")
-        }
+        return {}
     found: dict[str, str] = {}
     for line in done.stdout.splitlines():
         name, equals, literal = line.partition("=")
@@ -79,6 +75,14 @@ def _listed() -> dict[str, str]:
             except (ValueError, SyntaxError):
                 continue
     return found
+
+
+def _listed_by_environment() -> dict[str, str]:
+    return {
+        f":env:.{name.removeprefix('PIP_').lower()}": value
+        for name, value in os.environ.items()
+        if name.startswith("PIP_")
+    }
 
 
 def _is_true(text: str) -> bool:
