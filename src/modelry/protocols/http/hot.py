@@ -15,12 +15,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from modelry.domain.errors import ModelryError, PayloadTooLarge
 from modelry.protocols.http.errors import error_headers, status_of
-from modelry.protocols.http.trace import request_id_of
+from modelry.protocols.http.trace import continue_trace, request_id_of
 from modelry.services.inference.call import Call
 
 _REQUEST_PREFIX = "req_" + os.urandom(6).hex()
 _request_numbers = itertools.count()
 _JOIN_BELOW_BYTES = 64 * 1024
+LINGER_S = 5.0
+"""How long the rest of a refused body is read and dropped before the connection is closed."""
 _STATUS_LINES = {
     status: f"HTTP/1.1 {status} {phrase}\r\n".encode()
     for status, phrase in {
@@ -39,6 +41,14 @@ class HotRoute(Protocol):
 
     def match(self, url: bytes) -> object | None:
         """What `start` needs to know of this URL, or None when it is another route's."""
+        ...
+
+    def admit_large(self, exchange: HotExchange, match: Any) -> None:
+        """Refuse a request of more than one read before the rest of its body is kept.
+
+        Raises:
+            ModelryError: told to the caller by `render_error`.
+        """
         ...
 
     def start(self, exchange: HotExchange, match: Any) -> None:
@@ -99,6 +109,11 @@ class HotExchange:
     def body(self) -> bytes:
         """The complete body."""
         return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+
+    def body_bytes(self) -> int:
+        """Length of the body as declared, or what came of it if that is more."""
+        declared = self.header(b"content-length") or b""
+        return max(self.size, int(declared) if declared.isdigit() else 0)
 
     def respond(self, head: bytes, payload: bytes, status: int = 200) -> None:
         """Answer with `head` (header lines without length) and `payload`."""
@@ -163,10 +178,20 @@ class HotHttpProtocol(HttpToolsProtocol):
         elif not cycle.response_complete:
             cycle.size += len(body)
             cycle.parts.append(body)
-            limit = cycle.route.max_body_bytes
-            if cycle.size > limit:
-                cycle.keep_alive = False
-                cycle.fail(PayloadTooLarge(f"The body is larger than the limit of {limit} bytes."))
+            if len(cycle.parts) == 2 or cycle.size > cycle.route.max_body_bytes:
+                self._admit_large(cycle)
+
+    def _admit_large(self, cycle: HotExchange) -> None:
+        """See that a caller may send this much before more of it is kept in memory."""
+        limit = cycle.route.max_body_bytes
+        try:
+            cycle.route.admit_large(cycle, cycle.match)
+            if cycle.body_bytes() > limit:
+                raise PayloadTooLarge(f"The body is larger than the limit of {limit} bytes.")
+        except ModelryError as error:
+            cycle.keep_alive = False
+            cycle.parts.clear()
+            cycle.fail(error)
 
     def on_message_complete(self) -> None:
         """Parser callback: the request is complete."""
@@ -174,9 +199,10 @@ class HotHttpProtocol(HttpToolsProtocol):
         if type(cycle) is not HotExchange:
             super().on_message_complete()
             return
-        if cycle.response_complete:
-            return
         cycle.more_body = False
+        if cycle.response_complete:
+            self.transport.close()
+            return
         try:
             cycle.route.start(cycle, cycle.match)
         except ModelryError as error:
@@ -196,15 +222,22 @@ class HotHttpProtocol(HttpToolsProtocol):
         transport = self.transport
         if exchange.disconnected or transport.is_closing():
             return
-        asked_id = exchange.header(b"x-request-id")
+        asked_id = parent = None
+        for name, value in exchange.headers:
+            if name == b"x-request-id":
+                asked_id = value
+            elif name == b"traceparent":
+                parent = value
         if asked_id is None:
             request_id = f"{_REQUEST_PREFIX}{next(_request_numbers):x}"
         else:
             request_id = request_id_of(asked_id)
         close = b"" if exchange.keep_alive else b"connection: close\r\n"
-        lines = b"%sserver: modelry\r\nx-request-id: %s\r\n%s%scontent-length: %d\r\n\r\n" % (
+        trace = b"" if parent is None else b"traceparent: %s\r\n" % continue_trace(parent).encode()
+        lines = b"%sserver: modelry\r\nx-request-id: %s\r\n%s%s%scontent-length: %d\r\n\r\n" % (
             _STATUS_LINES[status],
             request_id.encode(),
+            trace,
             close,
             head,
             len(payload),
@@ -217,7 +250,10 @@ class HotHttpProtocol(HttpToolsProtocol):
             self.on_response_complete()
         else:
             self.server_state.total_requests += 1
-            transport.close()
+            if exchange.more_body:  # to close on unread bytes would take the answer with it
+                self.loop.call_later(LINGER_S, transport.close)
+            else:
+                transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Transport callback: a caller that went away stops its engine call."""

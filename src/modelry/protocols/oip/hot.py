@@ -91,6 +91,11 @@ class InferRoute:
         """The v2 error shape."""
         return orjson.dumps({"error": error.message})
 
+    def admit_large(self, exchange: HotExchange, match: ModelPath) -> None:
+        """Authenticate and route: who may not ask sends no large body."""
+        principal = self._inference.authenticator.from_header(exchange.header(b"authorization"))
+        self._inference.target(principal, match.model, match.version)
+
     def start(self, exchange: HotExchange, match: ModelPath) -> None:
         """Authenticate, route, check and submit."""
         authorization = header_length = encoding = None
