@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -244,8 +243,6 @@ async def start_grpc_server(
     Raises:
         OSError: the port is taken or the address is not ours.
     """
-    # Starting a worker forks; gRPC would log that its own fork handlers do not run then.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", max_message_bytes),
