@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 from typing import Any, get_args
 
-import click
 import typer.main
 from pydantic.fields import FieldInfo
 
@@ -160,13 +159,18 @@ def cli_page() -> str:
     return "\n".join(parts)
 
 
-def _commands(command: click.Command, path: str) -> list[str]:
-    context = click.Context(command, info_name=path)
-    if isinstance(command, click.Group):
-        found: list[str] = []
-        for name in sorted(command.commands):
-            found += _commands(command.commands[name], f"{path} {name}")
-        return found
+def _commands(command: Any, path: str) -> list[str]:
+    context = command.context_class(command, info_name=path)
+    below = getattr(command, "commands", {})
+    if below:
+        pages = [_command(command, context, path)] if path == "modelry" else []
+        return pages + [
+            part for name in sorted(below) for part in _commands(below[name], f"{path} {name}")
+        ]
+    return [_command(command, context, path)]
+
+
+def _command(command: Any, context: Any, path: str) -> str:
     rows = [
         [
             f"`{', '.join([*parameter.opts, *parameter.secondary_opts])}`",
@@ -176,7 +180,7 @@ def _commands(command: click.Command, path: str) -> list[str]:
         if "--help" not in parameter.opts
     ]
     text = inspect.cleandoc(command.help or "").split("\f")[0]
-    return [f"## `{path}`\n\n{text}\n\n" + (table(["parameter", "meaning"], rows) if rows else "")]
+    return f"## `{path}`\n\n{text}\n\n" + (table(["parameter", "meaning"], rows) if rows else "")
 
 
 PAGES = {
