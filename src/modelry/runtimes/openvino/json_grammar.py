@@ -68,6 +68,7 @@ class _Writer:
             "array": self._array,
             "string": self._string,
             "integer": self._integer,
+            "number": self._number,
         }
 
     def write(self) -> str:
@@ -191,6 +192,12 @@ class _Writer:
         if len(bounds) > 2 or low != int(low) or high != int(high) or high - low >= MAX_RANGE:
             raise _unenforced(f"bounds that leave more than {MAX_RANGE} whole numbers")
         return _either([f'"{number}"' for number in range(int(low), int(high) + 1)])
+
+    @staticmethod
+    def _number(schema: Mapping[str, Any]) -> str:
+        if any(key in schema for key in _TYPES["integer"]):
+            raise _unenforced("bounds of a 'number'")
+        return "number"
 
 
 def _either(expressions: Sequence[str]) -> str:
