@@ -15,8 +15,6 @@ from modelry.processing.parameters import Parameter, Unfit, choice
 from modelry.processing.values import Context, Form, Stage
 from modelry.runtime_api.tensors import Array
 
-SMALLEST_NORM = 1e-12
-
 
 def pool(vectors: Array, *, by: str, context: Context) -> Array:
     """One vector per text from those of its tokens: their mean, the first's or the last's.
@@ -44,9 +42,9 @@ def l2_normalize(vectors: Array) -> Array:
     """Vectors scaled to length 1; vectors of zeros stay."""
     check_finite(vectors, "vectors")
     largest = np.abs(vectors).max(axis=-1, keepdims=True)
-    scaled = vectors / np.maximum(largest, SMALLEST_NORM)  # so that squares do not overflow
+    scaled = vectors / np.where(largest == 0, 1, largest)  # so that no square over- or underflows
     norms = np.linalg.norm(scaled, axis=-1, keepdims=True)
-    unit: Array = scaled / np.maximum(norms, SMALLEST_NORM)
+    unit: Array = scaled / np.where(norms == 0, 1, norms)
     return unit
 
 
