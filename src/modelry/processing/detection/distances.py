@@ -78,6 +78,8 @@ def _build(specs: Sequence[TensorSpec], parameters: Mapping[str, Any]) -> Distan
         bins = bins or _bins(widths)
         box_places = tuple(at for at in every if widths[at] == 4 * bins)
         score_places = tuple(at for at in every if widths[at] != 4 * bins)
+        if not score_places:  # as many classes as numbers: scores stand first
+            score_places, box_places = every[: len(every) // 2], every[len(every) // 2 :]
         _check_pairs(specs, score_places, box_places)
         classes = widths[score_places[0]]
     if classes < 1:
