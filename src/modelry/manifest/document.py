@@ -45,6 +45,7 @@ KEYS = (
 )
 REQUIRED_KEYS = ("name", "task", "files")
 MAIN_ROLE = "model"
+MAX_PATH_CHARS = 512
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _TASK = re.compile(r"[a-z][a-z0-9-]{0,63}")
@@ -100,9 +101,10 @@ class ManifestDocument:
 
     def invalid(self, message: str, path: str) -> ManifestInvalid:
         """An error that points at the dotted path (`pre[1].resize`), or the nearest above it."""
-        where = path
+        where = path[:MAX_PATH_CHARS]
         while where and where not in self.positions:
-            where = re.sub(r"(\.[^.\[\]]*|\[\d+\]|[^.\[\]]+)$", "", where)
+            # a path may hold words that callers chose, with brackets and dots of their own
+            where = re.sub(r"(\.[^.\[\]]*|\[\d+\]|[^.\[\]]+|[.\[\]])$", "", where)
         position = self.positions.get(where, NOWHERE)
         return ManifestInvalid(
             message, line=position.line, column=position.column, param=path or None
