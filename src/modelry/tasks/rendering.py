@@ -71,9 +71,10 @@ IMAGE_ITEM: Schema = {
 TOP_K: Schema = {
     "type": "integer",
     "minimum": 1,
-    "maximum": 100_000,
+    "maximum": 1_000_000,
     "description": "How many classes to tell, best first.",
 }
+MIN_SCORE: Schema = {"type": "number", "description": "Leave out what scores below."}
 
 
 def render_labels(ranking: Ranking, context: Context, first: int) -> Results:

@@ -10,7 +10,7 @@ from modelry.domain.errors import ManifestInvalid, NotSupported
 from modelry.manifest.document import ManifestDocument
 from modelry.processing.declaration import normalize_steps
 from modelry.processing.kinds import Side
-from modelry.tasks.contract import DefaultsOf, ModelFacts, Recognition, Steps, Task
+from modelry.tasks.contract import DefaultsOf, DefaultSteps, ModelFacts, Recognition, Steps, Task
 from modelry.tasks.graphs import assets_of, build_graph
 from modelry.tasks.registry import task_called, tasks
 
@@ -74,13 +74,11 @@ def _side(
     defaults_of: DefaultsOf,
 ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     """The steps of one side and what was assumed."""
-    if declared is not None:
-        try:
-            return normalize_steps(declared, side), ()
-        except ManifestInvalid as error:
-            raise _located(document, error) from None
-    chosen = defaults_of(document, facts)
-    return normalize_steps(chosen.steps, side), chosen.notes
+    chosen = DefaultSteps(declared) if declared is not None else defaults_of(document, facts)
+    try:
+        return normalize_steps(chosen.steps, side), chosen.notes
+    except ManifestInvalid as error:
+        raise _located(document, error) from None
 
 
 def _check_format(task: Task, facts: ModelFacts) -> None:

@@ -6,9 +6,22 @@ from typing import Any
 
 from modelry.domain.signature import DYNAMIC, TensorSpec
 from modelry.manifest.document import ManifestDocument
-from modelry.tasks.contract import DefaultSteps, ModelFacts
-from modelry.tasks.signature_reading import FLOATS, flat_outputs, name_list, text_inputs
+from modelry.tasks.contract import DefaultSteps, ModelFacts, Schema
+from modelry.tasks.signature_reading import FLOATS, flat_outputs, name_list
 
+TEXT_ITEM: Schema = {
+    "type": "object",
+    "properties": {
+        "text": {"type": "string"},
+        "text_pair": {"type": "string", "description": "The second text of a pair."},
+        "tokens": {
+            "type": "array",
+            "items": {"type": "integer", "minimum": 0},
+            "description": "The model's own token ids, instead of text.",
+        },
+    },
+    "additionalProperties": False,
+}
 VECTOR_NAMES = ("sentence_embedding", "text_embeds", "embedding", "embeddings", "pooled_output")
 TOKEN_NAMES = ("last_hidden_state", "token_embeddings", "hidden_states", "encoder_output")
 _SCORE_WORDS = ("logit", "prob", "score", "class")
@@ -52,13 +65,13 @@ def tokenize_steps(document: ManifestDocument, facts: ModelFacts) -> DefaultStep
     Raises:
         ManifestInvalid: the model takes no token ids, or the manifest names no tokenizer.
     """
-    if text_inputs(facts.signature) is None:
+    if not all(len(spec.shape) == 2 for spec in facts.signature.inputs):
         raise document.invalid(
             f"The model's inputs are {name_list(facts.signature.inputs)}; the task "
-            f"'{document.task}' knows what to do by itself with token ids ('input_ids', with "
-            "'attention_mask' and 'token_type_ids' if the model has them). Declare 'pre', or "
-            "choose the task 'tensor'.",
-            "pre",
+            f"'{document.task}' needs a model that takes token ids ('input_ids', with "
+            "'attention_mask' and 'token_type_ids' if the model has them). Choose another task, "
+            "or 'tensor'.",
+            "task",
         )
     if "tokenizer" not in facts.files:
         raise document.invalid(

@@ -8,7 +8,14 @@ from modelry.manifest.document import ManifestDocument
 from modelry.processing.values import Stage
 from modelry.tasks.class_steps import class_steps
 from modelry.tasks.contract import DefaultSteps, ItemForm, ModelFacts, Recognition, Task
-from modelry.tasks.rendering import IMAGE_ITEM, LABELS, TOP_K, count_images, render_labels
+from modelry.tasks.rendering import (
+    IMAGE_ITEM,
+    LABELS,
+    MIN_SCORE,
+    TOP_K,
+    count_images,
+    render_labels,
+)
 from modelry.tasks.signature_reading import (
     ImageInput,
     class_scores,
@@ -96,7 +103,7 @@ TASK = Task(
     default_post=default_post,
     form=ItemForm(
         item=IMAGE_ITEM,
-        options={"top_k": TOP_K},
+        options={"top_k": TOP_K, "min_score": MIN_SCORE},
         result=LABELS,
         ends_in=(Stage.RANKING,),
         hint="End it in 'top_k', and 'label' if there are labels.",

@@ -9,9 +9,9 @@ from modelry.manifest.document import ManifestDocument
 from modelry.processing.values import Stage
 from modelry.tasks.class_steps import class_steps
 from modelry.tasks.contract import DefaultSteps, ItemForm, ModelFacts, Recognition, Task
-from modelry.tasks.rendering import LABELS, TOP_K, count_tokens, render_labels
+from modelry.tasks.rendering import LABELS, MIN_SCORE, TOP_K, count_tokens, render_labels
 from modelry.tasks.signature_reading import flat_outputs, text_inputs
-from modelry.tasks.text_steps import gives_vectors, tokenize_steps
+from modelry.tasks.text_steps import TEXT_ITEM, gives_vectors, tokenize_steps
 
 NAME = "text-classification"
 
@@ -43,16 +43,8 @@ TASK = Task(
     default_pre=tokenize_steps,
     default_post=default_post,
     form=ItemForm(
-        item={
-            "type": "object",
-            "properties": {
-                "text": {"type": "string"},
-                "text_pair": {"type": "string", "description": "The second text of a pair."},
-            },
-            "required": ["text"],
-            "additionalProperties": False,
-        },
-        options={"top_k": TOP_K},
+        item=TEXT_ITEM,
+        options={"top_k": TOP_K, "min_score": MIN_SCORE},
         result=LABELS,
         ends_in=(Stage.RANKING,),
         hint="End it in 'top_k', and 'label' if there are labels.",

@@ -24,6 +24,7 @@ from modelry.tasks.gguf_reading import embeds
 from modelry.tasks.rendering import check_rows, count_tokens
 from modelry.tasks.signature_reading import name_list, text_inputs
 from modelry.tasks.text_steps import (
+    TEXT_ITEM,
     gives_vectors,
     sentence_vectors,
     token_vectors,
@@ -104,18 +105,7 @@ TASK = Task(
     default_pre=default_pre,
     default_post=default_post,
     form=ItemForm(
-        item={
-            "type": "object",
-            "properties": {
-                "text": {"type": "string"},
-                "tokens": {
-                    "type": "array",
-                    "items": {"type": "integer", "minimum": 0},
-                    "description": "The model's own token ids, instead of text.",
-                },
-            },
-            "additionalProperties": False,
-        },
+        item=TEXT_ITEM,
         options={},
         result={
             "type": "array",
