@@ -91,20 +91,27 @@ def _as_array(name: str, value: Any, datatype: str | None) -> tuple[Array, str]:
                 f"Unknown datatype '{datatype}' for tensor '{name}'; known are {known}.",
                 param=name,
             )
-        array = np.asarray(value)
-        if array.size == 0:
-            return array.astype(wanted), datatype
-        return array.astype(wanted, casting="same_kind" if _keeps(array) else "unsafe"), datatype
-    except (TypeError, ValueError, OverflowError) as error:
+        return _converted(np.asarray(value), wanted), datatype
+    except (ArithmeticError, TypeError, ValueError) as error:
         raise TensorMismatch(
             f"Tensor '{name}' cannot be made an array of {datatype or 'one type'}: {error}.",
             param=name,
         ) from None
 
 
-def _keeps(array: Array) -> bool:
-    """Whether numpy's casting rules apply; plain integers may become any smaller type."""
-    return array.dtype.kind not in "iu"
+def _converted(array: Array, wanted: np.dtype[Any]) -> Array:
+    """`array` as another type, unless that would change values beyond rounding."""
+    if array.size == 0:
+        return array.astype(wanted)
+    if array.dtype.kind not in "iu":
+        with np.errstate(over="raise"):
+            return array.astype(wanted, casting="same_kind")
+    if wanted.kind in "iub":
+        low, high = (0, 1) if wanted.kind == "b" else (np.iinfo(wanted).min, np.iinfo(wanted).max)
+        for value in (int(array.min()), int(array.max())):
+            if not low <= value <= high:
+                raise ValueError(f"{value} is not between {low} and {high}")
+    return array.astype(wanted)
 
 
 def _raw(name: str, array: Array, datatype: str) -> bytes:

@@ -1,0 +1,179 @@
+"""The prediction doors behind a real HTTP server on loopback, with models in its own process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import uvicorn
+from starlette.applications import Starlette
+from tests.support.typed_door import TOKENS, _Keys
+
+from modelry.domain.errors import ModelFailed
+from modelry.domain.signature import Datatype, Signature, TensorSpec
+from modelry.protocols.http.endpoint import starlette_routes
+from modelry.protocols.oip.hot import InferRoute
+from modelry.protocols.oip.routes import build_door as oip_door
+from modelry.protocols.openai.routes import build_door as openai_door
+from modelry.protocols.operations.routes import build_door as operations_door
+from modelry.protocols.tasks import build_door as tasks_door
+from modelry.runtime_api.engine import Embeddings
+from modelry.runtime_api.generation import Finished, TextDelta, TokenUsage, ToolCallDelta
+from modelry.services.inference.authentication import Authenticator
+from modelry.services.inference.replica_group import ReplicaGroup
+from modelry.services.inference.routing import Route, RouteTable, Target
+from modelry.services.inference.service import InferenceService
+from modelry.testing import samples
+from modelry.testing.replica_link import HOLD, InProcessLink, InProcessModel, Items
+
+KEY = next(iter(TOKENS))
+
+
+class Parrot(InProcessModel):
+    """Says what was said last, word by word; some words make it do something else."""
+
+    def generate(self, request: Any) -> Iterable[Any]:
+        said = request.messages[-1]["content"] if hasattr(request, "messages") else request.prompt
+        if isinstance(said, list):
+            said = said[0]["text"]
+        for choice in range(request.n):
+            if said == "call a tool":
+                yield ToolCallDelta(choice, 0, "call_1", "weather", "")
+                yield ToolCallDelta(choice, 0, None, None, '{"city":')
+                yield ToolCallDelta(choice, 0, None, None, '"Paris"}')
+                yield Finished(choice, "tool_calls")
+                continue
+            for word in str(said).split(" "):
+                if word == "wait":
+                    yield HOLD
+                if word == "die":
+                    raise ModelFailed("The engine ran out of luck.")
+                yield TextDelta(choice, word + " ")
+            yield Finished(choice, "stop")
+        yield TokenUsage(3, 5, 2)
+
+
+class Lengths(InProcessModel):
+    """Embeds a text as its length, 1 and -1; pictures are their own size in bytes."""
+
+    def embed(self, inputs: Sequence[str | list[int]]) -> Embeddings:
+        vectors = np.array([[len(one), 1.0, -1.0] for one in inputs], dtype=np.float32)
+        return Embeddings(vectors, [len(one) for one in inputs])
+
+
+class Classifier(InProcessModel):
+    """Two labels; the second one's index tells how many bytes came."""
+
+    def predict(self, items: Sequence[dict[str, Any]], options: Mapping[str, Any]) -> Items:
+        kept = options.get("top_k", 2)
+        return [
+            {
+                "labels": [
+                    {"label": "cat", "index": 0, "score": 0.75},
+                    {
+                        "label": "size",
+                        "index": len(item.get("image") or item["text"]),
+                        "score": 0.25,
+                    },
+                ][:kept]
+            }
+            for item in items
+        ], {"items": len(items)}
+
+
+class Detector(InProcessModel):
+    """One object in every picture."""
+
+    def predict(self, items: Sequence[dict[str, Any]], options: Mapping[str, Any]) -> Items:
+        found = {"label": "dog", "index": 7, "score": 0.5, "box": [1.0, 2.0, 3.5, 4.0]}
+        objects = [found] if options.get("min_score", 0) <= 0.5 else []
+        return [{"objects": objects, "width": 640, "height": 480} for _ in items], {"images": 1}
+
+
+class Echo(InProcessModel):
+    """Gives back every input under the name of an output."""
+
+    def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return {f"{name}_out": array for name, array in inputs.items()}
+
+
+MODELS: Mapping[str, tuple[str, InProcessModel]] = {
+    "assistant": ("chat", Parrot()),
+    "minilm": ("text-embedding", Lengths()),
+    "pets": ("image-classification", Classifier()),
+    "mood": ("text-classification", Classifier()),
+    "things": ("object-detection", Detector()),
+    "echo": ("tensor", Echo()),
+}
+
+
+def echo_signature() -> Signature:
+    """One input and output per datatype, of any length."""
+    kinds = list(Datatype)
+    inputs = tuple(TensorSpec(kind.value.lower(), kind, (-1, 2)) for kind in kinds)
+    outputs = tuple(TensorSpec(f"{kind.value.lower()}_out", kind, (-1, 2)) for kind in kinds)
+    return Signature(inputs, outputs, batched=False)
+
+
+def _app() -> Starlette:
+    routes = RouteTable()
+    inference = InferenceService(Authenticator(_Keys()), routes)
+    routes.swap(
+        {
+            (samples.DEFAULT_TENANT_ID, name): _route(inference, name, task, model)
+            for name, (task, model) in MODELS.items()
+        }
+    )
+    doors = (
+        openai_door(inference),
+        oip_door(inference, None, InferRoute(inference, 2**20)),  # type: ignore[arg-type]
+        tasks_door(inference, max_body_bytes=2**20),
+        operations_door(inference, lambda: {"ready": True}, dict),
+    )
+    authenticator = inference.authenticator
+    return Starlette(
+        routes=[route for door in doors for route in starlette_routes(door, authenticator)]
+    )
+
+
+def _route(inference: InferenceService, name: str, task: str, model: InProcessModel) -> Route:
+    limits = samples.Limits()
+    deployment = replace(samples.deployment(name, name), limits=limits)
+    version = replace(samples.version(name), task=task, signature=echo_signature())
+    group = ReplicaGroup(
+        (samples.DEFAULT_TENANT_ID, name, 1, task),
+        limits,
+        inference.load_of(samples.DEFAULT_TENANT_ID),
+        lambda: None,
+    )
+    group.attach(InProcessLink(f"replica-of-{name}", group, model))
+    return Route(deployment, (Target(deployment, version, group),), (100.0,))
+
+
+@contextmanager
+def answering() -> Iterator[str]:
+    """The doors' URL; `KEY` is a key that may call them."""
+    config = uvicorn.Config(_app(), port=0, log_config=None, lifespan="off", ws="none")
+    server = uvicorn.Server(config)
+    server.capture_signals = _no_signals  # type: ignore[method-assign]
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        if not thread.is_alive():
+            raise AssertionError("the server did not start")
+        thread.join(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = server.force_exit = True
+        thread.join(10)
+
+
+@contextmanager
+def _no_signals() -> Iterator[None]:
+    yield
