@@ -11,9 +11,11 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from modelry.client.errors import ApiError, UnexpectedAnswer, told_error
+from modelry.client.errors import ApiError, Unavailable, UnexpectedAnswer, told_error
 
 T = TypeVar("T")
+
+GATEWAY_STATUSES = frozenset({502, 503, 504})
 
 Param = str | int | float | bool | None
 Params = Mapping[str, Param | tuple[str, ...]]
@@ -117,12 +119,22 @@ class Answer:
         except ValueError:
             told = None
         if not isinstance(told, dict) or "error" not in told:
-            return self.unexpected("something that is not this API's error")
+            return self._foreign_error()
         return told_error(
             self.status,
             told["error"],
             retry_after_s=self.retry_after_s,
             request_id=self.request_id,
+        )
+
+    def _foreign_error(self) -> ApiError | UnexpectedAnswer:
+        """For an error that is not this API's own; a proxy in front of the server tells such."""
+        if self.status not in GATEWAY_STATUSES:
+            return self.unexpected("something that is not this API's error")
+        return Unavailable(
+            f"A gateway in front of the server answered {self.status}; the server may be starting.",
+            retry_after_s=self.retry_after_s,
+            status=self.status,
         )
 
     @property

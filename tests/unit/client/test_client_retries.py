@@ -16,6 +16,7 @@ from modelry.client.errors import (
     QuotaExceeded,
     ReplicaLost,
     TimedOut,
+    Unavailable,
     UnexpectedAnswer,
 )
 from modelry.client.retries import RetryPolicy
@@ -117,7 +118,8 @@ def test_a_stream_is_begun_again_when_the_server_was_full():
         (refusal(503, "model_not_ready"), ModelNotReady),
         (refusal(429, **{"retry-after": "3600"}), QuotaExceeded),
         (httpx2.ReadTimeout("slow"), TimedOut),
-        (httpx2.Response(502, text="<html>"), UnexpectedAnswer),
+        (httpx2.Response(502, text="<html>"), Unavailable),
+        (httpx2.Response(404, text="<html>"), UnexpectedAnswer),
         (httpx2.Response(302, headers={"location": "/"}), UnexpectedAnswer),
         (httpx2.Response(200, text="<html>"), UnexpectedAnswer),
         (httpx2.Response(200, json={"models": 3}), UnexpectedAnswer),

@@ -95,7 +95,7 @@ def _send_pieces(
                 raise InvalidInput(f"'{path}' became shorter while it was read.", param="path")
             upload = yield from _append(upload, piece)
             patience.moved()
-        except _PASSING as error:
+        except (*_PASSING, NotFound) as error:
             yield from patience.pause(error)
             upload = yield from _resumed(upload, size, digest)
         progress(TransferProgress(path.name, "uploading", upload.received_bytes, size))
