@@ -82,7 +82,8 @@ class Tenant:
 class Principal:
     """Who calls: one API key in one tenant, with what it may do.
 
-    `deployments` names the only deployments it may call; empty means all of the tenant's.
+    `deployments` names the only deployments it may call, see and change; empty means all of the
+    tenant's.
     """
 
     tenant_id: str
@@ -103,11 +104,13 @@ class Principal:
                 "Use a key of a role that has it, or ask an owner to create one."
             )
 
+    def covers(self, deployment: str) -> bool:
+        """Whether `deployment` is among those that this caller has to do with."""
+        return not self.deployments or deployment in self.deployments
+
     def may_call(self, deployment: str) -> bool:
         """Whether this caller may send predictions to `deployment`."""
-        return Permission.INFERENCE in self.permissions and (
-            not self.deployments or deployment in self.deployments
-        )
+        return Permission.INFERENCE in self.permissions and self.covers(deployment)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import AwareDatetime
 
 from modelry.domain.access import Permission, Role
 from modelry.domain.deployments import Deployment, ReplicaState, ReplicaStatus
 from modelry.domain.errors import InvalidInput
 from modelry.protocols.management.routing import managed_router, needs
 from modelry.protocols.management.services import All, Caller, Usage
-from modelry.protocols.management.shapes import Answer
+from modelry.protocols.management.shapes import Answer, Moment
 from modelry.services.usage.ports import UsageGroup
 
 MAX_BY_MINUTE = timedelta(days=7)
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 router = managed_router("account")
 
@@ -63,18 +63,14 @@ async def whoami(caller: Caller) -> Whoami:
 def read_usage(
     caller: Caller,
     usage: Usage,
-    since: AwareDatetime | None = None,
-    until: AwareDatetime | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
     group_by: Annotated[list[UsageGroup], Query(max_length=len(UsageGroup))] = [],  # noqa: B006 - FastAPI copies it
 ) -> UsageTotals:
     """By default the last 24 hours, all in one sum."""
-    try:
-        end = until or datetime.now(UTC) + timedelta(minutes=1)
-        begin = since or end - timedelta(days=1)
-        is_long = end - begin > MAX_BY_MINUTE
-    except OverflowError:
-        raise InvalidInput("These times are beyond the calendar.", param="until") from None
-    if UsageGroup.MINUTE in group_by and is_long:
+    end = until or datetime.now(UTC) + timedelta(minutes=1)
+    begin = since or max(end, _EARLIEST) - timedelta(days=1)
+    if UsageGroup.MINUTE in group_by and end - begin > MAX_BY_MINUTE:
         raise InvalidInput(
             f"By minute, at most {MAX_BY_MINUTE.days} days can be asked for at once.",
             param="since",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from modelry.domain.access import ApiKey, Permission, Role
 from modelry.protocols.management.routing import managed_router, needs
 from modelry.protocols.management.services import Caller, Tenancy
-from modelry.protocols.management.shapes import Answer, Body, Name
+from modelry.protocols.management.shapes import Answer, Body, Moment, Name
 
 MAX_DEPLOYMENTS = 1000
 
@@ -62,7 +62,7 @@ class KeyBody(Body):
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     role: Role
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
     deployments: list[Name] = Field(default_factory=list, max_length=MAX_DEPLOYMENTS)
 
 

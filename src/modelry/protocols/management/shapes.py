@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Path
 from pydantic import (
+    AfterValidator,
+    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -56,3 +59,14 @@ def one_message(expected: str) -> WrapValidator:
             raise ValueError(f"{shown(value)} was passed; expected {expected}.") from None
 
     return WrapValidator(check)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("this time is beyond the calendar.") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""A time that was sent with its timezone, such as `2030-01-31T00:00:00Z`; in UTC."""

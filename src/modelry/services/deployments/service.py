@@ -13,7 +13,7 @@ from typing import Any
 from modelry.domain.access import Permission, Principal
 from modelry.domain.catalog import check_name
 from modelry.domain.deployments import Deployment, Limits, ReplicaStatus, Scale, TrafficShare
-from modelry.domain.errors import Conflict, ModelryError, NotFound
+from modelry.domain.errors import Conflict, ModelryError, NotFound, PermissionDenied
 from modelry.services.deployments.ports import DeploymentStore, ReplicaPool, VersionSource
 from modelry.services.deployments.version_replicas import VersionReplicas
 from modelry.services.inference.routing import Route, Target
@@ -106,10 +106,16 @@ class DeploymentsService:
         Raises:
             NotFound: no such model version.
             Conflict: the name is a deployment of another model.
+            PermissionDenied: the key is for other deployments.
             InvalidInput: shares, scale or name are not allowed.
         """
         principal.require(Permission.DEPLOYMENTS_WRITE)
         name = check_name(name or model, "deployment")
+        if not principal.covers(name):
+            raise PermissionDenied(
+                f"This key is for some deployments only, and '{name}' is none of them: "
+                f"{', '.join(sorted(principal.deployments))}."
+            )
         now = datetime.now(UTC)
         async with self._changes:
             old = self._deployments.get((principal.tenant_id, name))
@@ -180,14 +186,18 @@ class DeploymentsService:
         """
         principal.require(Permission.DEPLOYMENTS_READ)
         found = self._deployments.get((principal.tenant_id, name))
-        if found is None:
+        if found is None or not principal.covers(name):
             raise NotFound(f"Deployment '{name[:100]}' does not exist.", param="name")
         return found
 
     def list(self, principal: Principal) -> Sequence[Deployment]:
         """The tenant's deployments, by name."""
         principal.require(Permission.DEPLOYMENTS_READ)
-        found = [one for one in self._deployments.values() if one.tenant_id == principal.tenant_id]
+        found = [
+            one
+            for one in self._deployments.values()
+            if one.tenant_id == principal.tenant_id and principal.covers(one.name)
+        ]
         return sorted(found, key=lambda one: one.name)
 
     def replicas(self, principal: Principal, name: str) -> Sequence[ReplicaStatus]:
