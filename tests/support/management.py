@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.types import ASGIApp
 from tests.support.onnx_models import identity
 
 from modelry.adapters.blobs.file_store import FileBlobStore
@@ -19,6 +18,8 @@ from modelry.adapters.sql.database import Database, open_database
 from modelry.domain.access import Role
 from modelry.manifest.digests import digest_of_bytes
 from modelry.manifest.document import ManifestDocument, parse_manifest
+from modelry.protocols.http.application import build_application
+from modelry.protocols.http.plain_errors import render_error
 from modelry.protocols.management import PREFIX, ManagementApi, build_app
 from modelry.services.catalog.service import CatalogService
 from modelry.services.deployments.service import DeploymentsService
@@ -63,7 +64,7 @@ class Installation:
     fetcher: FakeFetcher
     starters: FakeStarters
     app: ManagementApi
-    asgi: Starlette
+    asgi: ASGIApp
     tokens: dict[str, str]
 
     def client(self, who: str = Role.OWNER, **headers: str) -> httpx2.AsyncClient:
@@ -144,7 +145,7 @@ async def installation(
     try:
         yield Installation(
             database, catalog, deployments, inference, tenancy, usage, pool, fetcher, starters,
-            app, Starlette(routes=[Mount(PREFIX, app)]), tokens,
+            app, build_application((), {PREFIX: app}, authenticator, {"": render_error}), tokens,
         )  # fmt: skip
     finally:
         await deployments.stop(drain_s=0.1)
