@@ -17,6 +17,9 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _START_OF_SCAN = 0xDA
+MAX_SCANS = 200
+"""A progressive JPEG is gone through once per scan; usual ones have about ten."""
+
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 _OTHERS = (
     (b"GIF8", "a GIF"),
@@ -83,6 +86,11 @@ def _read_png(data: bytes) -> ImageHeader:
 
 
 def _read_jpeg(data: bytes) -> ImageHeader:
+    scans = data.count(bytes((0xFF, _START_OF_SCAN)))  # never part of compressed pixels
+    if scans > MAX_SCANS:
+        raise Unfit(
+            f"it is a JPEG of {scans} scans; at most {MAX_SCANS} are decoded. Save it again."
+        )
     position = 2
     while position + 4 <= len(data):
         if data[position] != 0xFF:

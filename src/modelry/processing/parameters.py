@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 MAX_SHOWN = 80
+MAX_COMPARED = 500
 
 
 class Unfit(Exception):
@@ -105,7 +106,7 @@ def show(value: Any) -> str:
 
 def suggest(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
     """` Did you mean 'x'?` when something known is close, else nothing."""
-    close = get_close_matches(str(word)[:MAX_SHOWN], list(known), n=1)
+    close = get_close_matches(str(word)[:MAX_SHOWN], list(known)[:MAX_COMPARED], n=1)
     return f" Did you mean '{close[0]}'?" if close else ""
 
 

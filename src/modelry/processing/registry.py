@@ -32,7 +32,6 @@ def _declared() -> Mapping[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
-@cache
 def find_step(side: Side, name: str) -> StepKind | None:
     """The step called `name` on that side; built-in ones cannot be replaced.
 
@@ -45,15 +44,22 @@ def find_step(side: Side, name: str) -> StepKind | None:
     point = _declared().get(name)
     if point is None:
         return None
+    loaded = _load(point)
+    return loaded if loaded.side == side else None
+
+
+def _load(point: EntryPoint) -> StepKind:
     try:
         loaded = point.load()
     except ImportError as error:
-        raise InternalError(f"Step '{name}' is declared but cannot be imported: {error}.") from None
+        raise InternalError(
+            f"Step '{point.name}' is declared but cannot be imported: {error}."
+        ) from None
     if not isinstance(loaded, StepKind):
         raise InternalError(
-            f"Step '{name}' is declared as {type(loaded).__name__}; expected a StepKind."
+            f"Step '{point.name}' is declared as {type(loaded).__name__}; expected a StepKind."
         )
-    return loaded if loaded.side == side else None
+    return loaded
 
 
 def step_names(side: Side) -> list[str]:

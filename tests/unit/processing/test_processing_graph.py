@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 from tests.support.processing import ANY, graph_of, signature_of
 
-from modelry.domain.errors import InvalidInput, ManifestInvalid, ModelFailed, TensorMismatch
+from modelry.domain.errors import (
+    InternalError,
+    InvalidInput,
+    ManifestInvalid,
+    ModelFailed,
+    TensorMismatch,
+)
 from modelry.domain.signature import NO_TENSORS, Datatype
 from modelry.processing import registry
 from modelry.processing.declaration import normalize_steps
@@ -239,18 +245,32 @@ def test_other_packages_add_steps(monkeypatch):
         "double", "post", double, (Stage.TENSOR,), parameters=(Parameter("by", integer(1, 9), 2),)
     )
 
-    class Point:
-        def load(self):
-            return kind
+    monkeypatch.setattr(registry, "_declared", lambda: {"double": Point(kind)})
+    graph = graph_of(post=["double"])
+    assert graph.after({"y": np.ones((1, 4))}, Context(1)).tolist() == [[2, 2, 2, 2]]
+    assert "double" in registry.step_names("post")
+    assert registry.find_step("pre", "double") is None
 
-    monkeypatch.setattr(registry, "_declared", lambda: {"double": Point()})
-    registry.find_step.cache_clear()
-    try:
-        graph = graph_of(post=["double"])
-        assert graph.after({"y": np.ones((1, 4))}, Context(1)).tolist() == [[2, 2, 2, 2]]
-        assert "double" in registry.step_names("post")
-    finally:
-        registry.find_step.cache_clear()
+
+class Point:
+    """An entry point that gives or raises something."""
+
+    name = "odd"
+
+    def __init__(self, found):
+        self._found = found
+
+    def load(self):
+        if isinstance(self._found, Exception):
+            raise self._found
+        return self._found
+
+
+@pytest.mark.parametrize("found", [ImportError("no module"), "no step"])
+def test_packages_that_declare_no_step_are_told(monkeypatch, found):
+    monkeypatch.setattr(registry, "_declared", lambda: {"odd": Point(found)})
+    with pytest.raises(InternalError, match="Step 'odd' is declared"):
+        graph_of(post=["odd"])
 
 
 def test_normalised_steps_of_a_missing_package_are_refused():

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelry.domain.errors import ManifestInvalid
@@ -89,6 +89,7 @@ def test_messages_stay_short_whatever_is_given():
     assert len(message(["x" * 100_000]).message) < 500
 
 
+@settings(deadline=None)
 @given(st.sampled_from(KINDS).flatmap(parameters_of))
 def test_any_values_are_refused_or_kept_for_good(drawn):
     (side, name), given_values = drawn
@@ -100,6 +101,7 @@ def test_any_values_are_refused_or_kept_for_good(drawn):
     assert json.loads(json.dumps(kept, allow_nan=False)) == kept
 
 
+@settings(deadline=None)
 @given(json_values)
 def test_any_list_is_refused_or_normalised(value):
     with contextlib.suppress(ManifestInvalid):

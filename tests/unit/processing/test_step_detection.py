@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tests.support.processing import ANY, graph_of
@@ -358,6 +358,7 @@ candidate = st.tuples(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(candidate, max_size=25), st.floats(0, 1), st.booleans(), st.integers(1, 30))
 def test_suppression_is_the_greedy_rule(drawn, iou, class_wise, limit):
     found = boxes_of(drawn)
@@ -374,6 +375,7 @@ def test_suppression_is_the_greedy_rule(drawn, iou, class_wise, limit):
         assert got == kept[:limit]
 
 
+@settings(deadline=None)
 @given(st.lists(candidate, max_size=25), st.floats(0, 1), st.booleans())
 def test_what_stays_neither_overlaps_nor_changes_any_more(drawn, iou, class_wise):
     found = boxes_of(drawn)

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tests.support.processing import ANY, graph_of
@@ -19,6 +19,7 @@ rows = hnp.arrays(
 )
 
 
+@settings(deadline=None)
 @given(rows)
 def test_softmax_is_its_formula(scores):
     for row, got in zip(scores.astype(float), softmax(scores), strict=True):
@@ -26,6 +27,7 @@ def test_softmax_is_its_formula(scores):
         assert got == pytest.approx([power / sum(powers) for power in powers], abs=1e-6)
 
 
+@settings(deadline=None)
 @given(rows)
 def test_sigmoid_is_its_formula(scores):
     expected = [[1 / (1 + math.exp(-value)) for value in row] for row in scores.astype(float)]
@@ -44,6 +46,7 @@ def test_integers_are_scores_too():
     assert softmax(np.array([[1, 1]], np.int64)).tolist() == [[0.5, 0.5]]
 
 
+@settings(deadline=None)
 @given(rows, st.integers(1, 8), st.none() | st.floats(-90, 90, width=32))
 def test_top_k_is_what_sorting_gives(scores, k, least):
     ranking = top_k(scores, k=k, min_score=least)

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.processing import ANY, graph_of
 
@@ -134,6 +134,7 @@ def test_columns_that_do_not_fit_the_model_are_refused(columns, inputs, words):
 cells = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
 
 
+@settings(deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from([*ROW, "zzz"]), cells), min_size=1, max_size=3))
 def test_any_rows_become_numbers_or_are_refused(rows):
     try:

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.processing import ANY, graph_of
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -61,6 +61,7 @@ def usual(build):
 texts = st.text("abcdefgh AB", max_size=24)
 
 
+@settings(deadline=None)
 @given(st.lists(texts | st.tuples(texts, texts), min_size=1, max_size=4))
 def test_tensors_are_those_of_the_tokenizers_library(usual, wanted):
     items = [
@@ -88,6 +89,7 @@ def cutting(build):
     return build({"max_length": 6, "on_overflow": "truncate"})
 
 
+@settings(deadline=None)
 @given(text=st.text("abc ", max_size=30))
 def test_truncation_is_that_of_the_library(cutting, text):
     reference = tokenizer()
