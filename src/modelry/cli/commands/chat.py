@@ -54,12 +54,20 @@ def _stream(
 ) -> str:
     """Print an answer as it comes; the whole text is returned."""
     said: list[str] = []
-    with client.chat(model, messages, stream=True, **options) as deltas:
-        for delta in deltas:
-            said.append(delta.text)
-            sys.stdout.write(printable(delta.text))
+    reason = None
+    try:
+        with client.chat(model, messages, stream=True, **options) as deltas:
+            for delta in deltas:
+                said.append(delta.text)
+                sys.stdout.write(printable(delta.text))
+                sys.stdout.flush()
+                reason = delta.finish_reason or reason
+    finally:
+        if said:
+            sys.stdout.write("\n")
             sys.stdout.flush()
-    sys.stdout.write("\n")
+    if reason == "length":
+        typer.echo("(cut off: the most tokens were reached)", err=True)
     return "".join(said)
 
 

@@ -1,0 +1,150 @@
+"""Commands that ask models, against the real doors; models answer in the server's process."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.support.answering import KEY
+from typer.testing import CliRunner
+
+from modelry.cli.main import app
+
+PAGE = Path(__file__).parents[3] / "src/modelry/cli/samples/page.png"
+
+
+@pytest.fixture
+def run(doors):
+    def invoke(*words, given=None, code=0):
+        environment = {"MODELRY_URL": doors, "MODELRY_API_KEY": KEY}
+        result = CliRunner().invoke(app, [str(word) for word in words], given, environment)
+        assert result.exit_code == code, f"{result.output}\n{result.exception!r}"
+        return result
+
+    return invoke
+
+
+def test_a_message_is_answered_as_a_stream(run):
+    assert run("chat", "assistant", "hello there").stdout == "hello there \n"
+    assert run("chat", "assistant", "-", given="from stdin").stdout == "from stdin \n"
+
+
+def test_an_answer_as_json(run):
+    told = json.loads(run("chat", "assistant", "hi", "--system", "Be kind.", "--json").stdout)
+    assert told["choices"][0]["text"] == "hi "
+    assert told["usage"]["total_tokens"] == 8
+    assert told["version"] == "assistant@1"
+
+
+def test_an_answer_cannot_command_the_terminal(run):
+    result = run("chat", "assistant", "a\x1b]0;evil\x07b")
+    assert result.stdout == "a\N{REPLACEMENT CHARACTER}]0;evil\N{REPLACEMENT CHARACTER}b \n"
+
+
+def test_an_answer_that_breaks_off_is_shown_and_told(run):
+    result = run("chat", "assistant", "well die", code=1)
+    assert result.stdout == "well \n"
+    assert "out of luck" in result.stderr
+
+
+def test_a_conversation_goes_on_until_its_end(run):
+    result = run("chat", "assistant", given="one\n\ntwo words\n/quit\nnever\n")
+    assert result.stdout == "one \ntwo words \n"
+    assert "Ctrl-D" in result.stderr
+    assert run("chat", "assistant", given="one\n").stdout == "one \n"
+
+
+def test_texts_are_embedded(run, tmp_path):
+    told = json.loads(run("embed", "minilm", "a", "abc", "--json").stdout)
+    assert told["embeddings"] == [[1, 1, -1], [3, 1, -1]]
+    lines = run("embed", "minilm", "-", "--save", tmp_path / "v.npy", given="a\nabc\n")
+    assert "cosines" in lines.stdout
+    assert np.load(tmp_path / "v.npy").shape == (2, 3)
+    run("embed", "minilm", "-", given="\n", code=2)
+
+
+def test_texts_and_images_are_classified(run):
+    shown = run("classify", "mood", "--text", "fine", "--text", "bad").stdout
+    assert "75.0%  cat" in shown
+    assert "fine:" in shown
+    told = json.loads(run("classify", "pets", PAGE, "--json").stdout)
+    assert told["results"][0]["labels"][1]["index"] == PAGE.stat().st_size
+
+
+def test_objects_are_listed(run):
+    shown = run("detect", "things", PAGE).stdout
+    assert "640 x 480" in shown
+    assert "dog" in shown
+    told = json.loads(run("detect", "things", PAGE, "--min-score", "0.9", "--json").stdout)
+    assert told["results"][0]["objects"] == []
+    assert "Nothing was found" in run("detect", "things", PAGE, "--min-score", "0.9").stderr
+
+
+def test_infer_keeps_bytes_and_nan_readable(run, tmp_path):
+    inputs = {}
+    for name in ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"):
+        inputs[name] = [[1, 2]]
+    inputs |= {name: [[0.5, 1]] for name in ("fp16", "fp32", "fp64", "bf16")}
+    inputs |= {"bool": [[True, False]], "bytes": [["ü", "x"]]}
+    (tmp_path / "all.json").write_text(json.dumps(inputs))
+    told = json.loads(run("infer", "echo", tmp_path / "all.json", "--json").stdout)["outputs"]
+    assert told["bytes_out"]["data"] == ["ü", "x"]
+    assert told["bool_out"]["data"] == [[True, False]]
+    assert told["fp16_out"]["data"] == [[0.5, 1]]
+    assert "BYTES" in run("infer", "echo", tmp_path / "all.json").stdout
+
+
+def wait_for(read: int, text: bytes, timeout_s: float = 30) -> bytes:
+    seen = b""
+    end = time.monotonic() + timeout_s
+    while text not in seen:
+        assert time.monotonic() < end, seen
+        seen += os.read(read, 1000)
+    return seen
+
+
+def test_ctrl_c_stops_an_answer_and_not_the_conversation(doors):
+    read, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "modelry", "--url", doors, "chat", "assistant"],
+        stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+        env={**os.environ, "MODELRY_API_KEY": KEY, "TERM": "dumb"},
+    )  # fmt: skip
+    try:
+        wait_for(read, b"> ")
+        os.write(read, b"first wait\n")
+        wait_for(read, b"\nfirst ")
+        process.send_signal(signal.SIGINT)
+        wait_for(read, b"(stopped)")
+        wait_for(read, b"> ")
+        os.write(read, b"still here\n")
+        wait_for(read, b"\nstill here ")
+        wait_for(read, b"> ")
+        os.write(read, b"\x04")
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(read)
+        os.close(terminal)
+
+
+def test_ctrl_c_ends_a_single_answer_with_130(doors):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "modelry", "--url", doors, "chat", "assistant", "first wait"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "MODELRY_API_KEY": KEY},
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.read(6) == b"first "
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=20)
+        assert process.returncode == 130
+        assert b"Traceback" not in stderr
