@@ -32,19 +32,20 @@ def scores_output(document: ManifestDocument, facts: ModelFacts) -> TensorSpec:
 
 
 def class_steps(document: ManifestDocument, facts: ModelFacts, most: int) -> DefaultSteps:
-    """Scores to probabilities where they are not, the best `most`, and their names if known.
+    """Scores to probabilities where they are not, then the best `most`.
 
     Raises:
         ManifestInvalid: it cannot be told which output scores the classes.
     """
-    output = scores_output(document, facts)
-    scores = class_scores(facts, output)
-    steps: list[Any] = [{"output": output.name}] if len(facts.signature.outputs) > 1 else []
+    return steps_on(facts, class_scores(facts, scores_output(document, facts)), most)
+
+
+def steps_on(facts: ModelFacts, scores: ClassScores, most: int) -> DefaultSteps:
+    """The steps on a known output: scores to probabilities where they are not, the best `most`."""
+    steps: list[Any] = [{"output": scores.name}] if len(facts.signature.outputs) > 1 else []
     activation, note = _activation(scores)
     steps += [activation] if activation else []
     steps.append({"top_k": most if scores.count is None else min(most, scores.count)})
-    if document.labels is not None or "labels" in facts.files:
-        steps.append("label")
     return DefaultSteps(steps, (note,))
 
 

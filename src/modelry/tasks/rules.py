@@ -8,11 +8,14 @@ from typing import Any
 
 from modelry.domain.errors import ManifestInvalid, NotSupported
 from modelry.manifest.document import ManifestDocument
-from modelry.processing.declaration import normalize_steps
-from modelry.processing.kinds import Side
+from modelry.processing.declaration import normalize_steps, step_kind
+from modelry.processing.kinds import LABELS_ROLE, Side
+from modelry.processing.values import Stage
 from modelry.tasks.contract import DefaultsOf, DefaultSteps, ModelFacts, Recognition, Steps, Task
 from modelry.tasks.graphs import assets_of, build_graph
 from modelry.tasks.registry import task_called, tasks
+
+_CLASSES = (Stage.RANKING, Stage.CANDIDATES, Stage.OBJECTS)
 
 
 class InstalledTasks:
@@ -38,6 +41,8 @@ class InstalledTasks:
     def steps(self, document: ManifestDocument, facts: ModelFacts) -> Steps:
         """The document's steps normalised, and the task's defaults where it has none.
 
+        Where the version has labels, classes are called by them, whether the steps say so or not.
+
         Raises:
             ManifestInvalid: unknown steps or parameters; points at them.
             NotSupported: the task cannot use a model of this format.
@@ -46,6 +51,8 @@ class InstalledTasks:
         _check_format(task, facts)
         pre, pre_notes = _side(document, facts, "pre", document.pre, task.default_pre)
         post, post_notes = _side(document, facts, "post", document.post, task.default_post)
+        if document.labels is not None or LABELS_ROLE in facts.files:
+            post = _labelled(post)
         return Steps(pre, post, (*pre_notes, *post_notes))
 
     def check(self, document: ManifestDocument, facts: ModelFacts, steps: Steps) -> None:
@@ -79,6 +86,15 @@ def _side(
         return normalize_steps(chosen.steps, side), chosen.notes
     except ManifestInvalid as error:
         raise _located(document, error) from None
+
+
+def _labelled(post: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`post` with a step that names the classes it finds, if it finds some."""
+    names = [step["step"] for step in post]
+    kinds = [step_kind(step, "post", at) for at, step in enumerate(post)]
+    if "label" in names or not any(kind.gives in _CLASSES for kind in kinds):
+        return post
+    return [*post, *normalize_steps(["label"], "post")]
 
 
 def _check_format(task: Task, facts: ModelFacts) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from modelry.domain.signature import DYNAMIC, Datatype, Signature, TensorSpec
+from modelry.manifest.document import ManifestDocument
 from modelry.manifest.inspect.onnx import MADE_BY
 from modelry.tasks.contract import ModelFacts
 
@@ -67,6 +68,24 @@ def image_input(signature: Signature) -> ImageInput | None:
     return None
 
 
+def needed_image(document: ManifestDocument, facts: ModelFacts) -> ImageInput:
+    """The image input of a model for images.
+
+    Raises:
+        ManifestInvalid: it takes something else.
+    """
+    image = image_input(facts.signature)
+    if image is None:
+        raise document.invalid(
+            f"The model's inputs are {name_list(facts.signature.inputs)}; the task "
+            f"'{document.task}' knows what to do by itself with one input of images [n, 1 or 3, "
+            "height, width] or [n, height, width, 1 or 3]. Declare 'pre', or choose the task "
+            "'tensor'.",
+            "pre",
+        )
+    return image
+
+
 def text_inputs(signature: Signature) -> tuple[str, ...] | None:
     """The inputs of a model that takes token ids (items, length) and nothing else."""
     names = tuple(spec.name for spec in signature.inputs)
@@ -87,7 +106,9 @@ def class_scores(facts: ModelFacts, output: TensorSpec) -> ClassScores:
     """What is known of an output that scores classes."""
     operators = facts.metadata.get("operators", "").split(",")
     maker = facts.metadata.get(MADE_BY + output.name, "")
-    if maker in _GIVE_PROBABILITIES:
+    if "prob" in output.name.lower():
+        probabilities, why = True, f"output '{output.name}' says so"
+    elif maker in _GIVE_PROBABILITIES:
         probabilities, why = True, f"output '{output.name}' comes from {maker}"
     elif maker not in _PASS_ON:
         probabilities, why = False, f"output '{output.name}' comes from {maker}"

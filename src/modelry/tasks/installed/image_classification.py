@@ -21,7 +21,7 @@ from modelry.tasks.signature_reading import (
     class_scores,
     flat_outputs,
     image_input,
-    name_list,
+    needed_image,
 )
 
 NAME = "image-classification"
@@ -54,22 +54,14 @@ def default_pre(document: ManifestDocument, facts: ModelFacts) -> DefaultSteps:
     Raises:
         ManifestInvalid: the model does not take one image.
     """
-    image = image_input(facts.signature)
-    if image is None:
-        raise document.invalid(
-            "The model's inputs are "
-            f"{name_list(facts.signature.inputs)}; the task '{document.task}' knows what to do by "
-            "itself with one input of images [n, 1 or 3, height, width] or [n, height, width, 1 "
-            "or 3]. Declare 'pre', or choose the task 'tensor'.",
-            "pre",
-        )
+    image = needed_image(document, facts)
     values, note = _values(image)
     steps: list[Any] = [{"decode": "rgb" if image.channels == 3 else "gray"}, *_sizing(image)]
     return DefaultSteps([*steps, *values, {"layout": image.layout}], (note,))
 
 
 def default_post(document: ManifestDocument, facts: ModelFacts) -> DefaultSteps:
-    """Scores to probabilities where they are not, the best five, their names."""
+    """Scores to probabilities where they are not, then the best five."""
     return class_steps(document, facts, 5)
 
 
@@ -106,7 +98,7 @@ TASK = Task(
         options={"top_k": TOP_K, "min_score": MIN_SCORE},
         result=LABELS,
         ends_in=(Stage.RANKING,),
-        hint="End it in 'top_k', and 'label' if there are labels.",
+        hint="End it in 'top_k'.",
         render=render_labels,
         count=count_images,
     ),

@@ -31,7 +31,7 @@ def recognise(facts: ModelFacts) -> Recognition | None:
 
 
 def default_post(document: ManifestDocument, facts: ModelFacts) -> DefaultSteps:
-    """Scores to probabilities where they are not, the best five, their names."""
+    """Scores to probabilities where they are not, then the best five."""
     return class_steps(document, facts, 5)
 
 
@@ -47,7 +47,7 @@ TASK = Task(
         options={"top_k": TOP_K, "min_score": MIN_SCORE},
         result=LABELS,
         ends_in=(Stage.RANKING,),
-        hint="End it in 'top_k', and 'label' if there are labels.",
+        hint="End it in 'top_k'.",
         render=render_labels,
         count=count_tokens,
     ),
