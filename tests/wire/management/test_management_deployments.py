@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from tests.support.management import adder as model_file
 
 from modelry.services.deployments.ports import ReplicaEnd
 
@@ -86,6 +87,20 @@ async def test_what_is_left_out_stays(owner, adder):
     scaled = await owner.post("/deployments/a/scale", json={"min_replicas": 1})
     assert scaled.json()["scale"]["min_replicas"] == 1
     assert len(scaled.json()["replicas"]) == 1
+
+
+async def test_a_new_deployment_begins_as_the_manifest_declares(server, owner):
+    digest = await server.upload(owner, model_file())
+    manifest = (
+        "name: lazy\ntask: tensor\nfiles: {model: a.onnx}\n"
+        "scale: {replicas: 0..4, idle_unload: 10m}\n"
+    )
+    body = {"manifest": manifest, "files": {"model": digest}}
+    assert (await owner.post("/versions", json=body)).status_code == 201
+    declared = {"min_replicas": 0, "max_replicas": 4, "idle_unload_s": 600.0}
+    assert (await put(owner, "lazy"))["scale"] == declared
+    other = await put(owner, "other", model="lazy", scale={"max_replicas": 2})
+    assert other["scale"] == declared | {"max_replicas": 2}
 
 
 async def test_what_is_served_cannot_be_deleted(owner, adder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from modelry.domain.access import Permission, Principal
 from modelry.domain.deployments import Deployment as Desired
@@ -63,13 +64,14 @@ async def deploy(name: str, body: DeploymentBody, caller: Caller, services: All)
     """Replicas follow in the background; ask again, or load it, to wait for them."""
     old = _found(caller, services.deployments, name)
     model = body.model or (old.model_name if old else name)
-    limits, scale = body.limits, body.scale
+    limits = body.limits
+    traffic = await _traffic(caller, services, model, body, old)
     await services.deployments.deploy(
         caller,
         model=model,
         name=name,
-        traffic=await _traffic(caller, services, model, body, old),
-        scale=None if scale is None else scale.over(old.scale if old else Scale()),
+        traffic=traffic,
+        scale=await _scale(caller, services, model, body.scale, traffic=traffic, old=old),
         limits=None if limits is None else limits.over(old.limits if old else Limits()),
         engine_options=body.engine_options,
     )
@@ -154,3 +156,23 @@ async def _traffic(
     reference = model if body.version is None else f"{model}@{body.version}"
     version = await asyncio.to_thread(services.catalog.resolve, caller, reference)
     return [TrafficShare(version.number)]
+
+
+async def _scale(
+    caller: Principal,
+    services: Services,
+    model: str,
+    body: ScaleBody | None,
+    *,
+    traffic: Sequence[TrafficShare] | None,
+    old: Desired | None,
+) -> Scale | None:
+    """The wanted scale, over what there is or the manifest declares; None leaves it to those."""
+    if body is None:
+        return None
+    if old is not None:
+        return body.over(old.scale)
+    assert traffic, "a new deployment serves something"
+    number = traffic[0].version_number
+    declared = await services.deployments.declared_scale(caller, model, number)
+    return body.over(declared or Scale())

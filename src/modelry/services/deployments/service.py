@@ -130,7 +130,7 @@ class DeploymentsService:
             if traffic is None:
                 traffic = old.traffic if old else ()
             if scale is None and old is None and traffic:
-                scale = await self._declared_scale(principal, model, traffic[0].version_number)
+                scale = await self.declared_scale(principal, model, traffic[0].version_number)
             deployment = Deployment(
                 tenant_id=principal.tenant_id,
                 name=name,
@@ -253,7 +253,12 @@ class DeploymentsService:
         self.get(principal, name)
         return [*self._replicas[principal.tenant_id, name].values()]
 
-    async def _declared_scale(self, principal: Principal, model: str, number: int) -> Scale | None:
+    async def declared_scale(self, principal: Principal, model: str, number: int) -> Scale | None:
+        """What the manifest of a version says of replicas, if it does.
+
+        Raises:
+            NotFound: no such model version.
+        """
         version = await asyncio.to_thread(
             self._versions.version, principal.tenant_id, model, number
         )
