@@ -119,17 +119,22 @@ def steps_page() -> str:
 def _step(kind: StepKind) -> str:
     stages = ", ".join(kind.takes)
     gives = kind.gives or "what it took"
-    text = inspect.cleandoc(kind.run.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+    text = inspect.cleandoc(kind.run.__doc__ or "")
     rows = []
     for parameter in kind.parameters:
         default = "required" if parameter.default is REQUIRED else f"`{parameter.default}`"
         short = " (also as a bare value)" if parameter.name == kind.shorthand else ""
-        option = f" Requests may override it as `{parameter.option}`." if parameter.option else ""
+        option = f"requests may override it as `{parameter.option}`" if parameter.option else ""
         rows.append(
-            [f"`{parameter.name}`{short}", parameter.reader.expected + "." + option, default]
+            [
+                f"`{parameter.name}`{short}",
+                parameter.reader.expected,
+                default,
+                "; ".join(part for part in (parameter.about, option) if part),
+            ]
         )
-    return f"### `{kind.name}`\n\n{text} Takes {stages}; gives {gives}.\n\n" + (
-        table(["parameter", "expected", "default"], rows) if rows else ""
+    return f"### `{kind.name}`\n\n{text}\n\nTakes {stages}; gives {gives}.\n\n" + (
+        table(["parameter", "expected", "default", "meaning"], rows) if rows else ""
     )
 
 

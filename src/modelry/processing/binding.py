@@ -80,6 +80,8 @@ def bind_chain(
         building = Building(signature, assets, declared[index + 1 :], form)
         try:
             adapted, form = _adapt(kind, building)
+            if kind.each and not all(earlier.each for earlier in kinds):
+                raise Unfit("it works on single items, after steps that work on all together.")
             step, form = _bind(kind, entry, replace(building, form=form))
         except Unfit as reason:
             where = place(side, index, kind.name)

@@ -46,12 +46,14 @@ class Parameter:
     """One declared parameter.
 
     `option` names the request option that may override it; None when requests may not.
+    `about` says in the reference what it does, where its name does not.
     """
 
     name: str
     reader: Reader
     default: Any = REQUIRED
     option: str | None = None
+    about: str = ""
 
     def read(self, value: Any) -> Any:
         """The value to use.
@@ -215,7 +217,8 @@ def list_of(item: Reader, low: int, high: int) -> Reader:
             raise Unfit
         return [item.read(element) for element in value]
 
-    return Reader(f"a list of {low} to {high}, each {item.expected}", read)
+    count = str(low) if low == high else f"{low} to {high}"
+    return Reader(f"a list of {count}, each {item.expected}", read)
 
 
 def one_or_list(item: Reader, high: int) -> Reader:

@@ -252,6 +252,17 @@ def test_other_packages_add_steps(monkeypatch):
     assert registry.find_step("pre", "double") is None
 
 
+def test_steps_on_single_items_come_first(monkeypatch):
+    def turn(picture):
+        """Turns."""
+        return picture
+
+    late = StepKind("turn", "pre", turn, (Stage.PIXELS,), each=True)
+    monkeypatch.setattr(registry, "_declared", lambda: {"turn": Point(late)})
+    with pytest.raises(ManifestInvalid, match="works on single items"):
+        graph_of(pre=["decode", "scale", "turn"], inputs=IMAGE_IN)
+
+
 class Point:
     """An entry point that gives or raises something."""
 

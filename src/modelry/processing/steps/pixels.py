@@ -89,7 +89,7 @@ STEPS = (
         takes=(Stage.PIXELS,),
         parameters=(
             Parameter("factor", ratio(), default=1 / 255),
-            Parameter("offset", number(-1e6, 1e6), default=0.0),
+            Parameter("offset", number(-1e6, 1e6), default=0.0, about="added after multiplying"),
         ),
         shorthand="factor",
         trace=_trace_floating,
@@ -111,7 +111,11 @@ STEPS = (
         side="pre",
         run=layout,
         takes=(Stage.PIXELS,),
-        parameters=(Parameter("order", choice("nchw", "nhwc", "nhw")),),
+        parameters=(
+            Parameter(
+                "order", choice("nchw", "nhwc", "nhw"), about="n images, c channels, height, width"
+            ),
+        ),
         shorthand="order",
         trace=_trace_layout,
     ),

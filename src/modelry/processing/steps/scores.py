@@ -161,8 +161,14 @@ STEPS = (
         takes=(Stage.TENSOR,),
         gives=Stage.RANKING,
         parameters=(
-            Parameter("k", integer(1, MAX_CLASSES), option="top_k"),
-            Parameter("min_score", number(-1e9, 1e9), default=None, option="min_score"),
+            Parameter("k", integer(1, MAX_CLASSES), option="top_k", about="most classes per item"),
+            Parameter(
+                "min_score",
+                number(-1e9, 1e9),
+                default=None,
+                option="min_score",
+                about="least score of a class",
+            ),
         ),
         shorthand="k",
         trace=_trace_top_k,

@@ -224,10 +224,31 @@ STEPS = (
         takes=(Stage.ITEMS,),
         gives=Stage.TENSORS,
         parameters=(
-            Parameter("max_length", optional(integer(1, MAX_LENGTH)), default=None),
-            Parameter("on_overflow", choice("error", "truncate"), default="error"),
-            Parameter("pad_multiple", integer(1, 4096), default=1),
-            Parameter("max_characters", integer(1, 10**8), default=400_000),
+            Parameter(
+                "max_length",
+                optional(integer(1, MAX_LENGTH)),
+                default=None,
+                about="tokens per item, special ones included; by default what the model's file "
+                "fixes, else what the tokenizer declares, else 512",
+            ),
+            Parameter(
+                "on_overflow",
+                choice("error", "truncate"),
+                default="error",
+                about="what happens to an item with more tokens",
+            ),
+            Parameter(
+                "pad_multiple",
+                integer(1, 4096),
+                default=1,
+                about="rows are padded to a multiple of it",
+            ),
+            Parameter(
+                "max_characters",
+                integer(1, 10**8),
+                default=400_000,
+                about="longer texts are refused before they are tokenised",
+            ),
         ),
         prepare=_prepare,
         trace=_trace,
