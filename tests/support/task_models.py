@@ -164,3 +164,70 @@ def channel_means(
         {"image": (element, shape)},
         {"scores": (TensorProto.FLOAT, ["batch", channels])},
     )
+
+
+def linear_classifier(classes: Sequence[str | int]) -> onnx.ModelProto:
+    """As skl2onnx writes a logistic regression: column i speaks for class i."""
+    count = len(classes)
+    names = (
+        {"classlabels_strings": list(classes)}
+        if isinstance(classes[0], str)
+        else {"classlabels_ints": list(classes)}
+    )
+    node = helper.make_node(
+        "LinearClassifier",
+        ["float_input"],
+        ["label", "probabilities"],
+        domain="ai.onnx.ml",
+        coefficients=np.eye(count, dtype="f4").ravel().tolist(),
+        intercepts=[0.0] * count,
+        post_transform="SOFTMAX",
+        **names,
+    )
+    element = TensorProto.STRING if isinstance(classes[0], str) else TensorProto.INT64
+    return _machine_learning(
+        [node],
+        {"float_input": (TensorProto.FLOAT, ["rows", count])},
+        {
+            "label": (element, ["rows"]),
+            "probabilities": (TensorProto.FLOAT, ["rows", count]),
+        },
+    )
+
+
+def scalar_columns() -> onnx.ModelProto:
+    """As skl2onnx writes a pipeline over a data frame: one input per column; 2 * age + score."""
+    return _machine_learning(
+        [
+            helper.make_node("Cast", ["age"], ["years"], to=TensorProto.FLOAT),
+            helper.make_node("Add", ["years", "years"], ["twice"]),
+            helper.make_node("Add", ["twice", "score"], ["variable"]),
+        ],
+        {
+            "age": (TensorProto.INT64, ["rows", 1]),
+            "score": (TensorProto.FLOAT, ["rows", 1]),
+        },
+        {"variable": (TensorProto.FLOAT, ["rows", 1])},
+    )
+
+
+def _machine_learning(nodes: list[Any], inputs: Any, outputs: Any) -> onnx.ModelProto:
+    model = model_of(nodes, inputs, outputs)
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    return model
+
+
+def yolo_like(output: Any, size: int = 64) -> onnx.ModelProto:
+    """Gives a fixed output (1, …), once per image of (batch, 3, size, size)."""
+    output = np.asarray(output, dtype="f4")
+    return model_of(
+        [
+            helper.make_node("ReduceMean", ["images"], ["means"], axes=[1, 2, 3], keepdims=0),
+            helper.make_node("Sub", ["means", "means"], ["zeros"]),
+            helper.make_node("Reshape", ["zeros", "column"], ["column_of_zeros"]),
+            helper.make_node("Add", ["column_of_zeros", "fixed"], ["output0"]),
+        ],
+        {"images": (TensorProto.FLOAT, ["batch", 3, size, size])},
+        {"output0": (TensorProto.FLOAT, ["batch", *output.shape[1:]])},
+        {"fixed": output, "column": np.array([-1, 1, 1])},
+    )

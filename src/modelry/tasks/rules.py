@@ -70,7 +70,16 @@ class InstalledTasks:
         try:
             build_graph(task, steps, facts.signature, assets_of(facts.files, document.labels))
         except ManifestInvalid as error:
+            if error.param == _place_of_label(steps):
+                path = "files.labels" if document.labels is None else "labels"
+                raise document.invalid(error.message, path) from None
             raise _located(document, error) from None
+
+
+def _place_of_label(steps: Steps) -> str | None:
+    """The path of the step that uses the labels, which may be ours and not the manifest's."""
+    places = [at for at, step in enumerate(steps.post) if step["step"] == "label"]
+    return f"post[{places[0]}]" if places else None
 
 
 def _side(
