@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 import psutil
 
+from modelry.adapters.processes.last_words import last_words
 from modelry.adapters.processes.link import WorkerLink
 from modelry.runtime_api.frames import Frame, Kind
 from modelry.services.deployments.ports import ReplicaEnd, ReplicaSpec
@@ -197,6 +198,6 @@ class LocalReplica:
         how = f"ended with exit code {code}"
         if code < 0:
             how = f"was ended by {signal.Signals(-code).name}"
-        last = [line for line in self._lines if line.strip()][-5:]
-        said = f"; its last words: {' | '.join(last)}" if last else ""
+        words = last_words(self._lines)
+        said = f"; its last words: {words}" if words else ""
         return ReplicaEnd(f"the worker process {how}{said}")
