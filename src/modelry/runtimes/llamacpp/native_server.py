@@ -80,21 +80,24 @@ class NativeServer:
         parameters.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
         if settings.embeds:
             parameters.embedding = True
+            # else sequences of unequal lengths are cut at the shortest, and a mean is taken over
+            # the last piece alone: a text's vector would depend on its neighbours
+            parameters.kv_unified = True
             if settings.pooling in _POOLINGS:
                 parameters.pooling_type = _POOLINGS[settings.pooling]
         return parameters
 
     def chat(self, body: bytes, on_chunk: OnChunk) -> None:
         """Run a chat completion; returns when it has ended."""
-        self._server.handle_chat_completions(body.decode(), on_chunk)
+        self._running().handle_chat_completions(body.decode(), on_chunk)
 
     def complete(self, body: bytes, on_chunk: OnChunk) -> None:
         """Run a text completion; returns when it has ended."""
-        self._server.handle_completions(body.decode(), on_chunk)
+        self._running().handle_completions(body.decode(), on_chunk)
 
     def embed(self, body: bytes) -> dict[str, Any]:
         """Embed; returns the library's answer, which may be an error."""
-        answer: dict[str, Any] = orjson.loads(self._server.handle_embeddings(body.decode()))
+        answer: dict[str, Any] = orjson.loads(self._running().handle_embeddings(body.decode()))
         return answer
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -122,9 +125,14 @@ class NativeServer:
         answer: dict[str, Any] = orjson.loads(raw)
         return answer
 
+    def _running(self) -> Any:
+        if self._server is None:
+            raise ModelFailed("The model has been unloaded; load it again.")
+        return self._server
+
     def close(self) -> None:
-        """End it; no call may be running."""
-        del self._server
+        """End it, if it has not ended yet; no call may be running."""
+        self._server = None
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
