@@ -1,0 +1,49 @@
+"""The runtimes' suite, for llama.cpp with real weights; skips where they cannot be fetched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tests.support.weights import SMOLLM2_Q4_1, packaged_file
+
+from modelry.runtime_api.engine import LoadSpec, SupportsChat, SupportsCompletion
+from modelry.runtimes.llamacpp import LlamaCppRuntime
+from modelry.testing.runtime import (
+    ChatContract,
+    CompletionContract,
+    LoadingContract,
+    TextEmbeddingContract,
+)
+
+
+class GivenSmolLm2:
+    runtime_class = LlamaCppRuntime
+    task: ClassVar[str] = "chat"
+
+    @classmethod
+    def make_spec(cls, folder: Path) -> LoadSpec:
+        manifest: dict[str, Any] = {
+            "name": "tested",
+            "files": {"model": {"name": SMOLLM2_Q4_1.name}},
+            "defaults": {"system": "You are a helpful assistant."},
+            "limits": {"context": 512},
+        }
+        files = {"model": packaged_file(SMOLLM2_Q4_1)}
+        return LoadSpec(cls.task, "llamacpp", manifest, files, {"slots": 2, "threads": 1})
+
+
+class TestLoading(GivenSmolLm2, LoadingContract):
+    pass
+
+
+class TestChat(GivenSmolLm2, ChatContract):
+    proved_elsewhere = (SupportsCompletion,)
+
+
+class TestCompletion(GivenSmolLm2, CompletionContract):
+    proved_elsewhere = (SupportsChat,)
+
+
+class TestEmbedding(GivenSmolLm2, TextEmbeddingContract):
+    task = "text-embedding"
