@@ -26,7 +26,9 @@ def chat(
     ] = None,
     *,
     system: Annotated[str | None, typer.Option(help="Who the model shall be.")] = None,
-    temperature: Annotated[float | None, typer.Option(min=0, max=2)] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0, max=2, help="0 takes the likeliest word each time.")
+    ] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens to answer.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same answer.")] = None,
     as_json: AsJson = False,

@@ -29,7 +29,7 @@ def embed(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Embed texts. For people, each text is told with the one nearest to it."""
+    """Embed texts; several are told with the cosines between them."""
     given = _lines() if texts in (None, [], ["-"]) else list(texts or ())
     if not given:
         raise usage_error("give at least one text.", "TEXTS")

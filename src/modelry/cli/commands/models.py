@@ -18,9 +18,18 @@ Name = Annotated[str, typer.Argument(help="Name of the model.", show_default=Fal
 
 @app.callback()
 def list_models(context: typer.Context, *, as_json: AsJson = False) -> None:
-    """List models; the subcommands show and delete them."""
-    if context.invoked_subcommand is not None:
-        return
+    """List models; `show` and `delete` are about one."""
+    if context.invoked_subcommand is None:
+        _list(context, as_json=as_json)
+
+
+@app.command("list")
+def list_again(context: typer.Context, *, as_json: AsJson = False) -> None:
+    """List models; `modelry models` alone does it too."""
+    _list(context, as_json=as_json)
+
+
+def _list(context: typer.Context, *, as_json: bool) -> None:
     with client_of(context) as client:
         models = client.models.list()
 
