@@ -31,7 +31,6 @@ ERROR = {"code": str, "message": str, "param": str | null, "retry_after_s": numb
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -123,55 +122,51 @@ def error_from_wire(header: dict[str, Any]) -> ModelryError:
     )
 
 
+def split_frames(data: bytes | memoryview) -> tuple[list[Frame], int, int]:
+    """The whole frames at the start of `data`, their length, and bytes that the next one needs.
+
+    Raises:
+        FrameError: lengths beyond the limits.
+    """
+    frames: list[Frame] = []
+    position, end = 0, len(data)
+    prefix_size, unpack = PREFIX.size, PREFIX.unpack_from
+    while end - position >= prefix_size:
+        header_bytes, body_bytes, call_id, timeout_ms, kind, _, _ = unpack(data, position)
+        if header_bytes > MAX_HEADER_BYTES or body_bytes > MAX_BODY_BYTES:
+            raise FrameError(f"frame of {header_bytes}+{body_bytes} bytes is beyond the limit")
+        header_at = position + prefix_size
+        body_at = header_at + header_bytes
+        frame_end = body_at + body_bytes
+        if frame_end > end:
+            return frames, position, frame_end - position
+        header, body = bytes(data[header_at:body_at]), bytes(data[body_at:frame_end])
+        frames.append(Frame(kind, call_id, timeout_ms, header, body))
+        position = frame_end
+    return frames, position, prefix_size
+
+
 class FrameDecoder:
     """Turns a byte stream into frames; feed it what the socket gave, in order."""
 
-    __slots__ = ("_buffer", "_needed")
+    __slots__ = ("_kept", "_needed")
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._kept = bytearray()
         self._needed = PREFIX.size
 
-    def feed(self, data: bytes | memoryview) -> Iterator[Frame]:
-        """Yield the frames that `data` completes.
+    def feed(self, data: bytes) -> list[Frame]:
+        """The frames that `data` completes.
 
         Raises:
             FrameError: lengths beyond the limits.
         """
-        buffer = self._buffer
-        buffer += data
-        size = len(buffer)
-        if size < self._needed:
-            return
-        position = 0
-        prefix_size = PREFIX.size
-        frames = []
-        view = memoryview(buffer)
-        while size - position >= prefix_size:
-            header_bytes, body_bytes, call_id, timeout_ms, kind, _, _ = PREFIX.unpack_from(
-                buffer, position
-            )
-            if header_bytes > MAX_HEADER_BYTES or body_bytes > MAX_BODY_BYTES:
-                view.release()
-                raise FrameError(f"frame of {header_bytes}+{body_bytes} bytes is beyond the limit")
-            header_at = position + prefix_size
-            body_at = header_at + header_bytes
-            end = body_at + body_bytes
-            if end > size:
-                self._needed = end - position
-                break
-            frames.append(
-                Frame(
-                    kind,
-                    call_id,
-                    timeout_ms,
-                    bytes(view[header_at:body_at]),
-                    bytes(view[body_at:end]),
-                )
-            )
-            position = end
-            self._needed = prefix_size
-        view.release()
-        if position:
-            del buffer[:position]
-        yield from frames
+        if self._kept:
+            self._kept += data
+            if len(self._kept) < self._needed:
+                return []
+            data, self._kept = bytes(self._kept), bytearray()
+        frames, used, self._needed = split_frames(data)
+        if used < len(data):
+            self._kept += data[used:]
+        return frames

@@ -6,7 +6,7 @@ import socket
 import threading
 from collections import deque
 
-from modelry.runtime_api.frames import MAX_BODY_BYTES, MAX_HEADER_BYTES, PREFIX, Frame, FrameError
+from modelry.runtime_api.frames import PREFIX, Frame, split_frames
 
 _BUFFER_BYTES = 1 << 20
 _JOIN_BELOW_BYTES = 256 * 1024
@@ -40,28 +40,12 @@ class FrameReceiver:
         return self._split()
 
     def _split(self) -> list[Frame]:
-        view, end, position = self._view, self._end, 0
-        prefix_size, unpack = PREFIX.size, PREFIX.unpack_from
-        frames: list[Frame] = []
-        needed = prefix_size
-        while end - position >= prefix_size:
-            header_bytes, body_bytes, call_id, timeout_ms, kind, _, _ = unpack(view, position)
-            if header_bytes > MAX_HEADER_BYTES or body_bytes > MAX_BODY_BYTES:
-                raise FrameError(f"frame of {header_bytes}+{body_bytes} bytes is beyond the limit")
-            header_at = position + prefix_size
-            body_at = header_at + header_bytes
-            frame_end = body_at + body_bytes
-            if frame_end > end:
-                needed = frame_end - position
-                break
-            header, body = bytes(view[header_at:body_at]), bytes(view[body_at:frame_end])
-            frames.append(Frame(kind, call_id, timeout_ms, header, body))
-            position = frame_end
-        rest = end - position
-        if rest and position:
-            view[:rest] = bytes(view[position:end])
+        view = self._view
+        frames, used, self._needed = split_frames(view[: self._end])
+        rest = self._end - used
+        if rest and used:
+            view[:rest] = bytes(view[used : self._end])
         self._end = rest
-        self._needed = needed
         if rest == 0 and len(self._buffer) > _BUFFER_BYTES:
             self._resize(_BUFFER_BYTES)
         return frames

@@ -23,7 +23,7 @@ from modelry.services.inference.replica_group import ReplicaGroup
 _RESULT = int(Kind.RESULT)
 _EVENT = int(Kind.EVENT)
 _ERROR = int(Kind.ERROR)
-_JOIN_BELOW_BYTES = 64 * 1024
+_JOIN_BELOW_BYTES = 512 * 1024
 
 
 class WorkerLink(asyncio.Protocol):
@@ -54,10 +54,12 @@ class WorkerLink(asyncio.Protocol):
         self._next_id = 0
         self._decoder = FrameDecoder()
         self._transport: asyncio.Transport | None = None
+        self._outgoing: list[bytes | memoryview] = []
 
     def connection_made(self, transport: Any) -> None:
         """Part of asyncio.Protocol."""
         self._transport = transport
+        self._loop = asyncio.get_running_loop()
 
     def send(self, call: Call) -> None:
         """Start `call` on the worker."""
@@ -66,16 +68,25 @@ class WorkerLink(asyncio.Protocol):
         self._calls[call_id] = call
         self.in_flight += 1
         header, body = call.header, call.body
-        prefix = PREFIX.pack(
-            len(header), len(body), call_id, call.remaining_ms(), int(call.kind), 0, 0
-        )
-        transport = self._transport
-        if transport is None:
-            return  # lost: `connection_lost` fails the call in this turn of the loop
-        if len(body) < _JOIN_BELOW_BYTES:
-            transport.write(prefix + header + body)
+        prefix = PREFIX.pack(len(header), len(body), call_id, call.remaining_ms(), call.kind, 0, 0)
+        self._write(prefix, header, body)
+
+    def _write(self, *parts: bytes | memoryview) -> None:
+        """Send at the end of this turn of the loop, together with what else is sent in it."""
+        if self._transport is None:
+            return  # lost: `connection_lost` fails the calls in this turn of the loop
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing += parts
+
+    def _flush(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
+        if self._transport is None:
+            return
+        if sum(map(len, outgoing)) < _JOIN_BELOW_BYTES:
+            self._transport.write(b"".join(outgoing))
         else:
-            transport.writelines((prefix + header, body))
+            self._transport.writelines(outgoing)
 
     def cancel(self, call: Call) -> None:
         """Tell the worker to stop `call`; the slot frees when it confirms."""
@@ -84,29 +95,31 @@ class WorkerLink(asyncio.Protocol):
 
     def send_control(self, kind: Kind, header: bytes = b"{}", call_id: int = 0) -> None:
         """Send a frame that is no call."""
-        if self._transport is not None:
-            self._transport.write(encode(kind, call_id, header))
+        self._write(encode(kind, call_id, header))
 
     def data_received(self, data: bytes) -> None:
         """Part of asyncio.Protocol."""
         self.last_heard = time.monotonic()
         try:
-            for frame in self._decoder.feed(data):
-                self._dispatch(frame)
+            frames = self._decoder.feed(data)
         except FrameError:
             self.close()
             return
+        calls = self._calls
+        for frame in frames:
+            if frame.kind == _RESULT:
+                call = calls.pop(frame.call_id, None)
+                if call is not None:
+                    self.in_flight -= 1
+                    call.finish(frame.header, frame.body)
+            else:
+                self._dispatch(frame)
         if self._group.waiting:
             self._group.pump()
 
     def _dispatch(self, frame: Frame) -> None:
         kind = frame.kind
-        if kind == _RESULT:
-            call = self._calls.pop(frame.call_id, None)
-            if call is not None:
-                self.in_flight -= 1
-                call.finish(frame.header, frame.body)
-        elif kind == _EVENT:
+        if kind == _EVENT:
             call = self._calls.get(frame.call_id)
             if call is not None and not call.done:
                 call.on_event(frame.header, frame.body)

@@ -188,6 +188,9 @@ class ReplicaGroup:
         self._wake()
 
     def _least_loaded(self) -> ReplicaLink | None:
+        if len(self.links) == 1:
+            only = self.links[0]
+            return only if only.in_flight < only.capacity else None
         best: ReplicaLink | None = None
         for link in self.links:
             if link.in_flight < link.capacity and (best is None or link.in_flight < best.in_flight):
