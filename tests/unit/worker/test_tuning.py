@@ -33,9 +33,9 @@ def test_an_engine_that_gains_nothing_from_batches_runs_rows_alone():
 
 
 def test_the_smallest_batch_near_the_best_throughput_is_taken():
-    found = tune(Timed(0.002, 0.0001, crowded=33), signature(), None)
+    found = tune(Timed(0.0004, 0.00002, crowded=33), signature(), None)
     assert found.max_rows == 32
-    assert found.row_s == pytest.approx(0.0001 + 0.002 / 32, rel=0.5)
+    assert found.row_s == pytest.approx(0.00002 + 0.0004 / 32, rel=0.5)
 
 
 def test_the_manifest_decides_if_it_says_so():
