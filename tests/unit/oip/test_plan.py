@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from modelry.domain.errors import ModelryError, TensorMismatch, UnsupportedField
 from modelry.domain.signature import Datatype, Signature, TensorSpec
 from modelry.protocols.oip.answer import AnswerHead, render_answer
-from modelry.protocols.oip.plan import make_plan, split_body
+from modelry.protocols.oip.plan import make_plan, read_header_length, split_body
 from modelry.runtime_api.tensors import pack_tensors, unpack_tensors
 
 FLOATS = Signature(
@@ -156,7 +156,7 @@ def test_hostile_json_gives_an_error_or_a_sound_plan(tensor, outputs):
 @pytest.mark.parametrize("length", [b"-1", b"abc", b"99", b"1e3", b""])
 def test_bad_header_lengths_are_refused(length):
     with pytest.raises(ModelryError):
-        split_body(b"{}", length)
+        split_body(b"{}", read_header_length(length))
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=6))

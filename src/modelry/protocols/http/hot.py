@@ -9,20 +9,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from typing import Any, Protocol
-
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from typing import Any, NamedTuple
 
 from modelry.domain.errors import ModelryError, PayloadTooLarge
-from modelry.protocols.http.errors import error_headers, status_of
-from modelry.protocols.http.trace import continue_trace, request_id_of
-from modelry.services.inference.call import Call
+from modelry.protocols.http.hot_exchange import HotExchange, HotHead, HotRoute
+from modelry.protocols.http.keep_alive import KeepAliveProtocol
+from modelry.protocols.http.trace import continue_trace, new_request_id
 
-_REQUEST_PREFIX = "req_" + os.urandom(6).hex()
+_REQUEST_PREFIX = b"req_" + os.urandom(6).hex().encode()
 _request_numbers = itertools.count()
 _JOIN_BELOW_BYTES = 64 * 1024
 LINGER_S = 5.0
 """How long the rest of a refused body is read and dropped before the connection is closed."""
+_MAX_REPEATED_BYTES = 4096
+"""Size of a request's head up to which a connection remembers it."""
 _STATUS_LINES = {
     status: f"HTTP/1.1 {status} {phrase}\r\n".encode()
     for status, phrase in {
@@ -34,119 +34,57 @@ _STATUS_LINES = {
 }  # fmt: skip
 
 
-class HotRoute(Protocol):
-    """A route that is answered without the ASGI app."""
+class _RepeatedHead(NamedTuple):
+    """The bytes of a head, what they say, and how long head and body are together."""
 
-    max_body_bytes: int
-
-    def match(self, url: bytes) -> object | None:
-        """What `start` needs to know of this URL, or None when it is another route's."""
-        ...
-
-    def admit_large(self, exchange: HotExchange, match: Any) -> None:
-        """Refuse a request of more than one read before the rest of its body is kept.
-
-        Raises:
-            ModelryError: told to the caller by `render_error`.
-        """
-        ...
-
-    def start(self, exchange: HotExchange, match: Any) -> None:
-        """Answer the complete request, now or later through a `Call`.
-
-        Raises:
-            ModelryError: told to the caller by `render_error`.
-        """
-        ...
-
-    def render_error(self, error: ModelryError) -> bytes:
-        """The JSON body that tells `error`."""
-        ...
+    raw: bytes
+    head: HotHead
+    total_bytes: int
 
 
-class HotExchange:
-    """One hot request and its answer; looks to uvicorn like its RequestResponseCycle."""
-
-    __slots__ = (
-        "call",
-        "disconnected",
-        "headers",
-        "keep_alive",
-        "match",
-        "message_event",
-        "more_body",
-        "parts",
-        "protocol",
-        "response_complete",
-        "route",
-        "size",
-    )
-
-    def __init__(
-        self, protocol: HotHttpProtocol, route: HotRoute, match: object, *, keep_alive: bool
-    ) -> None:
-        self.protocol = protocol
-        self.route = route
-        self.match = match
-        self.headers = protocol.headers
-        self.keep_alive = keep_alive
-        self.parts: list[bytes] = []
-        self.size = 0
-        self.call: Call | None = None
-        self.response_complete = False
-        self.disconnected = False
-        self.more_body = True
-        self.message_event = _NO_EVENT
-
-    def header(self, name: bytes) -> bytes | None:
-        """The first header called `name` (lower case), or None."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
-
-    @property
-    def body(self) -> bytes:
-        """The complete body."""
-        return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
-
-    def body_bytes(self) -> int:
-        """Length of the body as declared, or what came of it if that is more."""
-        declared = self.header(b"content-length") or b""
-        return max(self.size, int(declared) if declared.isdigit() else 0)
-
-    def respond(self, head: bytes, payload: bytes, status: int = 200) -> None:
-        """Answer with `head` (header lines without length) and `payload`."""
-        if self.response_complete:
-            return
-        self.response_complete = True
-        self.call = None
-        self.protocol.finish(self, status, head, payload)
-
-    def fail(self, error: ModelryError) -> None:
-        """Answer with an error."""
-        lines = [f"{name}: {value}\r\n" for name, value in error_headers(error).items()]
-        head = "content-type: application/json\r\n" + "".join(lines)
-        self.respond(head.encode(), self.route.render_error(error), status_of(error))
-
-
-class _NoEvent:
-    """Stands where uvicorn would wake a waiting ASGI task; hot requests have none."""
-
-    def set(self) -> None:
-        """Wake nobody."""
-
-
-_NO_EVENT = _NoEvent()
-
-
-class HotHttpProtocol(HttpToolsProtocol):
+class HotHttpProtocol(KeepAliveProtocol):
     """uvicorn's httptools protocol with hot routes; subclassed by `hot_protocol`."""
 
     hot_routes: tuple[HotRoute, ...] = ()
+    _repeated: _RepeatedHead | None = None
+    _begun = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Transport callback: answer a repeated request at once, have others parsed."""
+        repeated = self._repeated
+        is_at_start = self._is_between_requests
+        if (
+            repeated is not None
+            and len(data) == repeated.total_bytes
+            and data.startswith(repeated.raw)
+            and is_at_start
+            and self.cycle.response_complete
+            and not self.transport.is_closing()
+        ):
+            body = data[len(repeated.raw) :]
+            self.cycle = exchange = HotExchange(self, repeated.head, body, keep_alive=True)  # type: ignore[assignment] # stands in for a cycle
+            self._start(exchange)
+            return
+        self._begun = 0
+        super().data_received(data)
+        if is_at_start and self._is_between_requests and self._begun == 1:
+            self._learn(data)
+
+    def _learn(self, data: bytes) -> None:
+        """Remember the head of the one request that `data` was, if it was a hot one."""
+        cycle: Any = self.cycle
+        if type(cycle) is not HotExchange or not cycle.keep_alive:
+            return
+        head_bytes = data.find(b"\r\n\r\n", 0, _MAX_REPEATED_BYTES) + 4
+        # a body in chunks is longer on the wire than what it carries
+        is_plain = head_bytes >= 4 and len(data) - head_bytes == len(cycle.body)
+        if is_plain and cycle.head.header(b"upgrade") is None:
+            self._repeated = _RepeatedHead(data[:head_bytes], cycle.head, len(data))
 
     def on_message_begin(self) -> None:
         """Parser callback; the ASGI scope is built later, for those that need one."""
+        self._is_between_requests = False
+        self._begun += 1
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
@@ -159,16 +97,21 @@ class HotHttpProtocol(HttpToolsProtocol):
             for route in self.hot_routes:
                 match = route.match(self.url)
                 if match is not None:
-                    keep_alive = (
-                        self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-                    )
-                    self.cycle = HotExchange(self, route, match, keep_alive=keep_alive)  # type: ignore[assignment] # stands in for a cycle
+                    self._take(HotHead(route, match, self.headers))
                     return
         url, headers, expect_100 = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expect_100
         self.headers.extend(headers)
         super().on_headers_complete()
+
+    def _take(self, head: HotHead) -> None:
+        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        exchange = HotExchange(self, head, b"", keep_alive=keep_alive)
+        exchange.more_body = True
+        exchange.parts = []
+        exchange.size = 0
+        self.cycle = exchange  # type: ignore[assignment] # stands in for a cycle
 
     def on_body(self, body: bytes) -> None:
         """Parser callback."""
@@ -178,20 +121,21 @@ class HotHttpProtocol(HttpToolsProtocol):
         elif not cycle.response_complete:
             cycle.size += len(body)
             cycle.parts.append(body)
-            if len(cycle.parts) == 2 or cycle.size > cycle.route.max_body_bytes:
+            if len(cycle.parts) == 2 or cycle.size > cycle.head.route.max_body_bytes:
                 self._admit_large(cycle)
 
-    def _admit_large(self, cycle: HotExchange) -> None:
+    def _admit_large(self, exchange: HotExchange) -> None:
         """See that a caller may send this much before more of it is kept in memory."""
-        limit = cycle.route.max_body_bytes
+        route, match = exchange.head.route, exchange.head.match
+        limit = route.max_body_bytes
         try:
-            cycle.route.admit_large(cycle, cycle.match)
-            if cycle.body_bytes() > limit:
+            route.admit_large(exchange, match)
+            if exchange.body_bytes() > limit:
                 raise PayloadTooLarge(f"The body is larger than the limit of {limit} bytes.")
         except ModelryError as error:
-            cycle.keep_alive = False
-            cycle.parts.clear()
-            cycle.fail(error)
+            exchange.keep_alive = False
+            exchange.parts.clear()
+            exchange.fail(error)
 
     def on_message_complete(self) -> None:
         """Parser callback: the request is complete."""
@@ -199,46 +143,46 @@ class HotHttpProtocol(HttpToolsProtocol):
         if type(cycle) is not HotExchange:
             super().on_message_complete()
             return
+        self._is_between_requests = True
         cycle.more_body = False
         if cycle.response_complete:
             self.transport.close()
             return
-        try:
-            cycle.route.start(cycle, cycle.match)
-        except ModelryError as error:
-            cycle.fail(error)
-        except Exception:  # noqa: BLE001 - the last resort: a defect is logged and told
-            self._defect(cycle)
+        parts = cycle.parts
+        cycle.body = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._start(cycle)
 
-    def _defect(self, cycle: HotExchange) -> None:
+    def _start(self, exchange: HotExchange) -> None:
+        head = exchange.head
+        try:
+            head.route.start(exchange, head.match)
+        except ModelryError as error:
+            exchange.fail(error)
+        except Exception:  # noqa: BLE001 - the last resort: a defect is logged and told
+            self._defect(exchange)
+
+    def _defect(self, exchange: HotExchange) -> None:
         from modelry.protocols.http.endpoint import log, unexpected
 
-        request_id = request_id_of(cycle.header(b"x-request-id"))
+        asked_id = exchange.head.request_id
+        request_id = new_request_id() if asked_id is None else asked_id.decode()
         log.exception("request %s failed", request_id)
-        cycle.fail(unexpected(request_id))
+        exchange.fail(unexpected(request_id))
 
     def finish(self, exchange: HotExchange, status: int, head: bytes, payload: bytes) -> None:
         """Write an exchange's answer; the next request of the connection may follow."""
         transport = self.transport
         if exchange.disconnected or transport.is_closing():
             return
-        asked_id = parent = None
-        for name, value in exchange.headers:
-            if name == b"x-request-id":
-                asked_id = value
-            elif name == b"traceparent":
-                parent = value
-        if asked_id is None:
-            request_id = f"{_REQUEST_PREFIX}{next(_request_numbers):x}"
-        else:
-            request_id = request_id_of(asked_id)
-        close = b"" if exchange.keep_alive else b"connection: close\r\n"
-        trace = b"" if parent is None else b"traceparent: %s\r\n" % continue_trace(parent).encode()
+        request_id = exchange.head.request_id
+        if request_id is None:
+            request_id = b"%s%x" % (_REQUEST_PREFIX, next(_request_numbers))
+        parent = exchange.head.traceparent
         lines = b"%sserver: modelry\r\nx-request-id: %s\r\n%s%s%scontent-length: %d\r\n\r\n" % (
             _STATUS_LINES[status],
-            request_id.encode(),
-            trace,
-            close,
+            request_id,
+            b"" if parent is None else b"traceparent: %s\r\n" % continue_trace(parent).encode(),
+            b"" if exchange.keep_alive else b"connection: close\r\n",
             head,
             len(payload),
         )
@@ -258,6 +202,7 @@ class HotHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Transport callback: a caller that went away stops its engine call."""
         cycle: Any = self.cycle
+        self._repeated = None
         if type(cycle) is HotExchange and not cycle.response_complete:
             cycle.disconnected = True
             if cycle.call is not None:

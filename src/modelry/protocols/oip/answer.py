@@ -31,7 +31,7 @@ def render_binary_json(head: AnswerHead, outputs: list[dict[str, Any]]) -> bytes
         }
         for output in outputs
     ]
-    return orjson.dumps(_envelope(head, entries))
+    return orjson.dumps(envelope_of(head, entries))
 
 
 def render_answer(
@@ -59,7 +59,7 @@ def render_answer(
         else:
             entry["data"] = _json_data(output, data)
         entries.append(entry)
-    envelope = _envelope(head, entries)
+    envelope = envelope_of(head, entries)
     return orjson.dumps(envelope, option=orjson.OPT_SERIALIZE_NUMPY), parts
 
 
@@ -73,7 +73,8 @@ def _json_data(output: dict[str, Any], data: memoryview) -> Any:
     return json_of_array(decode_tensor(output["name"], datatype, output["shape"], data))
 
 
-def _envelope(head: AnswerHead, entries: list[dict[str, Any]]) -> dict[str, Any]:
+def envelope_of(head: AnswerHead, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """The JSON object of an answer with the output `entries`."""
     envelope: dict[str, Any] = {"model_name": head.model, "model_version": str(head.version)}
     if head.request_id is not None:
         envelope["id"] = head.request_id

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import unquote
 
 import orjson
 
 from modelry.domain.errors import MalformedBody, ModelryError
-from modelry.protocols.http.hot import HotExchange
+from modelry.protocols.http.hot_exchange import HotExchange, HotHead
 from modelry.protocols.oip.answer import AnswerHead, render_answer, render_binary_json
-from modelry.protocols.oip.plan import Plan, make_plan, split_body
+from modelry.protocols.oip.plan import Plan, read_header_length, split_body
+from modelry.protocols.oip.repeated_json import JsonTemplate, RepeatedJson, fits_template
 from modelry.runtime_api.frames import Kind
+from modelry.services.inference.authentication import Admission
 from modelry.services.inference.call import Call
-from modelry.services.inference.routing import Target
+from modelry.services.inference.routing import Route, Target
 from modelry.services.inference.service import InferenceService
 
 _URL = re.compile(rb"/v2/models/([^/?]+)(?:/versions/([0-9]{1,9}))?/infer")
@@ -23,6 +25,8 @@ _CACHED = 1024
 _CACHED_JSON_BYTES = 4096
 _KIND_INFER = int(Kind.INFER)
 _JSON_HEAD = b"content-type: application/json\r\n"
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
 class ModelPath(NamedTuple):
@@ -56,6 +60,25 @@ class InferCall(Call):
     target: Target
 
 
+class _Known:
+    """What follows from a request's head, for as long as keys and routes stay the same."""
+
+    __slots__ = ("admission", "digest", "generation", "header_length", "json_part", "plan", "route")
+
+    def __init__(
+        self, admission: Admission, generation: int, route: Route, header_length: int | None
+    ) -> None:
+        self.admission = admission
+        self.generation = generation
+        self.route = route
+        self.header_length = header_length
+        self.digest = ""
+        self.json_part = b""
+
+    plan: Plan
+    """The plan of `json_part` for the version `digest`."""
+
+
 class InferRoute:
     """A `HotRoute` for infer.
 
@@ -69,7 +92,9 @@ class InferRoute:
         self._inference = inference
         self._paths: dict[bytes, ModelPath] = {}
         self._plans: dict[tuple[str, bytes], Plan] = {}
+        self._repeated_json = RepeatedJson()
         self._answers: dict[tuple[str, int, bytes], tuple[bytes, bytes]] = {}
+        self._templates: dict[tuple[str, int, bytes], JsonTemplate] = {}
 
     def match(self, url: bytes) -> ModelPath | None:
         """Model and version of an infer URL, else None."""
@@ -81,10 +106,8 @@ class InferRoute:
             return None
         version = int(match[2]) if match[2] else None
         found = ModelPath(unquote(match[1].decode("ascii", "replace")), version)
-        if len(self._paths) >= _CACHED:
-            self._paths.clear()
         if len(url) <= 256:
-            self._paths[url] = found
+            _keep(self._paths, url, found)
         return found
 
     def render_error(self, error: ModelryError) -> bytes:
@@ -93,27 +116,23 @@ class InferRoute:
 
     def admit_large(self, exchange: HotExchange, match: ModelPath) -> None:
         """Authenticate and route: who may not ask sends no large body."""
-        principal = self._inference.authenticator.from_header(exchange.header(b"authorization"))
-        self._inference.target(principal, match.model, match.version)
+        exchange.head.memo = self._read_head(exchange.head, match)
 
     def start(self, exchange: HotExchange, match: ModelPath) -> None:
         """Authenticate, route, check and submit."""
-        authorization = header_length = encoding = None
-        for name, value in exchange.headers:
-            if name == b"authorization":
-                authorization = value
-            elif name == b"inference-header-content-length":
-                header_length = value
-            elif name == b"content-encoding":
-                encoding = value
         inference = self._inference
-        principal = inference.authenticator.from_header(authorization)
-        target = inference.target(principal, match.model, match.version)
-        if encoding is not None and encoding != b"identity":
-            raise MalformedBody("Compressed bodies are not accepted.", param="content-encoding")
-        json_part, binary = split_body(exchange.body, header_length)
-        plan = self.plan(target, json_part)
-        call = InferCall(principal, _KIND_INFER, plan.frame_header, plan.frame_body(binary))
+        known: _Known | None = exchange.head.memo
+        if (
+            known is None
+            or known.generation != inference.routes.generation
+            or not inference.authenticator.still_holds(known.admission)
+        ):
+            known = exchange.head.memo = self._read_head(exchange.head, match)
+        version = match.version
+        target = known.route.pick() if version is None else known.route.version(version)
+        plan, frame_body = self._plan_of(known, target, exchange.body)
+        principal = known.admission.principal
+        call = InferCall(principal, _KIND_INFER, plan.frame_header, frame_body)
         call.exchange = exchange
         call.plan = plan
         call.route = self
@@ -121,43 +140,85 @@ class InferRoute:
         exchange.call = call
         target.group.submit(call)
 
-    def plan(self, target: Target, json_part: bytes) -> Plan:
-        """The plan for a JSON part, from the cache if it was seen before."""
-        if len(json_part) > _CACHED_JSON_BYTES:
-            return make_plan(json_part, target.version.signature)
-        key = (target.version.digest, json_part)
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = make_plan(json_part, target.version.signature)
-            if plan.body is None and plan.request_id is None:
-                if len(self._plans) >= _CACHED:
-                    self._plans.clear()
-                self._plans[key] = plan
-        return plan
+    def _read_head(self, head: HotHead, match: ModelPath) -> _Known:
+        routes = self._inference.routes
+        generation = routes.generation
+        admission = self._inference.authenticator.admit(head.header(b"authorization"))
+        route = routes.find(admission.principal, match.model)
+        encoding = head.header(b"content-encoding")
+        if encoding is not None and encoding != b"identity":
+            raise MalformedBody("Compressed bodies are not accepted.", param="content-encoding")
+        length = read_header_length(head.header(b"inference-header-content-length"))
+        return _Known(admission, generation, route, length)
+
+    def _plan_of(
+        self, known: _Known, target: Target, body: bytes
+    ) -> tuple[Plan, bytes | memoryview]:
+        length = known.header_length
+        if (
+            known.json_part
+            and length == len(known.json_part)
+            and body.startswith(known.json_part)
+            and known.digest == target.version.digest
+        ):
+            return known.plan, known.plan.frame_body(memoryview(body)[length:])
+        json_part, binary = split_body(body, length)
+        plan, frame_body = self.plan(target, json_part, binary)
+        if plan.is_binary and len(json_part) <= _CACHED_JSON_BYTES:
+            known.plan, known.json_part, known.digest = plan, json_part, target.version.digest
+        return plan, frame_body
+
+    def plan(
+        self, target: Target, json_part: bytes, binary: memoryview
+    ) -> tuple[Plan, bytes | memoryview]:
+        """The plan for a request and the body of its frame.
+
+        Raises:
+            InvalidInput: the request is not of the protocol, or does not fit the signature.
+        """
+        version = target.version
+        if len(json_part) <= _CACHED_JSON_BYTES:
+            known = self._plans.get((version.digest, json_part))
+            if known is not None:
+                return known, known.frame_body(binary)
+        plan, body = self._repeated_json.plan(version.digest, json_part, version.signature)
+        if body is not None and not binary:
+            return plan, body
+        if plan.body is None and plan.request_id is None and len(json_part) <= _CACHED_JSON_BYTES:
+            _keep(self._plans, (version.digest, json_part), plan)
+        return plan, plan.frame_body(binary)
 
     def render(self, target: Target, plan: Plan, header: bytes, body: bytes) -> tuple[bytes, bytes]:
         """Header lines and payload of the answer to `plan`."""
-        name, number = target.deployment.name, target.version.number
-        if plan.binary_outputs is None and plan.request_id is None:
-            key = (name, number, header)
-            cached = self._answers.get(key)
-            if cached is None:
-                outputs = orjson.loads(header)["outputs"]
-                json_part = render_binary_json(AnswerHead(name, number, None), outputs)
-                cached = (_binary_head(len(json_part)), json_part)
-                if len(self._answers) >= _CACHED:
-                    self._answers.clear()
-                self._answers[key] = cached
-            return cached[0], cached[1] + body
-        json_part, parts = render_answer(
-            AnswerHead(name, number, plan.request_id),
-            plan.binary_outputs,
-            orjson.loads(header)["outputs"],
-            body,
-        )
-        if not parts:
-            return _JSON_HEAD, json_part
-        return _binary_head(len(json_part)), b"".join((json_part, *parts))
+        key = (target.deployment.name, target.version.number, header)
+        if plan.request_id is None:
+            if plan.binary_outputs is None:
+                head, json_part = self._answers.get(key) or self._binary_answer(key)
+                return head, json_part + body
+            template = self._templates.get(key)
+            if template is not None and not plan.binary_outputs:
+                return _JSON_HEAD, template.fill(body)
+        outputs = orjson.loads(header)["outputs"]
+        answer_head = AnswerHead(key[0], key[1], plan.request_id)
+        json_part, parts = render_answer(answer_head, plan.binary_outputs, outputs, body)
+        if parts:
+            return _binary_head(len(json_part)), b"".join((json_part, *parts))
+        if plan.request_id is None and fits_template(outputs):
+            _keep(self._templates, key, JsonTemplate(answer_head, outputs[0]))
+        return _JSON_HEAD, json_part
+
+    def _binary_answer(self, key: tuple[str, int, bytes]) -> tuple[bytes, bytes]:
+        outputs = orjson.loads(key[2])["outputs"]
+        json_part = render_binary_json(AnswerHead(key[0], key[1], None), outputs)
+        answer = (_binary_head(len(json_part)), json_part)
+        _keep(self._answers, key, answer)
+        return answer
+
+
+def _keep(cache: dict[_Key, _Value], key: _Key, value: _Value) -> None:
+    if len(cache) >= _CACHED:
+        cache.clear()
+    cache[key] = value
 
 
 def _binary_head(json_bytes: int) -> bytes:

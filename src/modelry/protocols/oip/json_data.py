@@ -28,9 +28,14 @@ _CODES: dict[Datatype, str] = {
 }
 
 
+JSON_ERRORS = (struct.error, OverflowError, TypeError, AttributeError, ValueError)
+"""What packing a list raises that does not hold numbers of the right type and range."""
+
+
 @functools.lru_cache(maxsize=512)
-def _packer(code: str, count: int) -> struct.Struct:
-    return struct.Struct(f"<{count}{code}")
+def packer_of(datatype: Datatype, count: int) -> struct.Struct:
+    """Packs `count` numbers of `datatype`, which is neither BYTES nor BOOL nor BF16."""
+    return struct.Struct(f"<{count}{_CODES[datatype]}")
 
 
 def bytes_of_json(name: str, datatype: Datatype, shape: list[int], data: Any) -> bytes:
@@ -58,8 +63,8 @@ def bytes_of_json(name: str, datatype: Datatype, shape: list[int], data: Any) ->
             return b"".join(_pack_string(item) for item in flat)
         if datatype is Datatype.BOOL:
             return bytes(_boolean(item) for item in flat)
-        return _packer(_CODES[datatype], len(flat)).pack(*flat)
-    except (struct.error, OverflowError, TypeError, AttributeError) as error:
+        return packer_of(datatype, len(flat)).pack(*flat)
+    except JSON_ERRORS as error:
         raise TensorMismatch(
             f"Tensor '{name}': not all elements are {datatype} values ({error}).", param=name
         ) from None

@@ -37,6 +37,7 @@ class Plan:
         strings: (offset, size, name, shape) of binary BYTES tensors, to be checked.
         request_id: the caller's `id`, echoed.
         binary_outputs: names of outputs wanted as binary; None stands for all.
+        is_binary: the binary part is the frame's body as it is.
     """
 
     frame_header: bytes
@@ -46,6 +47,7 @@ class Plan:
     strings: tuple[tuple[int, int, str, tuple[int, ...]], ...]
     request_id: str | None
     binary_outputs: frozenset[str] | None
+    is_binary: bool
 
     def frame_body(self, binary: bytes | memoryview) -> bytes | memoryview:
         """The frame's body for this request's binary part.
@@ -58,13 +60,11 @@ class Plan:
                 f"{len(binary)} bytes follow the JSON part; the binary_data_size of the inputs "
                 f"adds up to {self.binary_bytes}."
             )
-        for offset, size, name, shape in self.strings:
+        for offset, size, name, shape in self.strings:  # only BYTES can be wrong inside
             decode_tensor(name, Datatype.BYTES, shape, binary[offset : offset + size])
-        if self.body is not None:
-            return self.body
-        if all(isinstance(part, int) for part in self.parts):
+        if self.is_binary:
             return binary
-        return self._mixed(binary)
+        return self._mixed(binary) if self.body is None else self.body
 
     def _mixed(self, binary: bytes | memoryview) -> bytes:
         joined: list[bytes | memoryview] = []
@@ -115,6 +115,7 @@ def make_plan(json_part: bytes | memoryview, signature: Signature) -> Plan:
         strings=tuple(inputs.strings),
         request_id=request_id,
         binary_outputs=binary_outputs,
+        is_binary=not all_json and all(isinstance(part, int) for part in inputs.parts),
     )
 
 
@@ -278,23 +279,38 @@ def _flag(parameters: Mapping[str, Any], name: str) -> bool:
     return value
 
 
-def split_body(body: bytes, header_length: bytes | None) -> tuple[bytes, memoryview]:
+def read_header_length(header: bytes | None) -> int | None:
+    """The value of `Inference-Header-Content-Length`: None when all of the body is JSON.
+
+    Raises:
+        MalformedBody: not a number.
+    """
+    if header is None:
+        return None
+    if not header.isdigit() or len(header) > 12:
+        raise MalformedBody(
+            f"Inference-Header-Content-Length is {header[:20]!r}; expected the byte length of the "
+            "JSON part.",
+            param="inference-header-content-length",
+        )
+    return int(header)
+
+
+def split_body(body: bytes, json_bytes: int | None) -> tuple[bytes, memoryview]:
     """The JSON part and the binary part of a body.
 
     Args:
         body: the whole body.
-        header_length: value of `Inference-Header-Content-Length`, None when all is JSON.
+        json_bytes: length of the JSON part, None when all is JSON.
 
     Raises:
-        MalformedBody: not a number, or more than the body has.
+        MalformedBody: more than the body has.
     """
-    if header_length is None:
+    if json_bytes is None:
         return body, memoryview(b"")
-    if not header_length.isdigit() or len(header_length) > 12 or int(header_length) > len(body):
+    if json_bytes > len(body):
         raise MalformedBody(
-            f"Inference-Header-Content-Length is {header_length[:20]!r}; expected the byte "
-            f"length of the JSON part, at most {len(body)}.",
+            f"Inference-Header-Content-Length is {json_bytes}; the body has {len(body)} bytes.",
             param="inference-header-content-length",
         )
-    length = int(header_length)
-    return body[:length], memoryview(body)[length:]
+    return body[:json_bytes], memoryview(body)[json_bytes:]

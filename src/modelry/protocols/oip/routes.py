@@ -18,7 +18,7 @@ from modelry.protocols.oip.metadata import (
     server_metadata,
     statistics,
 )
-from modelry.protocols.oip.plan import split_body
+from modelry.protocols.oip.plan import read_header_length, split_body
 from modelry.runtime_api.frames import Kind
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.inference.call import RawCall
@@ -136,11 +136,10 @@ class _Handlers:
     async def infer(self, request: ApiRequest) -> Response:
         target = self._target(request)
         header_length = request.header("inference-header-content-length")
-        json_part, binary = split_body(
-            await request.body(), None if header_length is None else header_length.encode()
-        )
-        plan = self._infer_route.plan(target, json_part)
-        call = RawCall(request.principal, Kind.INFER, plan.frame_header, plan.frame_body(binary))
+        json_bytes = read_header_length(None if header_length is None else header_length.encode())
+        json_part, binary = split_body(await request.body(), json_bytes)
+        plan, frame_body = self._infer_route.plan(target, json_part, binary)
+        call = RawCall(request.principal, Kind.INFER, plan.frame_header, frame_body)
         target.group.submit(call)
         header, body = await request.while_connected(call.answer())
         head, payload = self._infer_route.render(target, plan, header, body)

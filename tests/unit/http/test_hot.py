@@ -1,0 +1,186 @@
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.hot_connection import HotConnection, post
+
+from modelry.domain.errors import InvalidInput
+
+pytestmark = pytest.mark.anyio
+
+
+class Echo:
+    """Answers with the request's body and its `X-Tag`; at once, or when a test says so."""
+
+    max_body_bytes = 64
+
+    def __init__(self):
+        self.held = None
+        self.heads = []
+
+    def match(self, url):
+        return url if url.startswith(b"/hot") else None
+
+    def admit_large(self, exchange, match):
+        pass
+
+    def start(self, exchange, match):
+        self.heads.append(exchange.head)
+        if exchange.body == b"bad":
+            raise InvalidInput("a bad body")
+        if exchange.body == b"defect":
+            raise RuntimeError("oops")
+        tag = exchange.head.header(b"x-tag") or b""
+        if self.held is None:
+            exchange.respond(b"content-type: text/plain\r\n", exchange.body + tag)
+        else:
+            self.held.append(exchange)
+
+    def render_error(self, error):
+        return error.code.encode()
+
+
+bodies = st.binary(max_size=20).filter(lambda body: body not in (b"bad", b"defect"))
+requests = st.lists(st.tuples(bodies, st.sampled_from([(), ("X-Tag: a",)])), max_size=8)
+
+
+@given(requests, st.lists(st.integers(1, 60), max_size=30))
+def test_any_split_of_requests_gives_their_answers(sent, sizes):
+    async def run():
+        connection = HotConnection(Echo())
+        stream = b"".join(post("/hot", body, *lines) for body, lines in sent)
+        for size in sizes:
+            connection.feed(stream[:size]) if stream[:size] else None
+            stream = stream[size:]
+        if stream:
+            connection.feed(stream)
+        got = connection.answers()
+        connection.lose()
+        return got
+
+    assert asyncio.run(run()) == [(200, body + (b"a" if lines else b"")) for body, lines in sent]
+
+
+async def test_a_repeated_head_is_read_once_and_other_bodies_are_seen():
+    route = Echo()
+    connection = HotConnection(route)
+    for body in (b"abc", b"xyz", b"abcd", b"1234"):
+        connection.feed(post("/hot", body, "X-Tag: t"))
+    assert connection.answers() == [(200, b + b"t") for b in (b"abc", b"xyz", b"abcd", b"1234")]
+    first, second, third, fourth = route.heads
+    assert first is second
+    assert second is not third
+    assert third is fourth
+    connection.lose()
+
+
+async def test_a_request_that_only_starts_like_the_last_one_is_parsed():
+    connection = HotConnection(Echo())
+    connection.feed(post("/hot", b"abc"))
+    half = post("/hot", b"abc")
+    connection.feed(half[:-2])
+    assert connection.answers() == [(200, b"abc")]
+    connection.feed(half[-2:] + half)
+    assert connection.answers() == [(200, b"abc"), (200, b"abc")]
+    connection.feed(half)
+    assert connection.answers() == [(200, b"abc")]
+    connection.lose()
+
+
+async def test_bodies_in_chunks_are_not_taken_for_repeats():
+    connection = HotConnection(Echo())
+    head = b"POST /hot HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for _ in range(2):
+        connection.feed(head + b"3\r\nabc\r\n0\r\n\r\n")
+        connection.feed(head + b"2\r\nab\r\n1\r\nx\r\n0\r\n\r\n")
+    assert [body for _, body in connection.answers()] == [b"abc", b"abx"] * 2
+    connection.lose()
+
+
+async def test_errors_and_defects_are_answered_and_the_connection_goes_on(caplog):
+    connection = HotConnection(Echo())
+    for body in (b"bad", b"bad", b"defect", b"good"):
+        connection.feed(post("/hot", body))
+    answers = connection.answers()
+    assert answers[:2] == [(400, b"invalid_input")] * 2
+    assert answers[2:] == [(500, b"internal_error"), (200, b"good")]
+    connection.feed(post("/hot", b"x" * 65))
+    assert connection.answers() == [(413, b"payload_too_large")]
+    assert connection.transport.closed
+    connection.lose()
+
+
+async def test_a_pipelined_request_waits_for_the_one_before(monkeypatch):
+    route = Echo()
+    route.held = []
+    connection = HotConnection(route)
+    connection.feed(post("/hot", b"one"))
+    connection.feed(post("/hot", b"two"))
+    assert len(route.held) == 1
+    route.held[0].respond(b"", b"one")
+    await asyncio.sleep(0.01)
+    # what is pipelined goes to the application, which knows the same endpoints
+    assert connection.answers() == [(200, b"one"), (404, b"")]
+    connection.lose()
+
+
+async def test_other_requests_go_to_the_application_in_between():
+    connection = HotConnection(Echo())
+    connection.feed(post("/hot", b"a"))
+    connection.feed(post("/cold", b"b"))
+    await asyncio.sleep(0.01)
+    connection.feed(post("/hot", b"a"))
+    assert connection.answers() == [(200, b"a"), (404, b""), (200, b"a")]
+    connection.lose()
+
+
+async def test_a_lost_connection_cancels_its_call():
+    class Call:
+        cancelled = False
+
+        def cancel(self):
+            self.cancelled = True
+
+    route = Echo()
+    route.held = []
+    connection = HotConnection(route)
+    connection.feed(post("/hot", b"one"))
+    call = route.held[0].call = Call()
+    connection.lose()
+    assert call.cancelled
+    route.held[0].respond(b"", b"too late")
+    assert connection.answers() == []
+
+
+async def test_idle_connections_are_closed_and_busy_ones_are_not():
+    route = Echo()
+    connection = HotConnection(route, keep_alive_s=0.1)
+    for _ in range(6):
+        connection.feed(post("/hot", b"a"))
+        await asyncio.sleep(0.04)
+    assert not connection.transport.closed
+    connection.feed(post("/hot", b"a")[:-1])
+    await asyncio.sleep(0.25)
+    assert not connection.transport.closed
+    route.held = []
+    connection.feed(b"a")
+    await asyncio.sleep(0.25)
+    assert not connection.transport.closed
+    route.held[0].respond(b"", b"")
+    await asyncio.sleep(0.25)
+    assert connection.transport.closed
+    connection.lose()
+
+
+async def test_a_shut_down_server_closes_after_the_answer():
+    route = Echo()
+    connection = HotConnection(route)
+    connection.feed(post("/hot", b"a"))
+    route.held = []
+    connection.feed(post("/hot", b"a"))
+    connection.protocol.shutdown()
+    assert not connection.transport.closed
+    route.held[0].respond(b"", b"a")
+    assert connection.transport.closed
+    connection.lose()
