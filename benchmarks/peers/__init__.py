@@ -1,0 +1,1 @@
+"""Peers of the benchmarks; each runs in a virtual environment of its own."""
