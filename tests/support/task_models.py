@@ -66,6 +66,7 @@ class ServedVersion:
                     "pre": list(self.steps.pre),
                     "post": list(self.steps.post),
                     "labels": document.labels,
+                    "defaults": dict(document.defaults),
                 }
             )
         )

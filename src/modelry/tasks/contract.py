@@ -9,7 +9,7 @@ from typing import Any
 
 from modelry.domain.signature import Signature
 from modelry.manifest.document import ManifestDocument
-from modelry.processing.values import Context, Stage
+from modelry.processing.values import Context, Form, Stage
 from modelry.runtime_api.tensors import Array
 
 Schema = Mapping[str, Any]
@@ -77,6 +77,7 @@ class ItemForm:
         options: schema of each option that a request may give, by name.
         result: schema of one item's result; a task that answers with arrays describes them.
         ends_in: stages that the last step may give.
+        accepts: whether the last step's result will do, from what is known of it.
         hint: how to write steps that end so, for messages.
         render: what the last step gave, as results; it is also given the context and the
             position of the first item in its call, for errors that name items.
@@ -90,6 +91,7 @@ class ItemForm:
     hint: str
     render: Callable[[Any, Context, int], Results]
     count: Callable[[Context], dict[str, int]]
+    accepts: Callable[[Form], bool] = lambda _: True
 
 
 DefaultsOf = Callable[[ManifestDocument, ModelFacts], DefaultSteps]
@@ -113,6 +115,8 @@ class Task:
         default_pre: steps before the engine where the manifest has none.
         default_post: steps after the engine where the manifest has none.
         form: how items are read and results rendered; None for tasks without items.
+        counts_tokens: whether the manifest's `limits.context` means something.
+        generates: whether the manifest's `defaults` are those of text generation.
     """
 
     name: str
@@ -122,3 +126,5 @@ class Task:
     default_pre: DefaultsOf = no_steps
     default_post: DefaultsOf = no_steps
     form: ItemForm | None = None
+    counts_tokens: bool = False
+    generates: bool = False

@@ -9,6 +9,7 @@ from modelry.domain.errors import ManifestInvalid
 from modelry.domain.signature import Signature
 from modelry.processing.graph import ProcessingGraph
 from modelry.processing.kinds import LABELS_ROLE, Assets
+from modelry.processing.values import Stage
 from modelry.tasks.contract import Steps, Task
 
 
@@ -37,10 +38,11 @@ def build_graph(task: Task, steps: Steps, signature: Signature, assets: Assets) 
     """
     assert task.form is not None
     graph = ProcessingGraph.build(steps.pre, steps.post, signature, assets)
-    stage = graph.result_form.stage
-    if stage not in task.form.ends_in:
+    form = graph.result_form
+    if form.stage not in task.form.ends_in or not task.form.accepts(form):
+        shape = f" of shape {list(form.sizes)}" if form.stage is Stage.TENSOR and form.sizes else ""
         raise ManifestInvalid(
-            f"'post' ends in {stage}; the task '{task.name}' answers with "
+            f"'post' ends in {form.stage}{shape}; the task '{task.name}' answers with "
             f"{' or '.join(task.form.ends_in)}. {task.form.hint}",
             param="post",
         )

@@ -76,11 +76,15 @@ class GraphPredictor:
     Args:
         graph: the version's.
         form: how its task counts and renders.
+        defaults: options for requests that do not give them.
     """
 
-    def __init__(self, graph: ProcessingGraph, form: ItemForm) -> None:
+    def __init__(
+        self, graph: ProcessingGraph, form: ItemForm, defaults: Mapping[str, Any] | None = None
+    ) -> None:
         self._graph = graph
         self._form = form
+        self._defaults = dict(defaults or {})
 
     @property
     def digest(self) -> str:
@@ -93,6 +97,9 @@ class GraphPredictor:
         Raises:
             InvalidInput: an item or option is not what the task takes; says which.
         """
+        if self._defaults:
+            given = {name: value for name, value in options.items() if value is not None}
+            options = {**self._defaults, **given}
         inputs, context = self._graph.before(items, options)
         return Prepared(inputs, context.count, context, options, self._form.count(context))
 
@@ -178,4 +185,4 @@ def predictor_for(
     steps = Steps(manifest.get("pre") or (), manifest.get("post") or ())
     assets = assets_of(files, manifest.get("labels"), digests)
     graph = build_graph(found, steps, signature, assets)
-    return GraphPredictor(graph, found.form)
+    return GraphPredictor(graph, found.form, manifest.get("defaults"))

@@ -13,6 +13,11 @@ from modelry.processing.kinds import LABELS_ROLE, Side
 from modelry.processing.values import Stage
 from modelry.tasks.contract import DefaultsOf, DefaultSteps, ModelFacts, Recognition, Steps, Task
 from modelry.tasks.graphs import assets_of, build_graph
+from modelry.tasks.manifest_checks import (
+    check_context,
+    check_generation_defaults,
+    check_option_defaults,
+)
 from modelry.tasks.registry import task_called, tasks
 
 _CLASSES = (Stage.RANKING, Stage.CANDIDATES, Stage.OBJECTS)
@@ -51,6 +56,7 @@ class InstalledTasks:
         _check_format(task, facts)
         pre, pre_notes = _side(document, facts, "pre", document.pre, task.default_pre)
         post, post_notes = _side(document, facts, "post", document.post, task.default_post)
+        pre = [_bounded(step, document.limits.context) for step in pre]
         if document.labels is not None or LABELS_ROLE in facts.files:
             post = _labelled(post)
         return Steps(pre, post, (*pre_notes, *post_notes))
@@ -64,16 +70,28 @@ class InstalledTasks:
         """
         task = task_called(document.task)
         _check_format(task, facts)
+        check_context(document, task)
         if not facts.signature.inputs or task.form is None:
             _refuse_steps(document, task, steps)
+            check_generation_defaults(document, task)
             return
         try:
-            build_graph(task, steps, facts.signature, assets_of(facts.files, document.labels))
+            graph = build_graph(
+                task, steps, facts.signature, assets_of(facts.files, document.labels)
+            )
         except ManifestInvalid as error:
             if error.param == _place_of_label(steps):
                 path = "files.labels" if document.labels is None else "labels"
                 raise document.invalid(error.message, path) from None
             raise _located(document, error) from None
+        check_option_defaults(document, graph)
+
+
+def _bounded(step: dict[str, Any], context: int | None) -> dict[str, Any]:
+    """A step that counts tokens takes the manifest's bound where it has none of its own."""
+    if step["step"] != "tokenize" or context is None or "max_length" in step:
+        return step
+    return {**step, "max_length": context}
 
 
 def _place_of_label(steps: Steps) -> str | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from modelry.domain.signature import DYNAMIC, TensorSpec
 from modelry.manifest.document import ManifestDocument
 from modelry.tasks.contract import DefaultSteps, ModelFacts, Schema
@@ -60,7 +58,7 @@ def gives_vectors(facts: ModelFacts) -> bool:
 
 
 def tokenize_steps(document: ManifestDocument, facts: ModelFacts) -> DefaultSteps:
-    """The tokenizer of the role `tokenizer`, up to the manifest's `limits.context`.
+    """The tokenizer of the role `tokenizer`.
 
     Raises:
         ManifestInvalid: the model takes no token ids, or the manifest names no tokenizer.
@@ -80,9 +78,7 @@ def tokenize_steps(document: ManifestDocument, facts: ModelFacts) -> DefaultStep
             "'tensor'.",
             "files",
         )
-    context = document.limits.context
-    settings: dict[str, Any] = {} if context is None else {"max_length": context}
-    return DefaultSteps([{"tokenize": settings}] if settings else ["tokenize"])
+    return DefaultSteps(["tokenize"])
 
 
 def _looks_like_vector(spec: TensorSpec) -> bool:

@@ -146,3 +146,37 @@ def test_tasks_without_items_take_no_steps(task: str) -> None:
     with pytest.raises(ManifestInvalid, match="leave it out") as told:
         RULES.check(document, facts, RULES.steps(document, facts))
     assert told.value.param == "post"
+
+
+@pytest.mark.parametrize(
+    ("more", "param"),
+    [
+        ({"defaults": {"temprature": 1.0}}, "defaults.temprature"),
+        ({"defaults": {"logit_bias": "x"}}, "defaults.logit_bias"),
+    ],
+)
+def test_defaults_that_no_chat_engine_reads_are_refused(more: dict[str, Any], param: str) -> None:
+    document = from_mapping({"name": "x", "task": "chat", "files": {"model": "m"}, **more})
+    refusal = refused(document, gguf(architecture="llama"))
+    assert refusal is not None
+    assert refusal.param == param
+
+
+def test_defaults_of_chats_are_taken() -> None:
+    more = {"defaults": {"system": "Be brief.", "temperature": 0.2, "stop": ["."]}}
+    limits = {"limits": {"context": 2048}}
+    document = from_mapping(
+        {"name": "x", "task": "chat", "files": {"model": "m"}, **more, **limits}
+    )
+    assert refused(document, gguf(architecture="llama")) is None
+
+
+def test_a_bound_of_tokens_where_nothing_counts_them_is_refused() -> None:
+    spec = TensorSpec("x", Datatype.FP32, (-1,))
+    facts = ModelFacts("onnx", Signature((spec,), (spec,), batched=True), {}, {}, {})
+    document = from_mapping(
+        {"name": "x", "task": "tensor", "files": {"model": "m"}, "limits": {"context": 9}}
+    )
+    refusal = refused(document, facts)
+    assert refusal is not None
+    assert refusal.param == "limits.context"

@@ -249,3 +249,46 @@ def test_labels_that_do_not_fit_the_classes_are_refused(tmp_path: Path) -> None:
     files = written(tmp_path, model=word_counter(), tokenizer=tokenizer_file(), labels=b"a\nb\nc\n")
     with pytest.raises(ManifestInvalid, match="3 labels"):
         ServedVersion("text-classification", files)
+
+
+def test_vectors_of_tokens_are_no_answer(tmp_path: Path) -> None:
+    files = written(tmp_path, model=token_vectors(), tokenizer=tokenizer_file())
+    with pytest.raises(ManifestInvalid, match="one vector per text") as told:
+        ServedVersion("text-embedding", files, post=["l2_normalize"])
+    assert told.value.param == "post"
+
+
+# ---- sections of the manifest that tasks read, or refuse ---------------------------------------
+
+
+def test_defaults_stand_for_options_that_a_request_leaves_out(tmp_path: Path) -> None:
+    files = written(tmp_path, model=word_counter(), tokenizer=tokenizer_file())
+    version = ServedVersion("text-classification", files, defaults={"top_k": 1})
+    item = {"text": "good"}
+    for options, count in (({}, 1), ({"top_k": None}, 1), ({"top_k": 2}, 2)):
+        assert len(version.predict([item], options).items[0]["labels"]) == count
+
+
+@pytest.mark.parametrize(
+    ("more", "param"),
+    [
+        ({"defaults": {"temperature": 1}}, "defaults.temperature"),
+        ({"defaults": {"top_k": 0}}, "defaults.top_k"),
+        ({"defaults": {"min_score": "high"}}, "defaults.min_score"),
+    ],
+)
+def test_defaults_that_no_request_could_give_are_refused(
+    tmp_path: Path, more: dict[str, Any], param: str
+) -> None:
+    files = written(tmp_path, model=word_counter(), tokenizer=tokenizer_file())
+    with pytest.raises(ManifestInvalid) as told:
+        ServedVersion("text-classification", files, **more)
+    assert told.value.param == param
+
+
+def test_the_bound_of_tokens_holds_for_declared_steps_too(tmp_path: Path) -> None:
+    files = written(tmp_path, model=token_vectors(), tokenizer=tokenizer_file())
+    for step, most in (("tokenize", 4), ({"tokenize": {"max_length": 3}}, 3)):
+        served = ServedVersion("text-embedding", files, pre=[step], limits={"context": 4})
+        with pytest.raises(ContextLengthExceeded, match=f"at most {most}"):
+            served.predict([{"text": "cat dog cat"}])

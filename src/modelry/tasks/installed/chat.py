@@ -26,6 +26,8 @@ def recognise(facts: ModelFacts) -> Recognition | None:
 TASK = Task(
     name=NAME,
     summary="Answers a conversation, or goes on from a text.",
+    counts_tokens=True,
+    generates=True,
     formats=frozenset({"gguf"}),
     recognise=recognise,
 )

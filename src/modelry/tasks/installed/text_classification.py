@@ -38,6 +38,7 @@ def default_post(document: ManifestDocument, facts: ModelFacts) -> DefaultSteps:
 TASK = Task(
     name=NAME,
     summary="Says which classes a text, or a pair of texts, most likely belongs to.",
+    counts_tokens=True,
     formats=frozenset({"onnx"}),
     recognise=recognise,
     default_pre=tokenize_steps,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from modelry.manifest.document import ManifestDocument
-from modelry.processing.values import Context, Stage
+from modelry.processing.values import Context, Form, Stage
 from modelry.runtime_api.tensors import Array
 from modelry.tasks.contract import (
     DefaultSteps,
@@ -97,9 +97,14 @@ def render(vectors: Array, context: Context, first: int) -> Results:
     return Results(arrays={ARRAY: np.ascontiguousarray(vectors, np.float32)})
 
 
+def _is_vector(form: Form) -> bool:
+    return form.sizes is None or len(form.sizes) == 2
+
+
 TASK = Task(
     name=NAME,
     summary="Gives a vector for a text, so that texts of similar meaning lie close.",
+    counts_tokens=True,
     formats=frozenset({"gguf", "onnx"}),
     recognise=recognise,
     default_pre=default_pre,
@@ -113,7 +118,8 @@ TASK = Task(
             "description": "The vector: one row of the float32 array 'embedding'.",
         },
         ends_in=(Stage.TENSOR,),
-        hint="End it in 'pool' or 'l2_normalize'.",
+        accepts=_is_vector,
+        hint="End it in one vector per text: 'pool' the tokens' vectors, then 'l2_normalize'.",
         render=render,
         count=count_tokens,
     ),
