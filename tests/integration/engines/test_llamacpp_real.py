@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from tests.support.chat_behaviour import MANIFEST, SLOTS, ChatBehaviour, ask
-from tests.support.weights import SMOLLM2_Q4_1, packaged_file
+from tests.support.weights import smollm2_q4_1
 from tests.support.worker_child import WorkerChild, worker_child
 
 from modelry.domain.errors import ContextLengthExceeded, InvalidInput, ModelFailed
@@ -23,7 +23,7 @@ def spec(path: Path, task: str = "chat", manifest: Any = MANIFEST, **options: An
 
 @pytest.fixture(scope="module")
 def weights() -> Path:
-    return packaged_file(SMOLLM2_Q4_1)
+    return smollm2_q4_1()
 
 
 @pytest.fixture(scope="module")

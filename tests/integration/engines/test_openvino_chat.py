@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.support.chat_behaviour import MANIFEST, SLOTS, ChatBehaviour, ask
-from tests.support.weights import SMOLLM2_Q4_1, packaged_file, smollm2_q8_0
+from tests.support.weights import smollm2_q4_1, smollm2_q8_0
 from tests.support.worker_child import WorkerChild, worker_child
 
 from modelry.domain.errors import InvalidInput, NotSupported, UnsupportedField
@@ -65,7 +65,7 @@ class TestOpenVinoChat(ChatBehaviour):
 
 def test_a_file_that_it_would_answer_worse_is_refused_before_it_is_loaded() -> None:
     refused = pytest.raises(NotSupported, match=r"Q4_1.*3\.44 instead of 3\.25.*llamacpp")
-    with refused, worker_child(spec(packaged_file(SMOLLM2_Q4_1))):
+    with refused, worker_child(spec(smollm2_q4_1())):
         pass
 
 

@@ -65,7 +65,7 @@ class LocalReplicaPool:
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The few variables that a worker needs; no key or secret of the gateway gets through."""
     kept = {name: value for name, value in environment.items() if _KEPT_ENVIRONMENT.fullmatch(name)}
-    return {"PYTHONUNBUFFERED": "1", "GOMP_SPINCOUNT": "0", **kept}
+    return {"PYTHONUNBUFFERED": "1", **kept}
 
 
 class LocalReplica:
