@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -100,13 +101,21 @@ def test_infer_keeps_bytes_and_nan_readable(run, tmp_path):
     assert "BYTES" in run("infer", "echo", tmp_path / "all.json").stdout
 
 
-def wait_for(read: int, text: bytes, timeout_s: float = 30) -> bytes:
-    seen = b""
-    end = time.monotonic() + timeout_s
-    while text not in seen:
-        assert time.monotonic() < end, seen
-        seen += os.read(read, 1000)
-    return seen
+class Terminal:
+    """What a process wrote to its terminal, in order."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.unread = b""
+
+    def wait_for(self, text: bytes, timeout_s: float = 30) -> None:
+        """Read on until `text`."""
+        end = time.monotonic() + timeout_s
+        while text not in self.unread:
+            ready, _, _ = select.select([self.descriptor], [], [], max(0, end - time.monotonic()))
+            assert ready, self.unread
+            self.unread += os.read(self.descriptor, 1000)
+        self.unread = self.unread.partition(text)[2]
 
 
 def test_ctrl_c_stops_an_answer_and_not_the_conversation(doors):
@@ -116,16 +125,17 @@ def test_ctrl_c_stops_an_answer_and_not_the_conversation(doors):
         stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
         env={**os.environ, "MODELRY_API_KEY": KEY, "TERM": "dumb"},
     )  # fmt: skip
+    screen = Terminal(read)
     try:
-        wait_for(read, b"> ")
+        screen.wait_for(b"> ")
         os.write(read, b"first wait\n")
-        wait_for(read, b"\nfirst ")
+        screen.wait_for(b"\nfirst ")
         process.send_signal(signal.SIGINT)
-        wait_for(read, b"(stopped)")
-        wait_for(read, b"> ")
+        screen.wait_for(b"(stopped)")
+        screen.wait_for(b"> ")
         os.write(read, b"still here\n")
-        wait_for(read, b"\nstill here ")
-        wait_for(read, b"> ")
+        screen.wait_for(b"\nstill here ")
+        screen.wait_for(b"> ")
         os.write(read, b"\x04")
         assert process.wait(20) == 0
     finally:
