@@ -14,7 +14,7 @@ from modelry.adapters.sql.database import Database, open_database
 from modelry.domain.access import DEFAULT_TENANT_ID, ROLE_PERMISSIONS, Principal, Role
 from modelry.domain.catalog import Version
 from modelry.domain.errors import Cancelled
-from modelry.manifest.document import ManifestDocument
+from modelry.manifest.starters import StarterEntries
 from modelry.services.catalog.ports import FetchProgress
 from modelry.services.catalog.service import CatalogService
 from modelry.services.deployments.service import DeploymentsService
@@ -109,23 +109,6 @@ class Installation:
         """Close the database and let others use the folder."""
         self.database.close()
         self.folder.close()
-
-
-class StarterEntries:
-    """The catalogue of ready-made models."""
-
-    def find(self, name: str) -> ManifestDocument | None:
-        """The entry called `name`."""
-        del name
-        return None
-
-    def names(self) -> Sequence[str]:
-        """All entries."""
-        return ()
-
-    def defaults(self) -> Sequence[str]:
-        """Those that a fresh installation starts with."""
-        return ()
 
 
 class _StarterSource:

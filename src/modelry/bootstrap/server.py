@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 
 import uvloop
 
@@ -14,6 +16,7 @@ from modelry.bootstrap.doors import build_doors
 from modelry.bootstrap.installation import STARTER_PRINCIPAL, Installation
 from modelry.bootstrap.observer import ServerAddress, StartObserver, Unwatched
 from modelry.bootstrap.upkeep import Upkeep
+from modelry.domain.errors import Conflict
 from modelry.protocols.http.server import HttpServer, bind
 from modelry.protocols.oip.grpc_server import start_grpc_server
 from modelry.settings import Settings
@@ -29,8 +32,7 @@ def serve(settings: Settings, observer: StartObserver | None = None) -> None:
         observer: told how the start goes.
 
     Raises:
-        ModelryError: the data folder, database or owner key cannot be used.
-        OSError: a port is taken or an address is not this machine's.
+        ModelryError: the data folder, database or owner key cannot be used, or a port is taken.
     """
     _log_as(settings.log_level.upper())
     uvloop.run(_run(settings, observer or Unwatched()))
@@ -46,7 +48,8 @@ def _log_as(level: str) -> None:
 async def _run(settings: Settings, observer: StartObserver) -> None:
     stop = _stop_on_signals()
     async with AsyncExitStack() as stack:
-        listener = stack.enter_context(bind(settings.host, settings.port))
+        with _listening_on(settings.host, settings.port, "port"):
+            listener = stack.enter_context(bind(settings.host, settings.port))
         installation = Installation(settings, observer.fetching)
         stack.callback(installation.close)
         upkeep = Upkeep(installation)
@@ -55,9 +58,10 @@ async def _run(settings: Settings, observer: StartObserver) -> None:
         stack.push_async_callback(upkeep.stop)
         stack.push_async_callback(installation.deployments.stop, settings.drain_s)
         await installation.deployments.start()
-        grpc_server, grpc_port = await start_grpc_server(
-            doors.servicer, _joined(settings.host, settings.grpc_port), settings.max_body_bytes
-        )
+        with _listening_on(settings.host, settings.grpc_port, "grpc_port"):
+            grpc_server, grpc_port = await start_grpc_server(
+                doors.servicer, _joined(settings.host, settings.grpc_port), settings.max_body_bytes
+            )
         stack.push_async_callback(grpc_server.stop, settings.drain_s)
         http_server = HttpServer(
             doors.application, doors.protocol, listener, drain_s=settings.drain_s
@@ -102,6 +106,21 @@ def _stop_on_signals() -> asyncio.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
     return stop
+
+
+@contextmanager
+def _listening_on(host: str, port: int, setting: str) -> Iterator[None]:
+    """Tell a port that cannot be had by the setting that chose it."""
+    try:
+        yield
+    except OSError as error:
+        flag = f"--{setting.replace('_', '-')}"
+        reason = "it is taken" if error.errno == errno.EADDRINUSE else str(error.strerror or error)
+        raise Conflict(
+            f"Cannot listen on {_joined(host, port)}: {reason}. Choose another one with --host and "
+            f"{flag} (MODELRY_HOST, MODELRY_{setting.upper()}); 0 takes a free port.",
+            param=setting,
+        ) from None
 
 
 def _joined(host: str, port: int) -> str:
