@@ -40,9 +40,10 @@ class OpenCalls:
     def __len__(self) -> int:
         return len(self._open)
 
-    def add(self, call: OpenCall) -> None:
-        """A call that must be answered from now on."""
-        self._open[call.call_id] = call
+    def add(self, *calls: OpenCall) -> None:
+        """Calls that must be answered from now on."""
+        for call in calls:
+            self._open[call.call_id] = call
 
     def find(self, call_id: int) -> OpenCall | None:
         """The open call of that id."""
@@ -50,18 +51,31 @@ class OpenCalls:
 
     def answer(self, call_id: int, header: bytes, body: bytes = b"") -> None:
         """Answer with a result."""
-        self.answer_all([(call_id, encode(_RESULT, call_id, header, body))])
+        self._send(call_id, encode(_RESULT, call_id, header, body))
 
     def fail(self, call_id: int, error: ModelryError) -> None:
         """Answer with an error."""
-        self.answer_all([(call_id, encode_error(call_id, error))])
+        self._send(call_id, encode_error(call_id, error))
 
-    def answer_all(self, answers: Iterable[tuple[int, bytes]]) -> None:
-        """Answer many calls at once, each with its whole frame; those answered before are left."""
+    def _send(self, call_id: int, frame: bytes) -> None:
+        if self._open.pop(call_id, None) is not None:
+            self._sender.send(frame)
+            if not self._open:
+                self._on_idle()
+
+    def answer_all(self, calls: Iterable[OpenCall], frames: Iterable[bytes | None]) -> None:
+        """Answer calls at once, each with its whole frame; those answered before are left.
+
+        Calls whose frame is None stay open.
+        """
         pop = self._open.pop
-        frames = [frame for call_id, frame in answers if pop(call_id, None) is not None]
-        if frames:
-            self._sender.send(*frames)
+        due = [
+            frame
+            for call, frame in zip(calls, frames, strict=True)
+            if frame is not None and pop(call.call_id, None) is not None
+        ]
+        if due:
+            self._sender.send(*due)
             if not self._open:
                 self._on_idle()
 

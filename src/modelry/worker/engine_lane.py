@@ -10,12 +10,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from modelry.domain.errors import Cancelled, ModelryError
 from modelry.runtime_api.engine import StopSignal
-from modelry.runtime_api.frames import encode_error
 from modelry.worker.calls import OpenCalls, as_told, too_late
 
 
@@ -41,16 +40,15 @@ class Work:
         self.is_cancelled = False
         self.batch: StopSignal | None = None
 
-    def run_together(self, works: Sequence[Any], stop: StopSignal) -> Sequence[Any]:
-        """Run `works`, of which this is the first and all have its key: one result per work.
+    def run_together(self, works: Sequence[Any], stop: StopSignal) -> Sequence[bytes | None]:
+        """Run `works`, of which this is the first and all have its key.
+
+        Returns:
+            For each work the frame that answers its call, or None if it is answered elsewhere.
 
         Raises:
             ModelryError: the run failed.
         """
-        raise NotImplementedError
-
-    def deliver(self, result: Any) -> bytes | None:
-        """The frame that answers the call, or None when it is answered elsewhere."""
         raise NotImplementedError
 
 
@@ -72,9 +70,9 @@ class EngineLane:
         self._stop = StopSignal()
         self._started = 0.0
 
-    def add(self, work: Work) -> None:
-        """Queue `work`; `run` follows."""
-        self._waiting.append(work)
+    def add(self, *works: Work) -> None:
+        """Queue `works`; `run` follows."""
+        self._waiting.extend(works)
 
     def run(self) -> None:
         """Run what waits, unless another thread is at it already."""
@@ -128,7 +126,7 @@ class EngineLane:
                 key, rows = work.key, work.rows
                 if key is None:
                     break
-            elif work.key == key and rows + work.rows <= cap:
+            elif (work.key is key or work.key == key) and rows + work.rows <= cap:
                 batch.append(work)
                 rows += work.rows
             else:
@@ -148,22 +146,13 @@ class EngineLane:
                 work.batch = stop
             self._stop, self._started, self._running = stop, now, batch
         try:
-            results = batch[0].run_together(batch, stop)
+            frames = batch[0].run_together(batch, stop)
         except BaseException as error:  # noqa: BLE001 - an engine may raise anything
             self._running = ()
             self._one_by_one(batch, error, stop)
             return
         self._running = ()
-        answers = []
-        for work, result in zip(batch, results, strict=True):
-            try:
-                frame = work.deliver(result)
-            except Exception as error:  # noqa: BLE001 - told to this caller alone
-                frame = encode_error(work.call_id, as_told(error))
-            if frame is not None:
-                answers.append((work.call_id, frame))
-        if answers:
-            self._calls.answer_all(answers)
+        self._calls.answer_all(batch, frames)
 
     def _one_by_one(self, batch: list[Work], error: BaseException, stop: StopSignal) -> None:
         """After a failed run: one bad request must not fail those that ran with it."""
@@ -185,10 +174,3 @@ def _told(work: Work, error: BaseException, stop: StopSignal) -> ModelryError:
 
 def _cancelled() -> ModelryError:
     return Cancelled("The run was stopped because its caller went away.")
-
-
-def queue_all(lane: EngineLane, works: Iterable[Work]) -> None:
-    """Queue `works` and run what waits."""
-    for work in works:
-        lane.add(work)
-    lane.run()

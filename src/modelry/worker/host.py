@@ -145,16 +145,20 @@ class WorkerHost:
 
     def _dispatch(self, frames: Sequence[Frame]) -> None:
         now = time.monotonic()
+        tensor_calls: list[Work] = []
         for frame in frames:
             try:
                 if frame.kind == _INFER:
-                    self._infer(frame, now)
+                    tensor_calls.append(self._tensor_call(frame, now))
                 else:
+                    self._queue(tensor_calls)  # a CANCEL must find the call that it is for
+                    tensor_calls.clear()
                     self._handle(frame, now)
             except ModelryError as error:
                 self._refuse(frame.call_id, error)
             except Exception as error:  # noqa: BLE001 - one bad frame must not end the others' calls
                 self._refuse(frame.call_id, as_told(error))
+        self._queue(tensor_calls)
 
     def _refuse(self, call_id: int, error: ModelryError) -> None:
         if self._calls.find(call_id) is not None:
@@ -167,19 +171,23 @@ class WorkerHost:
             raise self._refusal or ReplicaLost("The replica has not loaded its model yet.")
         return self._services
 
-    def _infer(self, frame: Frame, now: float) -> None:
-        services = self._ready_services()
+    def _tensor_call(self, frame: Frame, now: float) -> InferWork:
+        services = self._services
+        if services is None or self._refusal is not None:
+            services = self._ready_services()
         tensors = services.tensors
         if tensors is None:
             raise NotSupported("This model takes no tensors; use the endpoint of its task.")
         plan = tensors.planner.plan(frame.header)
-        plan.check_body(frame.body)
+        if len(frame.body) != plan.size:
+            raise plan.wrong_size(frame.body)
         deadline = deadline_of(frame.timeout_ms, now)
-        self._queue(services, InferWork(frame.call_id, deadline, tensors, plan, frame.body))
+        return InferWork(frame.call_id, deadline, tensors, plan, frame.body)
 
-    def _queue(self, services: Services, work: Work) -> None:
-        self._calls.add(work)
-        services.lane.add(work)
+    def _queue(self, works: Sequence[Work]) -> None:
+        if works and self._services is not None:
+            self._calls.add(*works)
+            self._services.lane.add(*works)
 
     def _handle(self, frame: Frame, now: float) -> None:
         deadline = deadline_of(frame.timeout_ms, now)
@@ -219,7 +227,7 @@ class WorkerHost:
         services = self._ready_services()
         if services.embedder is not None:
             inputs = frame.json()["inputs"]
-            self._queue(services, TextEmbedWork(frame.call_id, deadline, services.embedder, inputs))
+            self._queue([TextEmbedWork(frame.call_id, deadline, services.embedder, inputs)])
         elif services.items is not None and services.embeds_items:
             work = ItemsWork(frame.call_id, deadline, services.items)
             self._calls.add(work)

@@ -109,7 +109,7 @@ class ItemCalls:
     def _answer(self, parts: Sequence[Part], work: ItemsWork) -> None:
         answers = [self._predictor.after(part, outputs) for part, outputs in parts]
         answer = join_answers(answers)
-        self._calls.answer_all([(work.call_id, _result(work.call_id, answer))])
+        self._calls.answer_all([work], [_result(work.call_id, answer)])
 
 
 class ItemsWork(Work):
@@ -137,13 +137,11 @@ class ItemsWork(Work):
         if self.rows and not any(array.dtype.hasobject for array in prepared.inputs.values()):
             self.key = ("items", *described)
 
-    def run_together(self, works: Sequence[Any], stop: StopSignal) -> Sequence[list[Part]]:
-        """Run prepared calls of the same key; gives the parts of each with their outputs."""
-        return self._owner.run(works, stop)
-
-    def deliver(self, result: list[Part]) -> None:
-        """Hand the outputs on to the steps after the engine."""
-        self._owner.finish(self, result)
+    def run_together(self, works: Sequence[Any], stop: StopSignal) -> Sequence[None]:
+        """Run prepared calls of the same key, and hand the outputs on to the later steps."""
+        for work, parts in zip(works, self._owner.run(works, stop), strict=True):
+            self._owner.finish(work, parts)
+        return [None] * len(works)
 
 
 class TextEmbedWork(Work):
@@ -158,23 +156,20 @@ class TextEmbedWork(Work):
         self._embed = engine.embed
         self._inputs = inputs
 
-    def run_together(self, works: Sequence[Any], stop: StopSignal) -> Sequence[Answer]:
-        """Embed the inputs of all calls in one go."""
+    def run_together(self, works: Sequence[Any], stop: StopSignal) -> Sequence[bytes]:
+        """Embed the inputs of all calls in one go; gives the RESULT frames."""
         inputs = [one for work in works for one in work._inputs]  # noqa: SLF001 - of this class
         found = self._embed(inputs, stop)
-        answers: list[Answer] = []
+        frames: list[bytes] = []
         at = 0
         for work in works:
             until = at + work.rows
             tokens = sum(found.token_counts[at:until])
             vectors = np.ascontiguousarray(found.vectors[at:until], np.float32)
-            answers.append(Answer(arrays={"embedding": vectors}, usage={"input_tokens": tokens}))
+            answer = Answer(arrays={"embedding": vectors}, usage={"input_tokens": tokens})
+            frames.append(_result(work.call_id, answer))
             at = until
-        return answers
-
-    def deliver(self, result: Answer) -> bytes:
-        """The RESULT frame."""
-        return _result(self.call_id, result)
+        return frames
 
 
 def _result(call_id: int, answer: Answer) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import gc
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from modelry.worker.memory_limit import MemoryLimit
 
 WATCH_BUSY_S = 0.01
 WATCH_IDLE_S = 0.1
+GC_THRESHOLD = 20_000
 _PR_SET_PDEATHSIG = 1
 _EXIT_OUT_OF_MEMORY = 137
 _EXIT_TERMINATED = 128 + signal.SIGTERM
@@ -75,7 +77,12 @@ class _Memory:
         if spec.memory_bytes is not None:
             self.limit = MemoryLimit(spec.memory_bytes)
             self.limit.apply()
-        return load(spec)
+        loaded = load(spec)
+        # what is loaded stays: the collector need not look at it, nor run every 700 requests
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD, 20, 50)
+        return loaded
 
 
 def _watch(host: WorkerHost, memory: _Memory) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from modelry.domain.errors import Cancelled, ModelFailed
 from modelry.domain.signature import Signature
 from modelry.runtime_api.engine import StopSignal, SupportsTensors
-from modelry.runtime_api.frames import Kind, encode
+from modelry.runtime_api.frames import PREFIX, Kind, encode
 from modelry.runtime_api.tensors import Array
 from modelry.worker.engine_lane import Work
 from modelry.worker.tensor_plan import AnswerWriter, TensorPlan, TensorPlanner, has_rows, merge
@@ -84,27 +84,29 @@ class InferWork(Work):
     def __init__(
         self, call_id: int, deadline: float, engine: TensorEngine, plan: TensorPlan, body: bytes
     ) -> None:
-        super().__init__(call_id, deadline, plan.key if engine.is_batched else None, plan.rows)
+        key = plan.key if engine.is_batched else None
+        super().__init__(call_id, deadline, key, plan.rows)
         self._engine = engine
         self._plan = plan
         self._body = body
 
-    def run_together(self, works: Sequence[Any], stop: StopSignal) -> Sequence[tuple[bytes, bytes]]:
-        """Run INFER calls of the same key; gives header and body of each answer."""
+    def run_together(self, works: Sequence[Any], stop: StopSignal) -> Sequence[bytes]:
+        """Run INFER calls of the same key; gives the RESULT frames."""
         engine, plan = self._engine, self._plan
         if len(works) == 1:
             outputs = engine.infer(plan.arrays(self._body), plan.rows, stop)
-            return [engine.writer.whole(outputs, plan.wanted)]
+            return [encode(_RESULT, self.call_id, *engine.writer.whole(outputs, plan.wanted))]
         plans = [work._plan for work in works]  # noqa: SLF001 - of this class
         bodies = [work._body for work in works]  # noqa: SLF001 - of this class
         rows = [work.rows for work in works]
         outputs = engine.infer(merge(plans, bodies), sum(rows), stop)
         engine.check_rows(outputs, sum(rows))
-        return engine.writer.split(outputs, plan.wanted, rows)
-
-    def deliver(self, result: tuple[bytes, bytes]) -> bytes:
-        """The RESULT frame."""
-        return encode(_RESULT, self.call_id, *result)
+        answers = engine.writer.split(outputs, plan.wanted, rows)
+        pack = PREFIX.pack
+        return [
+            pack(len(header), len(body), work.call_id, 0, _RESULT, 0, 0) + header + body
+            for work, (header, body) in zip(works, answers, strict=True)
+        ]
 
 
 def run_arrays(

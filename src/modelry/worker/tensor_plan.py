@@ -43,6 +43,11 @@ class PlannedTensor:
         """The shape without dimension 0."""
         return self.shape[1:]
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Numpy's name of the element type."""
+        return NUMPY_TYPES[self.datatype]
+
 
 @dataclass(frozen=True, slots=True)
 class TensorPlan:
@@ -62,30 +67,27 @@ class TensorPlan:
     size: int
     key: tuple[Any, ...] | None
 
-    def check_body(self, body: bytes) -> None:
-        """Refuse a body of another length.
-
-        Raises:
-            TensorMismatch: it has.
-        """
-        if len(body) != self.size:
-            raise TensorMismatch(
-                f"The tensors have {len(body)} bytes; their shapes and sizes ask for {self.size}."
-            )
+    def wrong_size(self, body: bytes) -> TensorMismatch:
+        """What a call is told whose body has not `size` bytes."""
+        return TensorMismatch(
+            f"The tensors have {len(body)} bytes; their shapes and sizes ask for {self.size}."
+        )
 
     def arrays(self, body: bytes) -> dict[str, Array]:
-        """The inputs of one call, over `body` without a copy.
+        """The inputs of one call.
 
         Raises:
             TensorMismatch: a BYTES element is cut off.
         """
-        view = memoryview(body)
         found: dict[str, Array] = {}
         for one in self.tensors:
-            data = view[one.start : one.end]
-            # engines may read with instructions that want aligned memory
-            aligned = data if one.start % 8 == 0 else bytes(data)
-            found[one.name] = decode_tensor(one.name, one.datatype, one.shape, aligned)
+            if one.datatype is Datatype.BYTES:
+                strings = memoryview(body)[one.start : one.end]
+                found[one.name] = decode_tensor(one.name, one.datatype, one.shape, strings)
+                continue
+            # a slice is a copy that is aligned, as engines may want it
+            data = body if one.end - one.start == len(body) else body[one.start : one.end]
+            found[one.name] = np.frombuffer(data, one.dtype).reshape(one.shape)
         return found
 
 
@@ -103,7 +105,7 @@ def merge(plans: Sequence[TensorPlan], bodies: Sequence[bytes]) -> dict[str, Arr
                     for plan, body in zip(plans, bodies, strict=True)
                 ]
             )
-        array = np.frombuffer(data, NUMPY_TYPES[first.datatype])
+        array = np.frombuffer(data, first.dtype)
         merged[first.name] = array.reshape((rows, *first.tail))
     return merged
 
@@ -205,18 +207,22 @@ class AnswerWriter:
         raws = [encode_tensor(array) for array in arrays]
         strides = [len(raw) // total for raw in raws]
         tails = [array.shape[1:] for array in arrays]
+        headers: dict[int, bytes] = {}
         answers: list[tuple[bytes, bytes]] = []
         at = 0
         for count in rows:
+            header = headers.get(count)
+            if header is None:
+                shapes = [(count, *tail) for tail in tails]
+                sizes = [count * stride for stride in strides]
+                header = headers[count] = self._header(wanted, shapes, sizes)
             until = at + count
-            sizes = [count * stride for stride in strides]
-            body = b"".join(
-                [
-                    raw[at * stride : until * stride]
-                    for raw, stride in zip(raws, strides, strict=True)
-                ]
-            )
-            answers.append((self._header(wanted, [(count, *tail) for tail in tails], sizes), body))
+            if len(raws) == 1:
+                body = raws[0][at * strides[0] : until * strides[0]]
+            else:
+                pieces = zip(raws, strides, strict=True)
+                body = b"".join([raw[at * stride : until * stride] for raw, stride in pieces])
+            answers.append((header, body))
             at = until
         return answers
 
