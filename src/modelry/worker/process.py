@@ -78,11 +78,18 @@ class _Memory:
             self.limit = MemoryLimit(spec.memory_bytes)
             self.limit.apply()
         loaded = load(spec)
-        # what is loaded stays: the collector need not look at it, nor run every 700 requests
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GC_THRESHOLD, 20, 50)
+        _settle()
         return loaded
+
+
+def _settle() -> None:
+    """After a load: what is loaded stays, and what was used to load and measure it can go."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 20, 50)
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; others have none
+    if trim is not None:
+        trim(0)
 
 
 def _watch(host: WorkerHost, memory: _Memory) -> None:
