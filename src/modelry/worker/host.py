@@ -78,6 +78,7 @@ class WorkerHost:
         self._services: Services | None = None
         self._refusal: ModelryError | None = None
         self._drain_status: int | None = None
+        self._is_loading = False
         self._ending = threading.Lock()
         self.turns = ReadingTurns()
 
@@ -208,10 +209,11 @@ class WorkerHost:
                 self._sender.send(encode(Kind.PONG, frame.call_id, header))
             case Kind.DRAIN:
                 self.drain(0)
-            case Kind.LOAD:
+            case Kind.LOAD if not self._is_loading:
+                self._is_loading = True
                 threading.Thread(target=self._load, args=(frame,), name="load").start()
             case _:
-                log(f"a frame of the unknown kind {frame.kind} was left out")
+                log(f"a frame of kind {frame.kind}, unknown or out of place, was left out")
 
     def _predict(self, frame: Frame, deadline: float) -> None:
         items = self._ready_services().items
