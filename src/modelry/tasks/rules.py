@@ -125,7 +125,9 @@ def _labelled(post: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _check_format(task: Task, facts: ModelFacts) -> None:
-    if facts.format not in task.formats:
+    """Formats that no task knows are left to the runtime that the manifest names for them."""
+    known = frozenset[str]().union(*(one.formats for one in tasks().values()))
+    if facts.format in known - task.formats:
         raise NotSupported(
             f"The task '{task.name}' cannot use a model file of the format '{facts.format}'; it "
             f"takes: {', '.join(sorted(task.formats))}.",

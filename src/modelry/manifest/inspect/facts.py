@@ -12,10 +12,11 @@ from modelry.domain.signature import NO_TENSORS, Signature
 class FileFacts:
     """What a file is and declares.
 
-    `format` is `onnx`, `gguf`, `safetensors`, `keras`, `tokenizer-json`, `json`, `text` or
-    `weights` (the external data of an ONNX model). `metadata` are the file's own words, cut to
-    bounded length: whoever made the file chose them, so they are shown, never obeyed.
-    `companions` are names of further files that this one cannot do without.
+    `format` is `onnx`, `gguf`, `safetensors`, `keras`, `tokenizer-json`, `json`, `text`,
+    `weights` (the external data of an ONNX model), or the name of an added format. `metadata`
+    are the file's own words, cut to bounded length: whoever made the file chose them, so they
+    are shown, never obeyed. `companions` are names of further files that this one cannot do
+    without.
     """
 
     format: str

@@ -8,6 +8,7 @@ from pathlib import Path
 from modelry.domain.errors import FileRefused
 from modelry.manifest.inspect import archives, documents, gguf, onnx, refusals
 from modelry.manifest.inspect.facts import FileFacts
+from modelry.manifest.inspect.installed import read_installed
 from modelry.manifest.inspect.window import ByteWindow, open_window
 
 MAX_FILE_BYTES = 512 * 2**30
@@ -67,6 +68,9 @@ def _inspect(window: ByteWindow, companions: Mapping[str, Path]) -> FileFacts:
     refusals.refuse_known(window)
     if documents.looks_like_safetensors(head, window.size):
         return documents.read_safetensors(window)
+    added = read_installed(window)
+    if added is not None:
+        return added
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
         return documents.read_json(window)
     return _without_magic(window, head, companions)

@@ -59,7 +59,7 @@ def default_pre(document: ManifestDocument, facts: ModelFacts) -> DefaultSteps:
     Raises:
         ManifestInvalid: the model takes no token ids, or the manifest names no tokenizer.
     """
-    return DefaultSteps() if facts.format == "gguf" else tokenize_steps(document, facts)
+    return tokenize_steps(document, facts) if facts.signature.inputs else DefaultSteps()
 
 
 def default_post(document: ManifestDocument, facts: ModelFacts) -> DefaultSteps:
@@ -68,7 +68,7 @@ def default_post(document: ManifestDocument, facts: ModelFacts) -> DefaultSteps:
     Raises:
         ManifestInvalid: it cannot be told which output gives the vectors.
     """
-    if facts.format == "gguf":
+    if not facts.signature.inputs:
         return DefaultSteps()
     whole, tokens = sentence_vectors(facts), token_vectors(facts)
     output = whole or tokens
