@@ -1,0 +1,1 @@
+"""A runtime for Modelry that gives back what it is asked: an example to copy."""
