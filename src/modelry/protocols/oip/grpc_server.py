@@ -253,9 +253,12 @@ async def start_grpc_server(
     server.add_generic_rpc_handlers((servicer.handlers(),))
     try:
         port = server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise OSError(f"cannot listen on {address}: {error}") from None
+    except RuntimeError:
+        port = 0
     if port == 0:
-        raise OSError(f"cannot listen on {address}")
+        raise OSError(
+            f"cannot listen on {address} for gRPC; choose another port with --grpc-port or "
+            "MODELRY_GRPC_PORT"
+        )
     await server.start()
     return server, port
