@@ -20,7 +20,7 @@ import psutil
 import pytest
 from tests.support.operating import Operator, wait_until
 from tests.support.server import start
-from tests.support.weights import SMOLLM2_Q4_1, packaged_file
+from tests.support.weights import smollm2_q4_1
 from tests.support.wire_models import multiplier
 
 MIB = 2**20
@@ -76,7 +76,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """A folder with a chat model, loaded on call, and a tensor model that is always there."""
     made = Home(tmp_path_factory.mktemp("lifecycle") / "data")
     operator = made.start()
-    operator.register_manifest(CHAT_MANIFEST, {"model": packaged_file(SMOLLM2_Q4_1)})
+    operator.register_manifest(CHAT_MANIFEST, {"model": smollm2_q4_1()})
     operator.deploy("chat")
     operator.serve("double", multiplier(2))
     yield made

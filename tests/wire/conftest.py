@@ -8,7 +8,7 @@ import pytest
 from tests.support.operating import Operator
 from tests.support.server import Running
 from tests.support.server import server as running_server
-from tests.support.weights import SMOLLM2_Q4_1, packaged_file
+from tests.support.weights import smollm2_q4_1
 from tests.support.wire_models import (
     COLOUR_MANIFEST,
     WORD_VECTORS_MANIFEST,
@@ -38,7 +38,7 @@ def wired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
 @pytest.fixture(scope="session")
 def chat(wired: Operator) -> Running:
     """The server with SmolLM2 deployed as `chat`."""
-    weights = packaged_file(SMOLLM2_Q4_1)
+    weights = smollm2_q4_1()
     wired.register_manifest(CHAT_MANIFEST, {"model": weights})
     wired.deploy("chat", engine_options={"slots": 4})
     wired.load("chat")

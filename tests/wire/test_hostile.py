@@ -38,7 +38,7 @@ from tests.support.rogue import (
     install_rogue,
 )
 from tests.support.server import server as running_server
-from tests.support.weights import SMOLLM2_Q4_1, packaged_file
+from tests.support.weights import smollm2_q4_1
 from tests.support.wire_models import (
     COLOUR_MANIFEST,
     WORD_VECTORS_MANIFEST,
@@ -481,7 +481,7 @@ def _external(location: str) -> bytes:
 
 def test_model_files_that_are_cut_off_or_disguised(hostile: Hostile) -> None:
     onnx_file = multiplier(3)
-    gguf = packaged_file(SMOLLM2_Q4_1).read_bytes()[:300_000]
+    gguf = smollm2_q4_1().read_bytes()[:300_000]
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as zipped:
         zipped.writestr("data.pkl", b"")
