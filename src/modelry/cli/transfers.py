@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from modelry.client.records import PullProgress
 
 
+FINAL_PHASES = frozenset({"done", "present"})
+
+
 class TransferBars:
-    """One bar per file and phase on a terminal's stderr; nothing elsewhere."""
+    """One bar per file on a terminal's stderr; nothing elsewhere."""
 
     def __init__(self) -> None:
         from rich.progress import (
@@ -28,14 +31,15 @@ class TransferBars:
         console = stderr_console()
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            BarColumn(bar_width=24),
             DownloadColumn(),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
         )
-        self._bars: dict[tuple[str, str], Any] = {}
+        self._bars: dict[str, Any] = {}
+        self._phases: dict[str, str] = {}
 
     def sent(self, told: TransferProgress) -> None:
         """Progress of an upload."""
@@ -46,11 +50,15 @@ class TransferBars:
         self._show(told.source.rpartition("/")[2], told.phase, told.done_bytes, told.total_bytes)
 
     def _show(self, name: str, phase: str, done: int, total: int | None) -> None:
-        bar = self._bars.get((name, phase))
+        """One bar per file; each phase fills it anew."""
+        description = printable(f"{phase:<10} {name[:32]}")
+        bar = self._bars.get(name)
         if bar is None:
-            bar = self._progress.add_task(printable(f"{phase:<10} {name[:40]}"), total=total)
-            self._bars[name, phase] = bar
-        self._progress.update(bar, completed=done, total=total)
+            bar = self._bars[name] = self._progress.add_task(description, total=total)
+        elif self._phases[name] != phase and phase not in FINAL_PHASES:
+            self._progress.reset(bar, total=total)
+        self._phases[name] = phase
+        self._progress.update(bar, description=description, completed=done, total=total)
 
     def __enter__(self) -> Self:
         self._progress.start()

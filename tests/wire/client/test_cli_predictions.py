@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.support.answering import KEY
 from typer.testing import CliRunner
 
@@ -61,6 +62,13 @@ def test_a_conversation_goes_on_until_its_end(run):
     assert run("chat", "assistant", given="one\n").stdout == "one \n"
 
 
+def test_a_conversation_survives_an_answer_that_fails(run):
+    result = run("chat", "assistant", given="die\nstill there\n")
+    assert result.stdout.endswith("still there \n")
+    assert "out of luck" in result.stderr
+    assert "nothing" in run("chat", "nothing", given="hi\n", code=1).stderr
+
+
 def test_texts_are_embedded(run, tmp_path):
     told = json.loads(run("embed", "minilm", "a", "abc", "--json").stdout)
     assert told["embeddings"] == [[1, 1, -1], [3, 1, -1]]
@@ -85,6 +93,14 @@ def test_objects_are_listed(run):
     told = json.loads(run("detect", "things", PAGE, "--min-score", "0.9", "--json").stdout)
     assert told["results"][0]["objects"] == []
     assert "Nothing was found" in run("detect", "things", PAGE, "--min-score", "0.9").stderr
+
+
+def test_boxes_are_drawn_into_a_copy(run, tmp_path):
+    run("detect", "things", PAGE, "--save", tmp_path / "boxes.png")
+    with Image.open(PAGE) as before, Image.open(tmp_path / "boxes.png") as after:
+        assert after.size == before.size
+        assert after.getpixel((1, 2)) == (214, 39, 40)
+    run("detect", "things", PAGE, PAGE, "--save", tmp_path / "boxes.png", code=2)
 
 
 def test_infer_keeps_bytes_and_nan_readable(run, tmp_path):

@@ -90,13 +90,26 @@ def _converse(
         if not said.strip():
             continue
         messages.append({"role": "user", "content": said})
-        try:
-            messages.append(
-                {"role": "assistant", "content": _stream(client, model, messages, options)}
-            )
-        except KeyboardInterrupt:
-            typer.echo(" (stopped)", err=True)
+        answer = _answer(client, model, messages, options)
+        if answer is None:
             messages.pop()
+        else:
+            messages.append({"role": "assistant", "content": answer})
+
+
+def _answer(
+    client: Client, model: str, messages: list[dict[str, str]], options: dict[str, Any]
+) -> str | None:
+    """An answer within a conversation; None when it was stopped or failed, which is told."""
+    from modelry.client.errors import ConnectionLost, InvalidInput, ServerError, Unavailable
+
+    try:
+        return _stream(client, model, messages, options)
+    except KeyboardInterrupt:
+        typer.echo(" (stopped)", err=True)
+    except (ConnectionLost, InvalidInput, ServerError, Unavailable) as error:
+        typer.echo(f"Error: {printable(error.message)}", err=True)
+    return None
 
 
 def _prompt() -> str | None:

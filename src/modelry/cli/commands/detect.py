@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from modelry.cli.failures import usage_error
 from modelry.cli.output import AsJson, Output, table
 from modelry.cli.session import client_of
 
 if TYPE_CHECKING:
     from modelry.client.operations.typed_tasks import Detections
+
+COLOURS = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#e377c2")
 
 
 def detect(
@@ -28,20 +31,44 @@ def detect(
     max_objects: Annotated[
         int | None, typer.Option(min=1, help="Tell at most so many per image.")
     ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, help="Draw the boxes into this .png file; for one image."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find objects in images; boxes are left, top, right, bottom in pixels."""
+    if save is not None and len(images) != 1:
+        raise usage_error("give one image to draw into.", "--save")
     with client_of(context) as client:
         results = [
             client.detect(model, one, min_score=min_score, max_objects=max_objects)
             for one in images
         ]
+    if save is not None:
+        draw(images[0], results[0], save)
     told = [
         {"input": str(image), "objects": one.objects, "width": one.width, "height": one.height}
         for image, one in zip(images, results, strict=True)
     ]
     output = Output(as_json)
     output.result({"model": model, "results": told}, lambda: _show(output, images, results))
+
+
+def draw(image: Path, found: Detections, target: Path) -> None:
+    """Write a copy of `image` with a box and a word for each object."""
+    from PIL import Image, ImageDraw, ImageOps
+
+    with Image.open(image) as opened:
+        canvas = ImageOps.exif_transpose(opened).convert("RGB")
+    pen = ImageDraw.Draw(canvas)
+    width = max(2, min(canvas.size) // 300)
+    for one in found.objects:
+        colour = COLOURS[one.index % len(COLOURS)]
+        left, top, right, bottom = one.box
+        pen.rectangle((left, top, right, bottom), outline=colour, width=width)
+        pen.text((left + width, top), f"{one.label} {one.score:.0%}", fill=colour)
+    canvas.save(target, format="PNG")
 
 
 def _show(output: Output, images: list[Path], results: list[Detections]) -> None:
