@@ -7,11 +7,19 @@ from pathlib import Path
 
 import pytest
 from benchmarks import weights
+from benchmarks.weights import SMOLLM2_Q4_1, PackagedFile
+
+__all__ = ["SMOLLM2_Q4_1", "PackagedFile", "packaged_file", "smollm2_q4_1", "smollm2_q8_0"]
+
+
+def packaged_file(wanted: PackagedFile) -> Path:
+    """A file of a package."""
+    return _or_skip(lambda: weights.packaged_file(wanted))
 
 
 def smollm2_q4_1() -> Path:
     """SmolLM2-135M-Instruct as published."""
-    return _or_skip(lambda: weights.packaged_file(weights.SMOLLM2_Q4_1))
+    return packaged_file(SMOLLM2_Q4_1)
 
 
 def smollm2_q8_0() -> Path:
