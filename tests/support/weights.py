@@ -7,9 +7,16 @@ from pathlib import Path
 
 import pytest
 from benchmarks import weights
-from benchmarks.weights import SMOLLM2_Q4_1, PackagedFile
+from benchmarks.weights import SMOLLM2_Q4_1, PackagedFile, cache_folder
 
-__all__ = ["SMOLLM2_Q4_1", "PackagedFile", "packaged_file", "smollm2_q4_1", "smollm2_q8_0"]
+__all__ = [
+    "SMOLLM2_Q4_1",
+    "PackagedFile",
+    "cache_folder",
+    "packaged_file",
+    "smollm2_q4_1",
+    "smollm2_q8_0",
+]
 
 
 def packaged_file(wanted: PackagedFile) -> Path:
