@@ -59,6 +59,7 @@ async def _run(settings: Settings, observer: StartObserver) -> None:
         stack.push_async_callback(installation.deployments.stop, settings.drain_s)
         await installation.deployments.start()
         with _listening_on(settings.host, settings.grpc_port, "grpc_port"):
+            bind(settings.host, settings.grpc_port).close()  # gRPC would not say what is wrong
             grpc_server, grpc_port = await start_grpc_server(
                 doors.servicer, _joined(settings.host, settings.grpc_port), settings.max_body_bytes
             )
