@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tests.support.weights import SMOLLM2_Q4_1, packaged_file
+from tests.support.weights import smollm2_q4_1
 
 from modelry.runtime_api.engine import LoadSpec, SupportsChat, SupportsCompletion
 from modelry.runtimes.llamacpp import LlamaCppRuntime
@@ -25,11 +25,11 @@ class GivenSmolLm2:
     def make_spec(cls, folder: Path) -> LoadSpec:
         manifest: dict[str, Any] = {
             "name": "tested",
-            "files": {"model": {"name": SMOLLM2_Q4_1.name}},
+            "files": {"model": {"name": "SmolLM2-135M-Instruct.Q4_1.gguf"}},
             "defaults": {"system": "You are a helpful assistant."},
             "limits": {"context": 512},
         }
-        files = {"model": packaged_file(SMOLLM2_Q4_1)}
+        files = {"model": smollm2_q4_1()}
         return LoadSpec(cls.task, "llamacpp", manifest, files, {"slots": 2, "threads": 1})
 
 

@@ -44,12 +44,14 @@ class Recorder(InProcessModel):
 
     def predict(self, items: Sequence[dict[str, Any]], options: Mapping[str, Any]) -> Items:
         self.items, self.options = list(items), dict(options)
-        sizes = [len(item.get("image") or item["text"]) for item in items]
+        sizes = [
+            len(item.get("image") or item.get("text") or item.get("row", "")) for item in items
+        ]
         return [{"labels": [{"label": "x", "index": size}]} for size in sizes], {"items": 1}
 
 
 class TypedServer:
-    """Deployments `pets` (images), `mood` (texts), `things` (detection) and `talk` (chat)."""
+    """Deployments `pets` (images), `mood` (texts), `things` (detection), `table`, `talk` (chat)."""
 
     def __init__(self) -> None:
         self.models: dict[str, Recorder] = {}
@@ -60,6 +62,7 @@ class TypedServer:
             "pets": "image-classification",
             "mood": "text-classification",
             "things": "object-detection",
+            "table": "tabular",
             "talk": "chat",
         }
         self.routes.swap(

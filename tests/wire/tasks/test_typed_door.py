@@ -1,4 +1,4 @@
-"""`/v1/classify` and `/v1/detect`: three ways to ask, and what is refused."""
+"""`/v1/classify`, `/v1/detect` and `/v1/tabular`: three ways to ask, and what is refused."""
 
 import asyncio
 import base64
@@ -69,6 +69,30 @@ async def test_json_with_one_image_or_many(server, client):
     assert server.models["pets"].options == {}
     many = await client.post("/v1/classify", json={"model": "pets", "image": [BASE64] * 3})
     assert many.json()["results"] == image_result(IMAGE, IMAGE, IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("row", "rows"),
+    [
+        ({"a": 1.5, "b": None}, [{"a": 1.5, "b": None}]),
+        ([1, "x", True], [[1, "x", True]]),
+        ([{"a": 1}, {"a": 2}], [{"a": 1}, {"a": 2}]),
+        ([[1, 2], [3, 4]], [[1, 2], [3, 4]]),
+    ],
+)
+async def test_one_row_or_many(server, client, row, rows):
+    answer = await client.post("/v1/tabular", json={"model": "table", "row": row})
+    assert answer.status_code == 200, answer.text
+    assert server.models["table"].items == [{"row": one} for one in rows]
+
+
+async def test_a_row_in_a_form_is_refused(client):
+    answer = await client.post("/v1/tabular", data={"model": "table", "row": "1"}, files=[])
+    assert answer.status_code == 400
+    form = await client.post(
+        "/v1/tabular", files=[("model", (None, "table")), ("row", (None, "1"))]
+    )
+    assert (form.status_code, form.json()["error"]["param"]) == (400, "row")
 
 
 async def test_texts_and_pairs_of_texts(server, client):

@@ -11,13 +11,14 @@ from typing import Any
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from modelry.domain.errors import InvalidInput, MalformedBody
+from modelry.domain.errors import InvalidInput, MalformedBody, NotSupported
 from modelry.protocols.http.values import model_name
 from modelry.protocols.tasks.question import (
     MAX_ITEMS,
     MAX_TEXT_CHARS,
     checked_text,
     is_binary,
+    is_text,
     parse_option,
     single,
 )
@@ -70,6 +71,8 @@ class FormQuestion:
     def column(self, name: str, schema: Schema) -> list[Any]:
         """See `Question.column`: a field that is repeated is many items."""
         wants_bytes = is_binary(schema)
+        if not wants_bytes and not is_text(schema):
+            raise NotSupported(f"A form cannot hold {name}; send JSON.", param=name)
         for value in self._given[name]:
             if isinstance(value, bytes) != wants_bytes:
                 form = "a file, with a file name" if wants_bytes else "a text, without a file name"

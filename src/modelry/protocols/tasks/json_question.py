@@ -8,7 +8,13 @@ from typing import Any
 
 from modelry.domain.errors import InvalidInput
 from modelry.protocols.http.values import model_name, shown
-from modelry.protocols.tasks.question import MAX_ITEMS, checked_text, is_binary, read_option
+from modelry.protocols.tasks.question import (
+    MAX_ITEMS,
+    checked_text,
+    is_binary,
+    is_text,
+    read_option,
+)
 from modelry.tasks.contract import Schema
 
 
@@ -33,7 +39,7 @@ class JsonQuestion:
     def column(self, name: str, schema: Schema) -> list[Any]:
         """See `Question.column`: one value, or a list of them."""
         value = self._given[name]
-        if not isinstance(value, list):
+        if not isinstance(value, list) or _is_one_item(value, schema):
             return [_value(name, value, schema)]
         return [
             _value(f"{name}[{at}]", one, schema) for at, one in enumerate(value[: MAX_ITEMS + 1])
@@ -44,8 +50,19 @@ class JsonQuestion:
         return read_option(name, self._given.get(name), schema)
 
 
+def _is_one_item(value: list[Any], schema: Schema) -> bool:
+    """Whether a list is itself one item, such as the cells of a row, and no list of items."""
+    return "array" in schema.get("type", ()) and not any(
+        isinstance(one, list | dict) for one in value
+    )
+
+
 def _value(name: str, value: Any, schema: Schema) -> Any:
-    return _decoded(name, value) if is_binary(schema) else checked_text(name, value)
+    if is_binary(schema):
+        return _decoded(name, value)
+    if is_text(schema):
+        return checked_text(name, value)
+    return value  # the version's first step reads it, and knows what it expects
 
 
 def _decoded(name: str, value: Any) -> bytes:

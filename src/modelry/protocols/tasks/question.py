@@ -51,6 +51,11 @@ def is_binary(schema: Schema) -> bool:
     return schema.get("format") == "binary"
 
 
+def is_text(schema: Schema) -> bool:
+    """Whether a field of an item is a text."""
+    return schema.get("type") == "string" and not is_binary(schema)
+
+
 def check_names(question: Question, model: str, form: ItemForm) -> None:
     """Refuse what the model's task does not know.
 

@@ -31,6 +31,7 @@ ENDPOINTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         ("image-classification", "text-classification"),
     ),
     "/v1/detect": ("Find objects in images", ("object-detection",)),
+    "/v1/tabular": ("Predict from rows of a table", ("tabular",)),
 }
 """Path → what it does, and the tasks whose models it asks."""
 
