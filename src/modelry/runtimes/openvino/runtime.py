@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from modelry.domain.errors import ModelFailed, NotSupported
+from modelry.domain.errors import FileRefused, ModelFailed, NotSupported
 from modelry.manifest.inspect.files import inspect_file
 from modelry.runtime_api.engine import LoadSpec
 from modelry.runtimes.engine_reasons import file_name
@@ -39,7 +39,10 @@ class OpenVinoRuntime:
             InvalidInput: an engine option is unknown or out of range.
         """
         path = main_file(spec)
-        facts = inspect_file(path, name=file_name(spec, "model"))
+        try:
+            facts = inspect_file(path, name=file_name(spec, "model"))
+        except FileRefused as error:
+            raise ModelFailed(error.message) from None
         if facts.format == "onnx":
             return load_tensors(spec, facts)
         if facts.format != "gguf":

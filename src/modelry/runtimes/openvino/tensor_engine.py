@@ -52,6 +52,8 @@ class OpenVinoTensorEngine:
         request = self._request
         if request is None:
             raise ModelFailed("The model has been unloaded; load it again.")
+        if stop.is_set():
+            raise _stopped()
         mismatch = find_mismatch(self._signature, inputs)
         if mismatch is not None:
             raise mismatch
@@ -61,7 +63,7 @@ class OpenVinoTensorEngine:
             request.infer(feed, share_inputs=True, share_outputs=True)
         except RuntimeError as error:
             if stop.is_set():
-                raise Cancelled("The run was stopped because its caller went away.") from None
+                raise _stopped() from None
             raise ModelFailed(f"OpenVINO failed on this input: {tell_reason(str(error))}") from None
         finally:
             self._end()
@@ -84,3 +86,7 @@ class OpenVinoTensorEngine:
     def _end(self) -> None:
         with self._ending:
             self._running = None
+
+
+def _stopped() -> Cancelled:
+    return Cancelled("The run was stopped because its caller went away.")
