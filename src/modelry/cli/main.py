@@ -24,6 +24,7 @@ from modelry.cli.commands import (
     register,
     scale,
     status,
+    tabular,
     undeploy,
     up,
     versions,
@@ -96,6 +97,7 @@ app.command("chat", rich_help_panel=_ASK)(chat.chat)
 app.command("embed", rich_help_panel=_ASK)(embed.embed)
 app.command("classify", rich_help_panel=_ASK)(classify.classify)
 app.command("detect", rich_help_panel=_ASK)(detect.detect)
+app.command("tabular", rich_help_panel=_ASK)(tabular.tabular)
 app.command("infer", rich_help_panel=_ASK)(infer.infer)
 
 

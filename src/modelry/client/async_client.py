@@ -21,7 +21,14 @@ from modelry.client.errors import ConnectionLost
 from modelry.client.generation import ChatOptions, CompletionOptions, Delta, Generated, Message
 from modelry.client.methods import AsyncResource, awaitable
 from modelry.client.operations import deployments as deploying
-from modelry.client.operations import embeddings, generation, inference, registration, typed_tasks
+from modelry.client.operations import (
+    embeddings,
+    generation,
+    inference,
+    registration,
+    tables,
+    typed_tasks,
+)
 from modelry.client.operations import status as serving
 from modelry.client.operations.pulls import PullEvent, PullParser, pull_request
 from modelry.client.records import PullProgress, Registration
@@ -221,6 +228,7 @@ class AsyncClient(AsyncResource):
     classify_many = awaitable(typed_tasks.classify_many)
     detect = awaitable(typed_tasks.detect)
     detect_many = awaitable(typed_tasks.detect_many)
+    tabular = awaitable(tables.tabular)
     infer = awaitable(inference.infer)
 
     # ---- its life ---------------------------------------------------------------------------

@@ -13,7 +13,14 @@ from modelry.client.errors import ConnectionLost
 from modelry.client.generation import ChatOptions, CompletionOptions, Delta, Generated, Message
 from modelry.client.methods import SyncResource, blocking
 from modelry.client.operations import deployments as deploying
-from modelry.client.operations import embeddings, generation, inference, registration, typed_tasks
+from modelry.client.operations import (
+    embeddings,
+    generation,
+    inference,
+    registration,
+    tables,
+    typed_tasks,
+)
 from modelry.client.operations import status as serving
 from modelry.client.operations.pulls import PullEvent, PullParser, pull_request
 from modelry.client.records import PullProgress, Registration
@@ -212,6 +219,7 @@ class Client(SyncResource):
     classify_many = blocking(typed_tasks.classify_many)
     detect = blocking(typed_tasks.detect)
     detect_many = blocking(typed_tasks.detect_many)
+    tabular = blocking(tables.tabular)
     infer = blocking(inference.infer)
 
     # ---- its life ---------------------------------------------------------------------------

@@ -11,7 +11,7 @@ COMMANDS = (
     *("up", "status", "doctor", "keys"),
     *("register", "pull", "catalog", "models", "versions", "alias"),
     *("deploy", "undeploy", "scale", "logs"),
-    *("chat", "embed", "classify", "detect", "infer"),
+    *("chat", "embed", "classify", "detect", "tabular", "infer"),
 )
 
 

@@ -103,6 +103,18 @@ def test_boxes_are_drawn_into_a_copy(run, tmp_path):
     run("detect", "things", PAGE, PAGE, "--save", tmp_path / "boxes.png", code=2)
 
 
+def test_tables_are_read_from_files_and_json(run, tmp_path):
+    (tmp_path / "rows.csv").write_text("a,b\n1,2.5\n3,\nx,1\n")
+    assert run("tabular", "sums", tmp_path / "rows.csv").stdout == "3.5\n3\ntext 100.0%\n"
+    assert run("tabular", "sums", '{"a": 1, "b": 2}').stdout == "3\n"
+    assert run("tabular", "sums", "[1, 2]").stdout == "3\n"
+    told = json.loads(run("tabular", "sums", "-", "--json", given="[[1, 2], [3, 4]]").stdout)
+    assert [one["value"] for one in told["results"]] == [3, 7]
+    (tmp_path / "ragged.csv").write_text("a,b\n1\n")
+    for wrong in ("[]", "3", "{", tmp_path / "ragged.csv", tmp_path / "none.csv"):
+        run("tabular", "sums", wrong, code=2)
+
+
 def test_infer_keeps_bytes_and_nan_readable(run, tmp_path):
     inputs = {}
     for name in ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"):

@@ -154,6 +154,13 @@ def test_objects_are_detected(client):
     assert len(client.detect_many("things", [png(), png()], max_objects=3)) == 2
 
 
+def test_rows_of_tables_are_predicted(client):
+    found = client.tabular("sums", [{"a": 1, "b": 2.5}, [1, None], {"a": 3}, ["x", 1]], top_k=1)
+    assert [one.value for one in found] == [3.5, 1.0, None, None]
+    assert found[2].values == (3.0, -3.0)
+    assert found[3].label == "text"
+
+
 def tensors() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(1)
     whole = rng.integers(0, 100, (3, 2))
