@@ -141,6 +141,11 @@ def test_an_image_is_classified_however_it_is_given(client, tmp_path, kind):
 
 def test_several_images_and_texts_are_classified_at_once(client):
     assert len(client.classify_many("pets", images=[png(), picture()], top_k=1)) == 2
+    assert len(client.classify_many("mood", texts=["x"] * 300)) == 300
+    assert len(client.classify_many("pets", images=[png()] * 17)) == 17
+    assert len(client.tabular("sums", [[1, 2]] * 600)) == 600
+    with pytest.raises(InvalidInput):
+        client.classify_many("mood", texts=[])
     told = client.classify_many("mood", texts=["fine", "so so"])
     assert [one.labels[1].index for one in told] == [4, 5]
     assert client.classify("mood", text="fine", top_k=1).labels[0].label == "cat"

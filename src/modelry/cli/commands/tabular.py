@@ -19,8 +19,6 @@ from modelry.cli.values import plain_value
 if TYPE_CHECKING:
     from modelry.client.operations.tables import RowPrediction
 
-ROWS_PER_REQUEST = 256
-
 
 def tabular(
     context: typer.Context,
@@ -40,11 +38,7 @@ def tabular(
     """Predict from rows of a table, in their order."""
     given = read_rows(rows)
     with client_of(context) as client:
-        found = [
-            one
-            for start in range(0, len(given), ROWS_PER_REQUEST)
-            for one in client.tabular(model, given[start : start + ROWS_PER_REQUEST], top_k=top_k)
-        ]
+        found = client.tabular(model, given, top_k=top_k)
     output = Output(as_json)
 
     def show() -> None:

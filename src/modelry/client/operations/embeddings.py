@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelry.client.decoding import decode_list
 from modelry.client.exchange import Answer, Flow, Request, send, send_json
+from modelry.client.operations.batches import in_batches
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,12 +49,8 @@ def embed(
 
     given: list[Any] = [inputs] if isinstance(inputs, str) else list(inputs)
     parts = []
-    for start in range(0, len(given), MAX_INPUTS) or (0,):
-        body: dict[str, Any] = {
-            "model": model,
-            "input": given[start : start + MAX_INPUTS],
-            "encoding_format": "base64",
-        }
+    for part in in_batches(given, MAX_INPUTS):
+        body: dict[str, Any] = {"model": model, "input": part, "encoding_format": "base64"}
         if dimensions is not None:
             body["dimensions"] = dimensions
         request = Request("POST", "/v1/embeddings", json=body, idempotent=True)

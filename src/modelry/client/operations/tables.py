@@ -8,6 +8,7 @@ from typing import Any
 
 from modelry.client.decoding import decode_list
 from modelry.client.exchange import Flow, Request, send_json
+from modelry.client.operations.batches import ITEMS, gathered
 from modelry.client.operations.typed_tasks import LabelScore
 
 Row = Mapping[str, Any] | Sequence[Any]
@@ -43,9 +44,13 @@ def tabular(
         top_k: how many labels to tell, for models that tell labels.
         min_score: leave out labels that the model is less sure of (0 to 1).
     """
-    wire = [dict(row) if isinstance(row, Mapping) else list(row) for row in rows]
     options = {"top_k": top_k, "min_score": min_score}
-    body: dict[str, Any] = {"model": model, "row": wire}
-    body |= {name: value for name, value in options.items() if value is not None}
-    request = Request("POST", "/v1/tabular", json=body, idempotent=True)
-    return decode_list(RowPrediction, (yield from send_json(request)), "results")
+    shared = {"model": model} | {k: v for k, v in options.items() if v is not None}
+
+    def ask(part: Sequence[Row]) -> Flow[list[RowPrediction]]:
+        wire = [dict(row) if isinstance(row, Mapping) else list(row) for row in part]
+        body = {**shared, "row": wire}
+        request = Request("POST", "/v1/tabular", json=body, idempotent=True)
+        return decode_list(RowPrediction, (yield from send_json(request)), "results")
+
+    return (yield from gathered(rows, ITEMS, ask))

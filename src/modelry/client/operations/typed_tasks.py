@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from modelry.client.decoding import decode_list
 from modelry.client.errors import InvalidInput, UnexpectedAnswer
 from modelry.client.exchange import Flow, Params, Request, send_json, work
 from modelry.client.images import ImageInput, image_bytes, media_type
+from modelry.client.operations.batches import IMAGES, ITEMS, gathered
 
 T = TypeVar("T")
 
@@ -92,17 +93,13 @@ def classify_many(
     texts: Sequence[str] | None = None,
     top_k: int | None = None,
 ) -> Flow[list[Classification]]:
-    """Tell what several images or texts are, in one request."""
+    """Tell what several images or texts are, in as few requests as they fit in."""
     if (images is None) == (texts is None):
         raise InvalidInput("Give either images or texts.", param="images")
-    body: dict[str, Any] = {"model": model}
-    if top_k is not None:
-        body["top_k"] = top_k
+    ask = _Question("/v1/classify", Classification, {"model": model, "top_k": top_k})
     if texts is not None:
-        body["text"] = list(texts)
-    else:
-        body["image"] = yield from _as_base64(images or ())
-    return (yield from _results("/v1/classify", Classification, body))
+        return (yield from gathered(texts, ITEMS, ask.texts))
+    return (yield from gathered(images or (), IMAGES, ask.images))
 
 
 def detect(
@@ -131,17 +128,35 @@ def detect_many(
     min_score: float | None = None,
     max_objects: int | None = None,
 ) -> Flow[list[Detections]]:
-    """Find the objects of several images, in one request."""
-    options = {"min_score": min_score, "max_objects": max_objects}
-    body: dict[str, Any] = {"model": model, "image": (yield from _as_base64(images))}
-    body |= {name: value for name, value in options.items() if value is not None}
-    return (yield from _results("/v1/detect", Detections, body))
+    """Find the objects of several images, in as few requests as they fit in."""
+    options = {"model": model, "min_score": min_score, "max_objects": max_objects}
+    ask = _Question("/v1/detect", Detections, options)
+    return (yield from gathered(images, IMAGES, ask.images))
 
 
-def _as_base64(images: Sequence[ImageInput]) -> Flow[list[str]]:
-    return (
-        yield from work(lambda: [base64.b64encode(image_bytes(image)).decode() for image in images])
-    )
+class _Question(Generic[T]):
+    """Asks a typed door for several items at once."""
+
+    def __init__(self, path: str, cls: type[T], options: Mapping[str, Any]) -> None:
+        self._path = path
+        self._cls = cls
+        self._options = {name: value for name, value in options.items() if value is not None}
+
+    def texts(self, texts: Sequence[str]) -> Flow[list[T]]:
+        """Results of texts."""
+        return (yield from self._ask("text", list(texts)))
+
+    def images(self, images: Sequence[ImageInput]) -> Flow[list[T]]:
+        """Results of images."""
+        encoded = yield from work(
+            lambda: [base64.b64encode(image_bytes(image)).decode() for image in images]
+        )
+        return (yield from self._ask("image", encoded))
+
+    def _ask(self, field: str, values: list[str]) -> Flow[list[T]]:
+        body = {**self._options, field: values}
+        request = Request("POST", self._path, json=body, idempotent=True)
+        return decode_list(self._cls, (yield from send_json(request)), "results")
 
 
 def _one_image(path: str, cls: type[T], image: ImageInput, params: Params) -> Flow[T]:
@@ -155,11 +170,6 @@ def _one_image(path: str, cls: type[T], image: ImageInput, params: Params) -> Fl
         idempotent=True,
     )
     return _only(decode_list(cls, (yield from send_json(request)), "results"))
-
-
-def _results(path: str, cls: type[T], body: dict[str, Any]) -> Flow[list[T]]:
-    request = Request("POST", path, json=body, idempotent=True)
-    return decode_list(cls, (yield from send_json(request)), "results")
 
 
 def _only(results: list[T]) -> T:
