@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 
 import orjson
@@ -23,6 +25,7 @@ from modelry.worker.tensor_engine import InferWork, TensorEngine
 
 _INFER = int(Kind.INFER)
 CLOSE_TIMEOUT_S = 10.0
+EXIT_DEFECT = 70
 SLOW_RUN_S = 0.02
 """How long a run may keep the reading thread before the other one takes over."""
 
@@ -84,6 +87,15 @@ class WorkerHost:
 
     def read_in_turn(self) -> None:
         """Read and run while it is this thread's turn; returns when the worker has ended."""
+        try:
+            self._read_in_turn()
+        except BaseException as error:  # noqa: BLE001 - without a reader nobody would ever be answered
+            log(f"cannot go on: {type(error).__name__}: {error}")
+            traceback.print_exception(error, file=sys.stderr)
+            self.end(EXIT_DEFECT)
+        self.turns.pass_on()
+
+    def _read_in_turn(self) -> None:
         turns = self.turns
         while not self.is_ended:
             turns.wait()
@@ -102,7 +114,6 @@ class WorkerHost:
                     services.lane.run()
                     if not turns.take_back():
                         break
-        turns.pass_on()
 
     def watch(self, now: float) -> None:
         """Expire calls, and let the other thread read while a run takes long; every few ms."""

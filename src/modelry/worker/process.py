@@ -81,6 +81,13 @@ class _Memory:
         _settle()
         return loaded
 
+    def check(self) -> None:
+        """End the process when it uses more than it may."""
+        excess = None if self.limit is None else self.limit.excess()
+        if excess is not None:
+            log(excess)
+            leave(_EXIT_OUT_OF_MEMORY)
+
 
 def _settle() -> None:
     """After a load: what is loaded stays, and what was used to load and measure it can go."""
@@ -97,10 +104,10 @@ def _watch(host: WorkerHost, memory: _Memory) -> None:
     while True:
         time.sleep(WATCH_BUSY_S if host.is_busy else WATCH_IDLE_S)
         now = time.monotonic()
-        host.watch(now)
-        if memory.limit is not None and now >= next_look:
-            next_look = now + WATCH_IDLE_S
-            excess = memory.limit.excess()
-            if excess is not None:
-                log(excess)
-                leave(_EXIT_OUT_OF_MEMORY)
+        try:
+            host.watch(now)
+            if now >= next_look:
+                next_look = now + WATCH_IDLE_S
+                memory.check()
+        except Exception as error:  # noqa: BLE001 - deadlines and memory must be watched on
+            log(f"watching failed once: {type(error).__name__}")

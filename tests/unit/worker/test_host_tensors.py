@@ -284,3 +284,15 @@ def test_calls_before_the_load_are_refused():
         assert gateway.answers(1)[1].json()["code"] == "replica_lost"
         answer = gateway.load(LoadSpec("tensor", "no-such-runtime", {}, {}))
         assert "no-such-runtime" in answer.json()["message"]
+
+
+def test_a_defect_of_the_reading_thread_ends_the_worker_instead_of_hanging(monkeypatch, capsys):
+    with hosted(Doubling(BATCHED)) as gateway:
+
+        def broken(_frames):
+            raise MemoryError("no room for what came")
+
+        monkeypatch.setattr(gateway.host, "_dispatch", broken)
+        gateway.send(Kind.PING, 0)
+        assert gateway.exit_status() == 70
+    assert "no room" in capsys.readouterr().err
