@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-chat clean proto docs
+.PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-compute bench-chat clean proto docs
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -40,6 +40,9 @@ lock: .venv/.dev ## renew the lock files
 
 bench-tensor: .venv/.dev ## tensor serving against its limit and a peer
 	@$(BIN)/python -m benchmarks.tensor $(ARGS)
+
+bench-compute: .venv/.dev ## a model that takes all the time, against raw onnxruntime
+	@$(BIN)/python -m benchmarks.compute_bound $(ARGS)
 
 bench-chat: .venv/.dev ## chat serving against the engine's own server
 	@$(BIN)/python -m benchmarks.chat $(ARGS)

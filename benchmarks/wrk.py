@@ -42,8 +42,8 @@ def run(url: str, body: bytes, headers: dict[str, str], connections: int, second
             f'wrk.method = "POST"\nlocal f = io.open("{body_file}", "rb")\n'
             'wrk.body = f:read("*all")\nf:close()\n' + "\n".join(lines)
         )
-        command = [require(), "-t1", f"-c{connections}", f"-d{seconds}s", "--latency",
-                   "-s", str(script), url]  # fmt: skip
+        command = [require(), "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s",
+                   "--latency", "-s", str(script), url]  # fmt: skip
         out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return parse(out)
 
