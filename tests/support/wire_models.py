@@ -117,34 +117,43 @@ post: [softmax, top_k: 3, label]
 """
 
 
-def whole_image_detector(size: int = 64) -> bytes:
-    """Finds one thing, as large as the left half of the image, whose class is the colour.
+def left_half_detector(size: int = 64) -> bytes:
+    """Finds one thing, in the left half of its input; its class is the colour that prevails.
 
-    Gives `boxes` (batch, 1, 4) as left, top, right, bottom in pixels of its input, and `scores`
-    (batch, 1, 3) of red, green and blue.
+    Gives ten equal candidates as YOLOv8 does: centre, width and height in pixels of the input,
+    then the mean of red, green and blue as scores.
     """
-    box = np.array([[[0, 0, size / 2, size]]], "f4")
+    box = np.array([[[size / 4], [size / 2], [size / 2], [size]]], "f4")
     nodes: list[Any] = [
         helper.make_node("GlobalAveragePool", ["image"], ["means"]),
-        helper.make_node("Reshape", ["means", "row"], ["scores"]),
-        helper.make_node("Slice", ["scores", "zero", "one", "last"], ["first"]),
+        helper.make_node("Reshape", ["means", "column"], ["scores"]),
+        helper.make_node("Slice", ["scores", "zero", "one", "one"], ["first"]),
         helper.make_node("Mul", ["first", "nothing"], ["zeros"]),
         helper.make_node("Add", ["zeros", "box"], ["boxes"]),
+        helper.make_node("Concat", ["boxes", "scores"], ["one_found"], axis=1),
+        helper.make_node("Tile", ["one_found", "ten"], ["found"]),
     ]
     model = model_of(
         nodes,
         {"image": (TensorProto.FLOAT, ("batch", 3, size, size))},
+        {"found": (TensorProto.FLOAT, ("batch", 7, 10))},
         {
-            "boxes": (TensorProto.FLOAT, ("batch", 1, 4)),
-            "scores": (TensorProto.FLOAT, ("batch", 1, 3)),
-        },
-        {
-            "row": np.array([0, 1, 3]),
+            "column": np.array([0, 3, 1]),
+            "ten": np.array([1, 1, 10]),
             "zero": np.array([0]),
             "one": np.array([1]),
-            "last": np.array([2]),
             "nothing": np.array(0, "f4"),
             "box": box,
         },
     )
     return bytes(model.SerializeToString())
+
+
+DETECTOR_MANIFEST = """\
+name: {name}
+task: object-detection
+files: {{model: halves.onnx}}
+labels: [red, green, blue]
+pre: [decode: rgb, letterbox: [64, 64], scale: 1/255, layout: nchw]
+post: [decode_boxes: {{family: yolov8, min_score: 0.5}}, nms: 0.5, unletterbox, label]
+"""

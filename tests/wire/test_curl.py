@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image
 from tests.support.operating import Operator
 from tests.support.server import Running
-from tests.support.wire_models import multiplier
+from tests.support.wire_models import DETECTOR_MANIFEST, left_half_detector, multiplier
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 INFER = "/v2/models/adder/infer"
@@ -75,9 +76,9 @@ def infer_body(rows: list[list[float]], **more: Any) -> str:
     return json.dumps({"inputs": [x], **more})
 
 
-def png(colour: str) -> bytes:
+def png(colour: str, size: tuple[int, int] = (40, 20)) -> bytes:
     written = io.BytesIO()
-    Image.new("RGB", (40, 20), colour).save(written, "PNG")
+    Image.new("RGB", size, colour).save(written, "PNG")
     return written.getvalue()
 
 
@@ -148,6 +149,28 @@ def test_an_image_as_raw_bytes_and_as_a_form(curl: Curl, colours: Running, colou
         ((best,),) = [one["labels"] for one in answer.json()["results"]]
         assert best["label"] == colour
         assert best["score"] > 0.5
+
+
+def test_boxes_are_told_in_pixels_of_the_image_that_was_sent(curl: Curl, wired: Operator) -> None:
+    manifest = DETECTOR_MANIFEST.format(name="halves")
+    wired.register_manifest(manifest, {"model": left_half_detector()})
+    wired.deploy("halves")
+    raw = ("--header", "Content-Type: application/octet-stream", "--data-binary", "@-")
+    picture = png("red", (128, 64))
+    answer = curl("/v1/detect?model=halves", *raw, stdin=picture)
+    coded = {"model": "halves", "image": [base64.b64encode(picture).decode()] * 2}
+    several = curl("/v1/detect", "--json", json.dumps(coded))
+    for told, images in ((answer, 1), (several, 2)):
+        assert told.status == 200, told.body
+        results = told.json()["results"]
+        assert len(results) == images
+        for result in results:
+            (found,) = result["objects"]
+            assert found["label"] == "red"
+            assert found["box"] == pytest.approx([0, 0, 64, 64], abs=1)
+            assert (result["width"], result["height"]) == (128, 64)
+    none = curl("/v1/detect?model=halves&min_score=0.99", *raw, stdin=picture)
+    assert none.json()["results"][0]["objects"] == []
 
 
 @pytest.mark.parametrize("path", ["/v1/models", INFER], ids=["asgi", "hot path"])
