@@ -1,4 +1,7 @@
+import hashlib
+import os
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -60,6 +63,29 @@ def test_a_damaged_cache_is_noticed(fetch, place):
     kept.write_bytes(CONTENT[:-1] + b"?")
     assert fetch(place.url + "/m" + PINNED) == CONTENT
     assert len(place.seen) == 2
+
+
+def test_what_was_not_used_for_longest_makes_room(fetch, place):
+    fetch.policy = replace(fetch.policy, max_cache_bytes=2_500)
+    contents = {name: name.encode() * 1000 for name in "abcd"}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    hours_ago = {"a": 5, "b": 9, "c": 7}
+    for name, content in contents.items():
+        place.paths[f"/{name}"] = Served(content)
+        assert fetch(f"{place.url}/{name}#sha256={digests[name]}") == content
+        if name in hours_ago:
+            kept = next(path for path in fetch.cached_files() if path.name == digests[name])
+            used_s = time.time() - hours_ago[name] * 3600
+            os.utime(kept, (used_s, used_s))
+    assert {path.name for path in fetch.cached_files()} == {digests["a"], digests["d"]}
+
+
+def test_what_was_just_used_stays(fetch, place):
+    fetch.policy = replace(fetch.policy, max_cache_bytes=1)
+    place.paths["/m"] = Served(CONTENT)
+    fetch(place.url + "/m" + PINNED)
+    assert fetch(place.url + "/m" + PINNED) == CONTENT
+    assert len(place.seen) == 1
 
 
 @pytest.mark.parametrize("promise", ["", PINNED])

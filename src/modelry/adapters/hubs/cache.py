@@ -22,6 +22,7 @@ from modelry.manifest.digests import DIGEST_PATTERN, digest_of_file
 
 OnBytes = Callable[[int], None]
 STALE_AFTER_S = 14 * 86_400.0
+_IN_USE_S = 3600.0
 _POLL_S = 0.1
 
 
@@ -54,6 +55,7 @@ class DownloadCache:
         path = self._files / digest.removeprefix("sha256:")
         try:
             if digest_of_file(path, on_bytes) == digest:
+                os.utime(path)  # used now, so not to be pruned soon
                 return digest, path
             path.unlink(missing_ok=True)
         except FileNotFoundError:
@@ -64,6 +66,7 @@ class DownloadCache:
         """Move a verified file in, and note that `source` has its `digest`."""
         target = self._files / digest.removeprefix("sha256:")
         path.chmod(0o600)
+        os.utime(path)
         path.replace(target)
         self.remember(source, digest)
         return target
@@ -73,6 +76,22 @@ class DownloadCache:
         note = self._names / f".{uuid.uuid4().hex}"
         note.write_text(digest)
         note.replace(self._names / _key(source))
+
+    def prune(self, max_bytes: int) -> None:
+        """Remove files until the rest fits: those first that were not used for longest.
+
+        Files of the last hour stay, since somebody may be about to read them.
+        """
+        known = sorted(
+            ((_modified_s(path), path) for path in self._files.iterdir()), key=lambda one: one[0]
+        )
+        total = sum(_size(path) for _, path in known)
+        newest_s = time.time() - _IN_USE_S
+        for modified_s, path in known:
+            if total <= max_bytes or modified_s > newest_s:
+                break
+            total -= _size(path)
+            path.unlink(missing_ok=True)
 
     def partial(self, what: str) -> Path:
         """Where the unfinished download of `what` lies; its folder is there, it may not be."""
@@ -122,6 +141,13 @@ def _modified_s(path: Path) -> float:
         return path.stat().st_mtime
     except FileNotFoundError:
         return time.time()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _key(what: str) -> str:

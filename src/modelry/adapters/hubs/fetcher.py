@@ -117,7 +117,9 @@ class CachingFetcher:
                 param="source",
             ) from None
         digest, path = found
-        return _placed(path, destination, replace(exact, digest=digest), report)
+        placed = _placed(path, destination, replace(exact, digest=digest), report)
+        self._cache.prune(self._policy.max_cache_bytes)
+        return placed
 
     def _cached(self, source: S, report: Report, *, is_fixed: bool) -> tuple[str, Path] | None:
         """What this source gave before, where it would give the same again."""

@@ -77,6 +77,7 @@ class FetchPolicy:
         connect_timeout_s: seconds until a server must accept a connection.
         stall_timeout_s: seconds without a byte after which a connection is given up and resumed.
         max_duration_s: seconds that one file may take in all.
+        max_cache_bytes: how much the cache keeps; beyond, what was not used for longest goes.
         retry_pause_s: seconds before the second attempt; later pauses double, up to 8 s.
     """
 
@@ -87,6 +88,7 @@ class FetchPolicy:
     hub_endpoint: str | None = None
     hub_token: str | None = None
     connect_timeout_s: float = 20.0
-    stall_timeout_s: float = 60.0
+    stall_timeout_s: float = 30.0
     max_duration_s: float = 6 * 3600.0
+    max_cache_bytes: int = 16 * 2**30
     retry_pause_s: float = 0.25
