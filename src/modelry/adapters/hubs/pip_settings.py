@@ -58,16 +58,25 @@ def _indexes(values: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _listed_by_pip() -> dict[str, str]:
-    """What `pip config list` prints; nothing where pip is not installed."""
-    command = [sys.executable, "-m", "pip", "config", "list"]
-    try:
-        done = subprocess.run(  # noqa: S603 - our own interpreter, fixed words
-            command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return {}
+    """What `pip config list` prints, of this environment's pip or else the machine's."""
+    for pip in ([sys.executable, "-m", "pip"], ["pip3"]):
+        try:
+            done = subprocess.run(  # noqa: S603 - fixed words
+                [*pip, "config", "list"],
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT_S,
+                check=True,
+            )
+        except (OSError, subprocess.SubprocessError):
+            continue
+        return _parsed(done.stdout)
+    return {}
+
+
+def _parsed(listing: str) -> dict[str, str]:
     found: dict[str, str] = {}
-    for line in done.stdout.splitlines():
+    for line in listing.splitlines():
         name, equals, literal = line.partition("=")
         if equals:
             try:
