@@ -7,6 +7,7 @@ that has queued up meanwhile, up to the cap, as its next batch.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -96,7 +97,7 @@ class EngineLane:
             stop = work.batch
             is_wanted = any(not one.is_cancelled for one in self._running)
         if stop is None:
-            self._calls.fail(work.call_id, _cancelled())
+            self._drop(work, _cancelled())
         elif not is_wanted:
             stop.set()
 
@@ -108,7 +109,13 @@ class EngineLane:
             stop.set()
         late = [work for work in tuple(self._waiting) if work.deadline < now]
         for work in late:
-            self._calls.fail(work.call_id, too_late())
+            self._drop(work, too_late())
+
+    def _drop(self, work: Work, error: ModelryError) -> None:
+        """Answer a work that need not run; a thread that has just taken it answers nobody."""
+        with contextlib.suppress(ValueError):
+            self._waiting.remove(work)
+        self._calls.fail(work.call_id, error)
 
     def _take(self, now: float) -> list[Work]:
         """The next batch; works that nobody waits for are left out."""
