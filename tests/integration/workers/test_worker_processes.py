@@ -57,6 +57,21 @@ async def test_a_killed_worker_fails_its_calls_and_is_back_for_the_next(tmp_path
         assert stack.pid("endless") != pid
 
 
+async def test_a_crash_in_native_code_is_told_without_traces_and_paths(tmp_path):
+    async with worker_stack(tmp_path) as stack:
+        await stack.deploy("endless", endless())
+        call = stack.start("endless", x=ONE)
+        await asyncio.sleep(0.1)
+        os.kill(stack.pid("endless"), signal.SIGSEGV)
+        with pytest.raises(ReplicaLost):
+            await asyncio.wait_for(call.answer(), 10)
+        await until(lambda: stack.replica("endless").reason is not None)
+        reason = stack.replica("endless").reason
+        assert "SIGSEGV" in reason
+        assert "Segmentation fault" in reason
+        assert "/" not in reason
+
+
 async def test_the_next_call_after_a_crash_waits_for_the_restart(tmp_path):
     async with worker_stack(tmp_path) as stack:
         await stack.deploy("cnn", tiny_cnn())

@@ -1,30 +1,47 @@
 from modelry.adapters.processes.last_words import last_words
 
-DUMP = """\
-12:00:01 worker: loading
-gguf_init_from_file: failed to open /srv/data/blobs/ab/cdef (error 2 at 0x7f00aa11bb22)
-
+CRASH = """\
+2026 W:onnxruntime: something about /work/data/blobs/ab/abcdef
 Fatal Python error: Segmentation fault
 
-Current thread 0x00007f1b2 (most recent call first):
-  File "/srv/modelry/worker/host.py", line 20 in main
+Current thread 0x00007f5e3a7fc640 (most recent call first):
+  File "/opt/modelry/src/modelry/runtimes/onnx/engine.py", line 79 in infer
+  File "/opt/modelry/src/modelry/worker/host.py", line 120 in read_in_turn
+
+Extension modules: numpy._core._multiarray_umath, orjson (total: 20)
+"""
+RAISED = """\
+12:00:00 worker: cannot go on: MemoryError: no room
 Traceback (most recent call last):
-  File "/srv/modelry/x.py", line 1, in <module>
-    boom()
-ValueError: bad value in /etc/secret/name.txt, see https://example.org/a/b
-Extension modules: numpy.core._multiarray_umath (total: 1)
+  File "/opt/modelry/src/modelry/worker/host.py", line 98, in read_in_turn
+    self._read_in_turn()
+    ~~~~~~~~~~~~~~~~~~^^
+MemoryError: no room
 """
 
 
-def test_reasons_stay_and_dumps_folders_and_addresses_go() -> None:
-    assert last_words(DUMP.splitlines()) == (
-        "12:00:01 worker: loading | gguf_init_from_file: failed to open cdef (error 2 at 0x…)"
-        " | Fatal Python error: Segmentation fault"
-        " | ValueError: bad value in name.txt, see https://example.org/a/b"
+def test_a_crash_is_told_without_trace_and_folders():
+    said = last_words(CRASH.splitlines())
+    assert (
+        said
+        == "2026 W:onnxruntime: something about abcdef | Fatal Python error: Segmentation fault"
     )
 
 
-def test_only_the_last_lines_are_told_and_each_is_cut() -> None:
-    assert last_words(str(at) for at in range(100)) == "95 | 96 | 97 | 98 | 99"
-    assert len(last_words(["a" * 10_000])) == 300
+def test_an_exception_is_told_without_its_source():
+    said = last_words(RAISED.splitlines())
+    assert said == "12:00:00 worker: cannot go on: MemoryError: no room | MemoryError: no room"
+
+
+def test_only_the_end_is_told_and_long_lines_are_cut():
+    said = last_words([*(f"line {number}" for number in range(20)), "x" * 5000])
+    assert said.startswith("line 16 | line 17")
+    assert len(said) < 400
+
+
+def test_words_with_slashes_that_are_no_paths_stay():
+    assert last_words(["12 tok/s and/or 3/4 of 1.5/2"]) == "12 tok/s and/or 3/4 of 1.5/2"
+
+
+def test_nothing_said_is_nothing_told():
     assert last_words(["", "  "]) == ""

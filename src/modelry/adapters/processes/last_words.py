@@ -1,24 +1,29 @@
-"""What a process wrote before it ended, in words for callers."""
+"""From the last lines of a worker's stderr to a reason that may be told to callers."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
-LINES = 5
-LINE_CHARS = 300
-
-_TRACE = re.compile(r"\s|(Current thread|Thread) 0x|Extension modules:|Traceback \(most recent")
-"""How the lines of stack dumps begin; all of them are in the replica's log."""
-_PATH = re.compile(r"(?<![\w.:/])(?:/[\w.@+~-]+)+/(?=[\w.@+~-])")
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
+MAX_LINES = 5
+MAX_LINE_CHARACTERS = 300
+_TRACE = re.compile(
+    r'\s+File "|\s*[~^]+\s*$|Traceback \(|(Current thread|Thread) 0x|Stack \(most recent'
+    r"|Extension modules:|\s*$|  <no Python frame>"
+)
+_SOURCE_LINE = re.compile(r"\s{4,}\S")
+_PATH = re.compile(r"(?<![\w.])(?:/[\w.@+~-]+){2,}/?")
 
 
 def last_words(lines: Iterable[str]) -> str:
-    """The last lines that say something, without stack dumps, folders and addresses."""
-    said = [line.strip() for line in lines if line.strip() and not _TRACE.match(line)]
-    return " | ".join(_plain(line)[:LINE_CHARS] for line in said[-LINES:])
+    """What `lines` say about an end, without traces and folders of this server."""
+    telling = [line.strip() for line in lines if not _is_trace(line)]
+    return " | ".join(_without_folders(line)[:MAX_LINE_CHARACTERS] for line in telling[-MAX_LINES:])
 
 
-def _plain(line: str) -> str:
-    return _ADDRESS.sub("0x…", _PATH.sub("", line))
+def _is_trace(line: str) -> bool:
+    return _TRACE.match(line) is not None or _SOURCE_LINE.match(line) is not None
+
+
+def _without_folders(line: str) -> str:
+    return _PATH.sub(lambda path: path[0].rstrip("/").rsplit("/", 1)[-1], line)
