@@ -124,6 +124,29 @@ def test_a_pull_that_fails_tells_why(client: Client):
         client.pull("pypi://nothing")
 
 
+def test_an_upload_goes_on_in_another_process(client: Client, tmp_path: Path):
+    model = tmp_path / "large.onnx"
+    model.write_bytes(large_model(np.random.default_rng(1).random((6, 2**20), dtype=np.float32)))
+
+    class Ended(Exception):
+        """Stands for the end of the first process."""
+
+    def end(progress):
+        if progress.phase == "uploading":
+            raise Ended
+
+    with pytest.raises(Ended):
+        client.register(model, name="large", task="tensor", progress=end)
+    offsets: list[int] = []
+
+    def note(progress):
+        if progress.phase == "uploading":
+            offsets.append(progress.done_bytes)
+
+    assert client.register(model, name="large", task="tensor", progress=note).created
+    assert offsets[0] > 8 * 2**20  # the first piece was not sent again
+
+
 def test_an_upload_goes_on_after_the_server_was_killed_and_started_anew(tmp_path: Path):
     model = tmp_path / "big.onnx"
     weights = np.random.default_rng(0).random((6, 2**20), dtype=np.float32)  # 24 MiB

@@ -305,3 +305,26 @@ def test_keep_checks_promises_and_limits(uploads: Uploads) -> None:
         uploads.keep(TENANT, endless())
     with pytest.raises(DigestMismatch):
         uploads.keep(TENANT, [b"x"], DIGEST)
+
+
+def test_announcing_a_file_again_goes_on_with_it(uploads: Uploads):
+    begun = uploads.begin(ME, SIZE, DIGEST)
+    uploads.append(ME, begun.upload_id, 0, [CONTENT[:700]])
+    again = uploads.begin(ME, SIZE, DIGEST)
+    assert (again.upload_id, again.offset) == (begun.upload_id, 700)
+    done = uploads.append(ME, again.upload_id, 700, [CONTENT[700:]])
+    assert done.digest == DIGEST
+
+
+def test_an_upload_is_shared_with_nobody_and_with_no_other_content(uploads: Uploads):
+    begun = uploads.begin(ME, SIZE, DIGEST)
+    colleague = principal(Role.ADMIN)
+    others = [
+        uploads.begin(colleague, SIZE, DIGEST),
+        uploads.begin(principal(Role.OWNER, OTHER_TENANT_ID), SIZE, DIGEST),
+        uploads.begin(ME, SIZE + 1, DIGEST),
+        uploads.begin(ME, SIZE, digest_of_bytes(b"else")),
+        uploads.begin(ME, SIZE),
+        uploads.begin(ME, SIZE),
+    ]
+    assert len({begun.upload_id, *(one.upload_id for one in others)}) == 7

@@ -57,17 +57,22 @@ def detect(
 
 def draw(image: Path, found: Detections, target: Path) -> None:
     """Write a copy of `image` with a box and a word for each object."""
-    from PIL import Image, ImageDraw, ImageOps
+    from PIL import Image, ImageDraw, ImageFont, ImageOps
 
     with Image.open(image) as opened:
         canvas = ImageOps.exif_transpose(opened).convert("RGB")
     pen = ImageDraw.Draw(canvas)
-    width = max(2, min(canvas.size) // 300)
+    width = max(2, min(canvas.size) // 400)
+    height = max(12, min(canvas.size) // 60)
+    font = ImageFont.load_default(height)
     for one in found.objects:
         colour = COLOURS[one.index % len(COLOURS)]
         left, top, right, bottom = one.box
         pen.rectangle((left, top, right, bottom), outline=colour, width=width)
-        pen.text((left + width, top), f"{one.label} {one.score:.0%}", fill=colour)
+        word = f" {one.label} {one.score:.0%} "
+        place = (left, max(0, top - height - 4))
+        pen.rectangle(pen.textbbox(place, word, font), fill=colour)
+        pen.text(place, word, "white", font)
     canvas.save(target, format="PNG")
 
 

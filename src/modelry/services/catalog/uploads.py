@@ -73,7 +73,7 @@ class Uploads:
         self._max_bytes = max_bytes
 
     def begin(self, principal: Principal, size_bytes: int, digest: str | None = None) -> Upload:
-        """Announce a file.
+        """Announce a file, or go on with it: the same caller's open upload of it is given again.
 
         Args:
             principal: who asks.
@@ -104,8 +104,11 @@ class Uploads:
             created_by=principal.key_id,
         )
 
-        def work(records: CatalogRecords) -> None:
+        def work(records: CatalogRecords) -> UploadRecord:
             open_uploads = [one for one in records.uploads.all() if one.digest is None]
+            for one in open_uploads:
+                if digest is not None and not is_kept and _is_same(one, record):
+                    return one
             if len(open_uploads) >= MAX_OPEN_UPLOADS:
                 raise QuotaExceeded(
                     f"{MAX_OPEN_UPLOADS} uploads are open, which is the most a tenant can have. "
@@ -115,9 +118,10 @@ class Uploads:
             if record.digest is not None:
                 records.blobs.add(BlobRecord(record.digest, size_bytes, now))
             records.uploads.put(record)
+            return record
 
-        self._store.write(principal.tenant_id, work)
-        return self._told(principal.tenant_id, record)
+        begun = self._store.write(principal.tenant_id, work)
+        return self._told(principal.tenant_id, begun)
 
     def get(self, principal: Principal, upload_id: str) -> Upload:
         """How far an upload is; completes one whose bytes were all there when the server died.
@@ -273,6 +277,15 @@ class Uploads:
                 param="size_bytes",
                 retry_after_s=300,
             )
+
+
+def _is_same(one: UploadRecord, other: UploadRecord) -> bool:
+    """Whether two uploads are the same caller's of the same promised content."""
+    return (one.promised_digest, one.size_bytes, one.created_by) == (
+        other.promised_digest,
+        other.size_bytes,
+        other.created_by,
+    )
 
 
 def _no_upload(upload_id: str) -> NotFound:
