@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +17,8 @@ from modelry.bootstrap.doors import build_doors
 from modelry.bootstrap.installation import Installation
 from modelry.bootstrap.observer import Unwatched
 from modelry.cli.main import app
+from modelry.client import Client
+from modelry.client.methods import SyncResource
 from modelry.domain.errors import ERRORS_BY_CODE
 from modelry.processing.kinds import SIDES, StepKind
 from modelry.processing.parameters import REQUIRED
@@ -156,10 +159,26 @@ def tasks_page() -> str:
     return "\n".join(parts)
 
 
+CLI_MANNERS = """\
+Results go to stdout, everything else (progress, notes, errors) to stderr. With `--json` stdout
+holds one JSON value. Global options stand before the command:
+`modelry --url http://there:8080 status`. `modelry --install-completion` teaches the shell to
+complete.
+
+| exit code | meaning |
+| --- | --- |
+| 0 | done |
+| 1 | it failed, or `doctor` found something bad |
+| 2 | wrong usage or settings |
+| 3 | the server is not reachable, or the key is not known or may not do it |
+| 130 | interrupted |
+"""
+
+
 def cli_page() -> str:
     """Every command with its help text."""
     root = typer.main.get_command(app)
-    parts = [f"# Command line\n\n{NOTE}"]
+    parts = [f"# Command line\n\n{NOTE}{CLI_MANNERS}"]
     parts += _commands(root, "modelry")
     return "\n".join(parts)
 
@@ -188,11 +207,48 @@ def _command(command: Any, context: Any, path: str) -> str:
     return f"## `{path}`\n\n{text}\n\n" + (table(["parameter", "meaning"], rows) if rows else "")
 
 
+def sdk_page() -> str:
+    """Every method of the SDK with its parameters."""
+    parts = [f"# Python SDK\n\n{NOTE}{inspect.cleandoc(Client.__doc__ or '').split('Args:')[0]}"]
+    parts.append(
+        "`AsyncClient` has the same methods; they are awaited. Errors are those of "
+        "`modelry.client.errors`, by the codes of the [reference](errors.md).\n"
+    )
+    client = Client("http://127.0.0.1:8080")
+    groups = {"client": client} | {
+        f"client.{name}": group
+        for name, group in vars(client).items()
+        if isinstance(group, SyncResource)
+    }
+    for path, holder in groups.items():
+        parts.append(f"## `{path}`\n")
+        for name, method in inspect.getmembers(holder, callable):
+            if not name.startswith("_"):
+                parts.append(_method(f"{path}.{name}", method))
+    client.close()
+    return "\n".join(parts)
+
+
+def _method(path: str, method: Any) -> str:
+    text, _, rest = (inspect.getdoc(method) or "").partition("\n\nArgs:\n")
+    arguments = inspect.cleandoc(rest.split("\n\n")[0]).splitlines() if rest else []
+    told = "\n".join(
+        f"  {line.strip()}" if line.startswith(" ") else re.sub(r"^(\w+):", r"- `\1`:", line)
+        for line in arguments
+    )
+    signature = inspect.signature(method)
+    bare = [one.replace(annotation=one.empty) for one in signature.parameters.values()]
+    call = signature.replace(parameters=bare, return_annotation=signature.empty)
+    parts = [f"### `{path}{call}`", text.split("\n\nRaises:")[0], told]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
 PAGES = {
     "settings.md": settings_page,
     "errors.md": errors_page,
     "http.md": routes_page,
     "cli.md": cli_page,
+    "sdk.md": sdk_page,
     "steps.md": steps_page,
     "tasks.md": tasks_page,
 }
