@@ -10,7 +10,7 @@ from modelry.client.errors import InvalidInput
 from modelry.client.exchange import Flow, Request, send_json, work
 from modelry.client.model_files import BareFile, LocalManifest, Registrable, read_registrable
 from modelry.client.operations.paths import api
-from modelry.client.operations.uploads import Progress, nothing_told, upload_file
+from modelry.client.operations.uploads import Progress, upload_file
 from modelry.client.records import Registration
 
 REGISTER_TIMEOUT_S = 600.0
@@ -21,7 +21,7 @@ def register(
     *,
     name: str | None = None,
     task: str | None = None,
-    progress: Progress = nothing_told,
+    progress: Progress | None = None,
 ) -> Flow[Registration]:
     """Register a version from a `model.yaml`, a folder with one, or a bare model file.
 
@@ -46,9 +46,7 @@ def register(
     return (yield from register_found(found[0], name=name, task=task, progress=progress))
 
 
-def register_all(
-    path: str | Path, *, progress: Progress = nothing_told
-) -> Flow[list[Registration]]:
+def register_all(path: str | Path, *, progress: Progress | None = None) -> Flow[list[Registration]]:
     """Register every manifest of a file, in order."""
     found = yield from work(lambda: read_registrable(path))
     registered = []
@@ -63,7 +61,7 @@ def register_found(
     *,
     name: str | None = None,
     task: str | None = None,
-    progress: Progress = nothing_told,
+    progress: Progress | None = None,
 ) -> Flow[Registration]:
     """Register what was read from a file."""
     if isinstance(what, BareFile):

@@ -61,7 +61,7 @@ def digest_of(path: Path, tell: Progress = nothing_told) -> Flow[str]:
     return f"sha256:{digest.hexdigest()}"
 
 
-def upload_file(path: Path, *, progress: Progress = nothing_told) -> Flow[str]:
+def upload_file(path: Path, *, progress: Progress | None = None) -> Flow[str]:
     """Bring a file to the server, unless its content is there already; the digest names it.
 
     A connection that breaks, and a server that is started anew, only make it slower.
@@ -73,18 +73,19 @@ def upload_file(path: Path, *, progress: Progress = nothing_told) -> Flow[str]:
     size = path.stat().st_size
     if size == 0:
         raise InvalidInput(f"'{path}' is empty.", param="path")
-    digest = yield from digest_of(path, progress)
+    tell = progress or nothing_told
+    digest = yield from digest_of(path, tell)
     upload = yield from _begin(size, digest)
     if upload.complete:
-        progress(TransferProgress(path.name, "present", size, size))
+        tell(TransferProgress(path.name, "present", size, size))
         return digest
     with path.open("rb") as file:
-        yield from _send_pieces(file, path, upload, digest, progress)
+        yield from _send_pieces(file, path, upload, digest, tell)
     return digest
 
 
 def _send_pieces(
-    file: BinaryIO, path: Path, begun: Upload, digest: str, progress: Progress
+    file: BinaryIO, path: Path, begun: Upload, digest: str, tell: Progress
 ) -> Flow[None]:
     upload, size = begun, begun.size_bytes
     patience = _Patience()
@@ -98,7 +99,7 @@ def _send_pieces(
         except (*_PASSING, NotFound) as error:
             yield from patience.pause(error)
             upload = yield from _resumed(upload, size, digest)
-        progress(TransferProgress(path.name, "uploading", upload.received_bytes, size))
+        tell(TransferProgress(path.name, "uploading", upload.received_bytes, size))
         if upload.complete:
             return
 
