@@ -1,4 +1,6 @@
 import asyncio
+import gc
+import weakref
 
 import pytest
 from hypothesis import given
@@ -184,3 +186,20 @@ async def test_a_shut_down_server_closes_after_the_answer():
     route.held[0].respond(b"", b"a")
     assert connection.transport.closed
     connection.lose()
+
+
+async def test_a_lost_connection_is_freed_at_once():
+    connection = HotConnection(Echo())
+    connection.feed(post("/hot", b"a"))
+    connection.feed(post("/hot", b"a"))
+    connection.feed(post("/cold", b"a"))
+    await asyncio.sleep(0.01)
+    connection.lose()
+    await asyncio.sleep(0)
+    gc.disable()
+    try:
+        protocol = weakref.ref(connection.protocol)
+        del connection
+        assert protocol() is None
+    finally:
+        gc.enable()

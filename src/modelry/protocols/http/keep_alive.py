@@ -62,6 +62,8 @@ class KeepAliveProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None
         super().connection_lost(exc)
+        # the cycle knows this protocol: without this both would wait for the garbage collector
+        self.cycle = None  # type: ignore[assignment] # as before the first request
 
     def _unset_keepalive_if_required(self) -> None:
         """Uvicorn would cancel the timer here whenever bytes arrive."""
