@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -121,7 +121,7 @@ class AsyncStream(_Open[T], AsyncIterator[T]):
     async def __anext__(self) -> T:
         return await anext(self._values)
 
-    async def _read(self) -> AsyncIterator[T]:
+    async def _read(self) -> AsyncGenerator[T, None]:
         try:
             async for chunk in self._response.aiter_bytes():
                 for value in self._parser.feed(chunk):
@@ -135,6 +135,7 @@ class AsyncStream(_Open[T], AsyncIterator[T]):
 
     async def aclose(self) -> None:
         """End the connection; the server stops working on the answer."""
+        await self._values.aclose()
         await self._response.aclose()
 
     async def __aenter__(self) -> Self:

@@ -106,9 +106,9 @@ def scale(
     return decode(Deployment, (yield from send_json(request)))
 
 
-def load(name: str) -> Flow[Deployment]:
-    """Load a deployment's versions and wait until they are ready."""
-    return (yield from _act(name, "load"))
+def load(name: str, *, timeout_s: float = LOAD_TIMEOUT_S) -> Flow[Deployment]:
+    """Load a deployment's versions and wait until they are ready, at most `timeout_s` seconds."""
+    return (yield from _act(name, "load", timeout_s))
 
 
 def unload(name: str) -> Flow[Deployment]:
@@ -121,9 +121,9 @@ def restart(name: str) -> Flow[Deployment]:
     return (yield from _act(name, "restart"))
 
 
-def _act(name: str, verb: str) -> Flow[Deployment]:
+def _act(name: str, verb: str, timeout_s: float = LOAD_TIMEOUT_S) -> Flow[Deployment]:
     path = api("deployments", name, verb)
-    request = Request("POST", path, idempotent=verb != "restart", timeout_s=LOAD_TIMEOUT_S)
+    request = Request("POST", path, idempotent=verb != "restart", timeout_s=timeout_s)
     return decode(Deployment, (yield from send_json(request)))
 
 

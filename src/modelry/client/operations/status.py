@@ -132,7 +132,7 @@ def wait_model_ready(model: str, timeout_s: float = 300.0) -> Flow[None]:
                 _check_not_failed(deployment)
                 if may_load and deployment.scale.min_replicas == 0 and not deployment.replicas:
                     may_load = False
-                    yield from load(model)
+                    yield from load(model, timeout_s=max(1.0, end - time.monotonic()))
                     continue
             except PermissionDenied:
                 may_look = False
