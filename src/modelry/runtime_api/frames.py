@@ -161,12 +161,16 @@ class FrameDecoder:
         Raises:
             FrameError: lengths beyond the limits.
         """
-        if self._kept:
-            self._kept += data
-            if len(self._kept) < self._needed:
-                return []
-            data, self._kept = bytes(self._kept), bytearray()
-        frames, used, self._needed = split_frames(data)
-        if used < len(data):
-            self._kept += data[used:]
+        kept = self._kept
+        if not kept:
+            frames, used, self._needed = split_frames(data)
+            if used < len(data):
+                kept += data[used:]
+            return frames
+        kept += data
+        if len(kept) < self._needed:
+            return []
+        with memoryview(kept) as view:  # large bodies are copied once
+            frames, used, self._needed = split_frames(view)
+        self._kept = kept[used:]
         return frames

@@ -16,6 +16,7 @@ from tests.support.worker_stack import OWNER, worker_stack
 from modelry.adapters.processes import pool
 from modelry.domain.deployments import ReplicaState, Scale
 from modelry.domain.errors import DeadlineExceeded, ModelFailed, ModelryError, ReplicaLost
+from modelry.services.deployments import supervisor
 
 pytestmark = pytest.mark.anyio
 
@@ -171,6 +172,20 @@ async def test_a_model_that_grows_without_end_ends_at_its_limit(tmp_path):
             assert isinstance(failure.value, ModelFailed)
 
 
+async def test_a_replica_that_never_fits_its_limit_is_given_up_with_the_reason(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(supervisor, "BACKOFF_S", (0.05,))
+    monkeypatch.setattr(supervisor, "MAX_FAILURES", 2)
+    async with worker_stack(tmp_path) as stack:
+        await stack.deploy("cnn", tiny_cnn(), ready=False, memory_bytes=2**20)
+        with pytest.raises(ModelFailed) as failure:
+            await asyncio.wait_for(stack.infer("cnn", x=IMAGE), 30)
+        assert "limit is 1 MiB" in failure.value.message
+        assert stack.replica("cnn").state is ReplicaState.FAILED
+        assert stack.replica("cnn").restarts == 2
+
+
 async def test_a_file_that_cannot_be_loaded_fails_once_with_the_reason(tmp_path):
     async with worker_stack(tmp_path) as stack:
         await stack.deploy("broken", b"nothing like a model", ready=False)
@@ -230,6 +245,7 @@ async def test_many_starts_and_stops_leak_nothing(tmp_path):
 GATEWAY = """
 import asyncio, sys
 from pathlib import Path
+from modelry.services.deployments import supervisor
 from tests.support.onnx_models import endless
 from tests.support.worker_stack import worker_stack
 import numpy as np
