@@ -73,7 +73,8 @@ def own_server(name: str, path: Path, threads: int) -> Iterator[Endpoint]:
     try:
         assert server.stdout is not None
         server.stdout.readline()
-        yield Endpoint(name, f"http://127.0.0.1:{port}/v1/chat/completions", "model")
+        url = f"http://127.0.0.1:{port}/v1/chat/completions"
+        yield Endpoint(name, url, "model", (server.pid,))
     finally:
         server.kill()
         server.wait()
@@ -93,7 +94,9 @@ def serve(served: Served, model: str, runtime: str, path: Path, threads: int) ->
     served.client.deploy(model, engine_options={"slots": SLOTS, "threads": threads})
     served.client.wait_model_ready(model)
     name = OURS if runtime == "llamacpp" else OURS_OPENVINO
-    return Endpoint(name, f"{served.url}/v1/chat/completions", model, served.key)
+    workers = [replica.pid for replica in served.client.deployments.replicas(model)]
+    pids = (served.pid, *(pid for pid in workers if pid is not None))
+    return Endpoint(name, f"{served.url}/v1/chat/completions", model, pids, served.key)
 
 
 def measure(
@@ -113,7 +116,8 @@ def measure(
                 found.setdefault((endpoint.name, streams), Measured([])).loads.append(got)
                 print(
                     f"round {turn + 1}, {streams:2} streams, {endpoint.name}: "
-                    f"{got.tokens_per_s:.1f} tok/s, first {got.first_ms:.0f} ms",
+                    f"{got.tokens_per_s:.1f} tok/s, first {got.first_ms:.0f} ms, "
+                    f"CPU {got.cpu_ms:.1f} ms per token",
                     flush=True,
                 )
     return found
@@ -142,6 +146,7 @@ def rows(
                     f"{got.median(lambda one: one.between_ms(0.5)):.1f}",
                     f"{got.median(lambda one: one.between_ms(0.95)):.1f}",
                     f"{got.median(lambda one: one.between_ms(0.99)):.1f}",
+                    f"{got.median(lambda one: one.cpu_ms):.1f}",
                 ]
             )
     return lines
@@ -215,7 +220,7 @@ def main() -> None:
         found = measure(endpoints, chosen.streams, chosen.rounds)
         lines += machine.table(
             ["streams", "server", "tok/s", "of the first", "first token ms", "between p50 ms",
-             "p95", "p99"],
+             "p95", "p99", "CPU ms per token"],
             rows(found, endpoints, chosen.streams),
         )  # fmt: skip
         lines += ["", "## Shared prefix of 1,000 tokens: time to the first token", ""]

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
+import psutil
 
 TIMEOUT_S = 300.0
 
@@ -24,7 +25,14 @@ class Endpoint:
     name: str
     url: str
     model: str
+    pids: tuple[int, ...]
+    """The processes that answer."""
     key: str | None = None
+
+    def cpu_s(self) -> float:
+        """CPU seconds that its processes have taken so far."""
+        times = [psutil.Process(pid).cpu_times() for pid in self.pids]
+        return float(sum(one.user + one.system for one in times))
 
 
 @dataclass
@@ -42,11 +50,22 @@ class Load:
 
     timings: list[Timing]
     wall_s: float
+    cpu_s: float
+
+    @property
+    def tokens(self) -> int:
+        """Output tokens of all streams."""
+        return sum(timing.tokens for timing in self.timings)
 
     @property
     def tokens_per_s(self) -> float:
         """Output tokens of all streams by wall time."""
-        return sum(timing.tokens for timing in self.timings) / self.wall_s
+        return self.tokens / self.wall_s
+
+    @property
+    def cpu_ms(self) -> float:
+        """CPU time per output token, the prompts' included."""
+        return self.cpu_s / self.tokens * 1e3
 
     @property
     def first_ms(self) -> float:
@@ -140,6 +159,8 @@ async def load(endpoint: Endpoint, requests: list[dict[str, Any]], streams: int)
             await Stream(endpoint, request | {"model": endpoint.model}).run() for request in waiting
         ]
 
-    started = time.perf_counter()
+    cpu_s, started = endpoint.cpu_s(), time.perf_counter()
     done = await asyncio.gather(*(work() for _ in range(streams)))
-    return Load([timing for part in done for timing in part], time.perf_counter() - started)
+    wall_s = time.perf_counter() - started
+    timings = [timing for part in done for timing in part]
+    return Load(timings, wall_s, endpoint.cpu_s() - cpu_s)
