@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from typing import Any, NamedTuple
+from typing import Any
 
 from modelry.domain.errors import ModelryError, PayloadTooLarge
 from modelry.protocols.http.hot_exchange import HotExchange, HotHead, HotRoute
 from modelry.protocols.http.keep_alive import KeepAliveProtocol
+from modelry.protocols.http.repeated_head import RepeatedHead, learn
 from modelry.protocols.http.trace import continue_trace, new_request_id
 
 _REQUEST_PREFIX = b"req_" + os.urandom(6).hex().encode()
@@ -21,8 +22,6 @@ _request_numbers = itertools.count()
 _JOIN_BELOW_BYTES = 64 * 1024
 LINGER_S = 5.0
 """How long the rest of a refused body is read and dropped before the connection is closed."""
-_MAX_REPEATED_BYTES = 4096
-"""Size of a request's head up to which a connection remembers it."""
 _STATUS_LINES = {
     status: f"HTTP/1.1 {status} {phrase}\r\n".encode()
     for status, phrase in {
@@ -34,52 +33,31 @@ _STATUS_LINES = {
 }  # fmt: skip
 
 
-class _RepeatedHead(NamedTuple):
-    """The bytes of a head, what they say, and how long head and body are together."""
-
-    raw: bytes
-    head: HotHead
-    total_bytes: int
-
-
 class HotHttpProtocol(KeepAliveProtocol):
     """uvicorn's httptools protocol with hot routes; subclassed by `hot_protocol`."""
 
     hot_routes: tuple[HotRoute, ...] = ()
-    _repeated: _RepeatedHead | None = None
+    _repeated: RepeatedHead | None = None
     _begun = 0
 
     def data_received(self, data: bytes) -> None:
         """Transport callback: answer a repeated request at once, have others parsed."""
         repeated = self._repeated
         is_at_start = self._is_between_requests
-        if (
-            repeated is not None
-            and len(data) == repeated.total_bytes
-            and data.startswith(repeated.raw)
-            and is_at_start
-            and self.cycle.response_complete
-            and not self.transport.is_closing()
-        ):
-            body = data[len(repeated.raw) :]
-            self.cycle = exchange = HotExchange(self, repeated.head, body, keep_alive=True)  # type: ignore[assignment] # stands in for a cycle
-            self._start(exchange)
-            return
+        if repeated is not None and is_at_start and self.cycle.response_complete:
+            body = repeated.body_of(data)
+            head = repeated.head
+            if body is not None and len(body) <= head.route.max_body_bytes:
+                if not self.transport.is_closing():
+                    self.cycle = exchange = HotExchange(self, head, body, keep_alive=True)  # type: ignore[assignment] # stands in for a cycle
+                    self._start(exchange)
+                return
         self._begun = 0
         super().data_received(data)
         if is_at_start and self._is_between_requests and self._begun == 1:
-            self._learn(data)
-
-    def _learn(self, data: bytes) -> None:
-        """Remember the head of the one request that `data` was, if it was a hot one."""
-        cycle: Any = self.cycle
-        if type(cycle) is not HotExchange or not cycle.keep_alive:
-            return
-        head_bytes = data.find(b"\r\n\r\n", 0, _MAX_REPEATED_BYTES) + 4
-        # a body in chunks is longer on the wire than what it carries
-        is_plain = head_bytes >= 4 and len(data) - head_bytes == len(cycle.body)
-        if is_plain and cycle.head.header(b"upgrade") is None:
-            self._repeated = _RepeatedHead(data[:head_bytes], cycle.head, len(data))
+            cycle: Any = self.cycle
+            if type(cycle) is HotExchange and cycle.keep_alive:
+                self._repeated = learn(data, cycle.head, len(cycle.body))
 
     def on_message_begin(self) -> None:
         """Parser callback; the ASGI scope is built later, for those that need one."""

@@ -56,8 +56,8 @@ _NO_EVENT = _NoEvent()
 class HotHead:
     """What the head of a hot request says.
 
-    A client that repeats its head to the byte gets the same object for every request of the
-    connection, so that a route can keep in `memo` what follows from the head alone.
+    A client that repeats its head, but for the length of the body, gets the same object for every
+    request of the connection, so that a route can keep in `memo` what follows from the head alone.
     """
 
     __slots__ = ("headers", "match", "memo", "request_id", "route", "traceparent")
