@@ -38,7 +38,8 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     with running_server(tmp_path_factory.mktemp("crowd") / "data") as running:
         operator = Operator(running)
         operator.register_manifest(CHAT_MANIFEST, {"model": smollm2_q4_1()})
-        operator.deploy("chat")
+        # its cache of prompts grows up to a bound, which would hide what leaks
+        operator.deploy("chat", engine_options={"prompt_cache_mib": 0})
         operator.serve("double", multiplier(2))
         operator.load("chat")
         yield operator

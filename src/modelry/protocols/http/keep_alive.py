@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -11,11 +12,26 @@ class KeepAliveProtocol(HttpToolsProtocol):
     """Closes idle connections as uvicorn does, without making and cancelling a timer each time.
 
     The timer runs on while requests come and go; when it fires, it looks how long the connection
-    has been idle and either closes it or waits for the rest.
+    has been idle and either closes it or waits for the rest. Unlike uvicorn it also closes
+    connections whose caller falls silent in the middle of a request, or before the first.
     """
 
+    silence_s = 30.0
+    """How long a caller may send nothing of a request that is not complete."""
     _idle_since = 0.0
+    _heard_at = 0.0
     _is_between_requests = True
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        """Transport callback."""
+        super().connection_made(transport)
+        self._heard_at = self.loop.time()
+        self._look_again_in(min(self.silence_s, self.timeout_keep_alive))
+
+    def data_received(self, data: bytes) -> None:
+        """Transport callback."""
+        self._heard_at = self.loop.time()
+        super().data_received(data)
 
     def on_message_begin(self) -> None:
         """Parser callback: a request has begun to arrive."""
@@ -47,10 +63,15 @@ class KeepAliveProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         cycle: Any = self.cycle
-        if not self._is_between_requests or not cycle.response_complete:
-            self._look_again_in(self.timeout_keep_alive)
-            return
-        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        now = self.loop.time()
+        if self.flow.read_paused:  # it is us who take no more
+            self._heard_at = now
+        if not self._is_between_requests or cycle is None:
+            left_s = min(self._heard_at + self.silence_s - now, self.timeout_keep_alive)
+        elif not cycle.response_complete:
+            left_s = self.timeout_keep_alive
+        else:
+            left_s = self._idle_since + self.timeout_keep_alive - now
         if left_s > 0:
             self._look_again_in(left_s)
         else:

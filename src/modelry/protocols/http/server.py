@@ -77,19 +77,8 @@ def bind(host: str, port: int) -> socket.socket:
     """A socket bound to `host` and `port` (0 takes a free one).
 
     Raises:
-        OSError: the port is taken, or the address is not this machine's; says which.
+        OSError: the port is taken, or the address is not this machine's.
     """
-    try:
-        return _bound(host, port)
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"cannot listen on {host} port {port} ({error.strerror}); choose another with --host "
-            "and --port, or MODELRY_HOST and MODELRY_PORT",
-        ) from None
-
-
-def _bound(host: str, port: int) -> socket.socket:
     (family, kind, protocol, _, address) = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
