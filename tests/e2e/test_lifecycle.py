@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -9,9 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,9 @@ import httpx2
 import psutil
 import pytest
 from tests.support.operating import Operator, wait_until
+from tests.support.raw_http import connect, head
+from tests.support.rogue import MANIFEST as ROGUE_MANIFEST
+from tests.support.rogue import install_rogue
 from tests.support.server import start
 from tests.support.weights import smollm2_q4_1
 from tests.support.wire_models import multiplier
@@ -139,6 +145,63 @@ def test_an_idle_model_is_unloaded_and_loaded_again_when_it_is_called(operator: 
     operator.call(
         "POST", "/deployments/double/scale", json={"min_replicas": 1, "idle_unload_s": None}
     )
+
+
+@pytest.fixture
+def trickle() -> Iterator[str]:
+    """The URL of a large file that comes a byte a second."""
+
+    class Trickle(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(100 * MIB))
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while not ended.wait(1):
+                    self.wfile.write(b"a")
+
+        def log_message(self, *_: Any) -> None:
+            """Print nothing."""
+
+    ended = threading.Event()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Trickle)
+    serving = threading.Thread(target=server.serve_forever)
+    serving.start()
+    yield f"http://127.0.0.1:{server.server_port}/model.onnx"
+    ended.set()
+    server.shutdown()
+    serving.join()
+    server.server_close()
+
+
+def test_a_stop_does_not_wait_for_what_is_being_fetched_sent_or_loaded(
+    trickle: str, tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "data")
+    install_rogue(tmp_path / "packages")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path / "packages"))
+        operator = home.start(allow_private_sources="1", drain_s="2")
+    operator.register_manifest(ROGUE_MANIFEST.format(name="stuck"), {"model": multiplier(1)})
+    operator.deploy("stuck", engine_options={"at_load": "hang"})
+    lines = ("Content-Length: 1000000", "Upload-Offset: 0")
+    upload = operator.call("POST", "/uploads", json={"size_bytes": 1_000_000})
+    path = f"/api/v1/uploads/{upload['upload_id']}"
+    body = {"source": trickle, "name": "slow", "task": "tensor"}
+    with (
+        connect(operator.server) as sending,
+        operator.http.stream("POST", "/api/v1/pulls", json=body, timeout=30) as pulling,
+    ):
+        next(pulling.iter_lines())
+        sending.sendall(head(operator.server, "PATCH", path, *lines) + b"a" * 1000)
+        workers = operator.server.workers()
+        started = time.monotonic()
+        operator.server.process.send_signal(signal.SIGINT)
+        assert operator.server.process.wait(timeout=30) == 0
+        assert time.monotonic() - started < 12
+    assert_gone(workers)
+    assert "Traceback" not in operator.server.output()
+    home.leave()
 
 
 def fails_to_start(**settings: str) -> str:
