@@ -38,12 +38,12 @@ OnStarterProgress = Callable[[str, FetchProgress], None]
 class Installation:
     """An open data folder with every service on it.
 
-    Needs a running event loop: deployments keep tasks. `open` may raise and leaves nothing open
-    then; `close` may be called once after it.
-
     Args:
         settings: what the operator chose.
-        on_progress: told how far the fetching of each starter is.
+        on_progress: told, in a thread, how far the fetching of each starter is.
+
+    Raises:
+        ModelryError: folder, secret or database cannot be used; nothing is left open then.
     """
 
     def __init__(self, settings: Settings, on_progress: OnStarterProgress) -> None:

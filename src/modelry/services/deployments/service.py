@@ -240,15 +240,6 @@ class DeploymentsService:
         principal.require(Permission.DEPLOYMENTS_WRITE)
         await asyncio.gather(*(one.restart() for one in self._of(principal, name)))
 
-    def is_version_used(self, tenant_id: str, model_name: str, number: int) -> bool:
-        """Whether a deployment routes to a version (it then must not be deleted)."""
-        return any(
-            one.tenant_id == tenant_id
-            and one.model_name == model_name
-            and any(share.version_number == number for share in one.traffic)
-            for one in self._deployments.values()
-        )
-
     def _of(self, principal: Principal, name: str) -> Sequence[VersionReplicas]:
         self.get(principal, name)
         return [*self._replicas[principal.tenant_id, name].values()]
