@@ -44,6 +44,9 @@ bench-tensor: .venv/.dev ## tensor serving against its limit and a peer
 bench-compute: .venv/.dev ## a model that takes all the time, against raw onnxruntime
 	@$(BIN)/python -m benchmarks.compute_bound $(ARGS)
 
+bench-footprint: .venv/.dev ## start-up time and memory
+	@$(BIN)/python -m benchmarks.footprint $(ARGS)
+
 bench-chat: .venv/.dev ## chat serving against the engine's own server
 	@$(BIN)/python -m benchmarks.chat $(ARGS)
 
