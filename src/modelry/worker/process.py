@@ -21,6 +21,8 @@ from modelry.worker.memory_limit import MemoryLimit
 WATCH_BUSY_S = 0.01
 WATCH_IDLE_S = 0.1
 GC_THRESHOLD = 20_000
+GIL_SWITCH_S = 0.001
+"""How long processing steps in Python may keep the reading thread waiting (5 ms by default)."""
 _PR_SET_PDEATHSIG = 1
 _EXIT_OUT_OF_MEMORY = 137
 _EXIT_TERMINATED = 128 + signal.SIGTERM
@@ -29,6 +31,7 @@ _EXIT_TERMINATED = 128 + signal.SIGTERM
 def run(fd: int) -> None:
     """Serve the gateway at the other end of `fd`; does not return."""
     faulthandler.enable()
+    sys.setswitchinterval(GIL_SWITCH_S)
     end_with_parent()
     connection = socket.socket(fileno=fd)
     connection.set_inheritable(False)

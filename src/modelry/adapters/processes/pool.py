@@ -23,6 +23,7 @@ from modelry.services.deployments.ports import ReplicaEnd, ReplicaSpec
 
 LOG_LINES = 500
 HEARTBEAT_S = 2.0
+SEND_BUFFER_BYTES = 2**20
 _KEPT_ENVIRONMENT = re.compile(
     r"PATH|HOME|LANG|LC_\w+|TZ|TMPDIR|LD_LIBRARY_PATH|PYTHONPATH|PYTHONHASHSEED|VIRTUAL_ENV"
     r"|OMP_\w+|GOMP_\w+|MKL_\w+|OV_\w+|CUDA_\w+"
@@ -35,6 +36,9 @@ class LocalReplicaPool:
     async def start(self, spec: ReplicaSpec) -> LocalReplica:
         """Start a worker process and tell it what to load."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        for end in (ours, theirs):
+            # as much as the kernel allows: a turn of the loop sends all its calls at once
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         try:
             # A session of its own, so that Ctrl-C in the terminal reaches the gateway alone,
             # which then drains.
