@@ -236,11 +236,13 @@ def test_heads_have_no_body(curl: Curl, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/nothing", "/v1/nothing", "/v2/nothing", "/api/v1/nothing"])
 def test_unknown_paths_are_told_in_the_door_s_shape(curl: Curl, path: str) -> None:
-    answer = curl(path)
+    answer = curl(path, "--header", "X-Request-Id: my-id.1", "--header", f"traceparent: {TRACE}")
     assert answer.status == 404
     error = answer.json()["error"]
     message = error if path.startswith("/v2") else error["message"]
     assert "/nothing" in message
+    assert answer.headers["x-request-id"] == "my-id.1"
+    assert answer.headers["traceparent"].split("-")[1] == TRACE.split("-")[1]
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v2/models/adder", "/api/v1/models", INFER])

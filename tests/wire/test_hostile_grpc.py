@@ -9,7 +9,8 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.support.operating import Operator
+from tests.support.onnx_models import endless
+from tests.support.operating import Operator, wait_until
 from tests.support.wire_models import multiplier
 
 from modelry.protocols.oip.generated import open_inference_pb2 as pb
@@ -136,6 +137,29 @@ def test_strangers_are_told(channel: grpc.Channel, wired: Operator, method: str)
         call(channel, wired, method, b"", key=False)
     error: Any = caught.value
     assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_calls_that_are_left_stop_the_model(wired: Operator, channel: grpc.Channel) -> None:
+    wired.serve("grpc-endless", bytes(endless().SerializeToString()))
+    made = Request(model_name="grpc-endless")
+    made.inputs.add(name="x", datatype="FP32", shape=[1])
+    made.raw_input_contents.append(b"\0" * 4)
+    ask = channel.unary_unary(
+        METHOD + "ModelInfer", request_serializer=bytes, response_deserializer=bytes
+    )
+    metadata = tuple(wired.server.headers.items())
+    sent = made.SerializeToString()
+    left = [ask.future(sent, metadata=metadata, timeout=20) for _ in range(20)]
+    wait_until(lambda: wired.open_requests() == 20, "the calls have arrived")
+    with pytest.raises(grpc.RpcError) as caught:
+        ask(sent, metadata=metadata, timeout=0.5)
+    error: Any = caught.value
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    for one in left:
+        one.cancel()
+    wait_until(lambda: wired.open_requests() == 0, "the calls are over", 5)
+    wait_until(lambda: wired.replicas("grpc-endless")[0]["in_flight"] == 0, "the slot is free", 10)
+    wired.call("DELETE", "/deployments/grpc-endless")
 
 
 def test_what_is_not_grpc_does_not_disturb_it(wired: Operator) -> None:

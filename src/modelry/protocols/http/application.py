@@ -16,6 +16,7 @@ from modelry.protocols.http.endpoint import (
     Door,
     ErrorRenderer,
     check_permissions,
+    mark,
     starlette_routes,
 )
 from modelry.services.inference.authentication import Authenticator
@@ -54,6 +55,7 @@ def build_application(
         response = render(_error_of(request, failure))
         response.status_code = failure.status_code
         response.headers.update(failure.headers or {})
+        mark(response, request)
         return response
 
     return Starlette(routes=routes, exception_handlers={404: told, 405: told, 400: told})

@@ -70,12 +70,11 @@ def _asgi_handler(
     door: Door, endpoint: Endpoint, authenticator: Authenticator
 ) -> Callable[[Request], Awaitable[Response]]:
     async def handle(raw: Request) -> Response:
-        header = raw.headers.get
-        request_id = request_id_of((header("x-request-id") or "").encode("latin-1") or None)
+        request_id = _id_of(raw)
         try:
             principal = None
             if endpoint.permission is not Permission.PUBLIC:
-                authorization = (header("authorization") or "").encode("latin-1")
+                authorization = raw.headers.get("authorization", "").encode("latin-1")
                 principal = authenticator.from_header(authorization)
                 principal.require(endpoint.permission)
             request = ApiRequest(raw, principal, request_id, endpoint.max_body_bytes)
@@ -85,13 +84,22 @@ def _asgi_handler(
         except Exception:
             log.exception("request %s to %s failed", request_id, endpoint.path)
             response = door.render_error(unexpected(request_id))
-        response.headers["x-request-id"] = request_id
-        response.headers["traceparent"] = continue_trace(
-            (header("traceparent") or "").encode("latin-1")
-        )
+        mark(response, raw, request_id)
         return response
 
     return handle
+
+
+def _id_of(request: Request) -> str:
+    return request_id_of(request.headers.get("x-request-id", "").encode("latin-1") or None)
+
+
+def mark(response: Response, request: Request, request_id: str | None = None) -> None:
+    """Put the request's id, and a span in its trace, on an answer to it."""
+    response.headers["x-request-id"] = request_id or _id_of(request)
+    response.headers["traceparent"] = continue_trace(
+        request.headers.get("traceparent", "").encode("latin-1")
+    )
 
 
 def unexpected(request_id: str) -> InternalError:
