@@ -19,6 +19,7 @@ KNOWN_FOR_A_FRESH_CLONE = {
     "make test",
     "make check",
     "make bench-tensor",
+    "make bench-compute",
     "make bench-chat",
 }
 
