@@ -60,13 +60,13 @@ def prompt(number: int, words: int = 110) -> str:
 
 
 @contextlib.contextmanager
-def own_server(name: str, path: Path, threads: int) -> Iterator[Endpoint]:
+def own_server(name: str, path: Path, threads: int, spin: int) -> Iterator[Endpoint]:
     """llama.cpp's own server in a process of its own, with the settings of our worker."""
     port = free_port()
     arguments = [str(path), str(port), str(SLOTS), str(CONTEXT), str(threads)]
     server = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.engine_server", *arguments],
-        env={"GOMP_SPINCOUNT": "300", **os.environ},  # as our worker has it
+        env=os.environ | {"GOMP_SPINCOUNT": str(spin)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
@@ -80,8 +80,9 @@ def own_server(name: str, path: Path, threads: int) -> Iterator[Endpoint]:
         server.wait()
 
 
-def serve(served: Served, model: str, runtime: str, path: Path, threads: int) -> Endpoint:
+def serve(served: Served, model: str, path: Path, options: dict[str, int]) -> Endpoint:
     """Register `path` as `model`, deploy it and wait until it answers."""
+    runtime = "llamacpp" if "spin" in options else "openvino"
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.gguf"
         file.symlink_to(path)
@@ -91,7 +92,7 @@ def serve(served: Served, model: str, runtime: str, path: Path, threads: int) ->
             f"defaults: {{system: {SYSTEM}}}\nlimits: {{context: {CONTEXT}}}\n"
         )
         served.client.register(manifest)
-    served.client.deploy(model, engine_options={"slots": SLOTS, "threads": threads})
+    served.client.deploy(model, engine_options={"slots": SLOTS, **options})
     served.client.wait_model_ready(model)
     name = OURS if runtime == "llamacpp" else OURS_OPENVINO
     workers = [replica.pid for replica in served.client.deployments.replicas(model)]
@@ -195,6 +196,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 4, 8, 16])
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--spin", type=int, default=300, help="llama.cpp: looks before sleeping")
     parser.add_argument("--without-openvino", action="store_true")
     chosen = parser.parse_args()
     with_openvino = not chosen.without_openvino and bool(importlib.util.find_spec("openvino_genai"))
@@ -203,18 +205,22 @@ def main() -> None:
         *machine.describe(["modelry", "xllamacpp", "openvino-genai"]),
         (
             f"- model: SmolLM2-135M-Instruct; {TOKENS} new tokens, prompts of about 170 tokens, "
-            f"{chosen.threads} threads, {SLOTS} slots of {CONTEXT} tokens, {chosen.rounds} rounds"
+            f"{chosen.threads} threads (spin {chosen.spin}), {SLOTS} slots of {CONTEXT} tokens, "
+            f"{chosen.rounds} rounds"
         ),
         "",
     ]
+    threads = {"threads": chosen.threads}
     with contextlib.ExitStack() as stack:
         served = stack.enter_context(modelry())
-        own = stack.enter_context(own_server(OWN, q4_1, chosen.threads))
-        endpoints = [own, serve(served, "smollm2", "llamacpp", q4_1, chosen.threads)]
+        own = stack.enter_context(own_server(OWN, q4_1, chosen.threads, chosen.spin))
+        endpoints = [own, serve(served, "smollm2", q4_1, threads | {"spin": chosen.spin})]
         if with_openvino:
             q8_0 = weights.smollm2_q8_0()
-            endpoints.append(stack.enter_context(own_server(OWN_Q8, q8_0, chosen.threads)))
-            endpoints.append(serve(served, "smollm2-q8", "openvino", q8_0, chosen.threads))
+            endpoints.append(
+                stack.enter_context(own_server(OWN_Q8, q8_0, chosen.threads, chosen.spin))
+            )
+            endpoints.append(serve(served, "smollm2-q8", q8_0, threads))
         for endpoint in endpoints:
             asyncio.run(load(endpoint, [body("", SYSTEM, prompt(-1), 8)], 1))
         found = measure(endpoints, chosen.streams, chosen.rounds)

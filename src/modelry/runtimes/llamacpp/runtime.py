@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from modelry.domain.errors import ModelFailed
 from modelry.runtime_api.engine import LoadSpec
 from modelry.runtimes.chat.defaults import ChatDefaults
-from modelry.runtimes.llamacpp.embedding_engine import EmbeddingEngine
-from modelry.runtimes.llamacpp.generation_engine import GenerationEngine
-from modelry.runtimes.llamacpp.native_server import NativeServer
 from modelry.runtimes.llamacpp.settings import LlamaSettings
+
+if TYPE_CHECKING:
+    from modelry.runtimes.llamacpp.embedding_engine import EmbeddingEngine
+    from modelry.runtimes.llamacpp.generation_engine import GenerationEngine
 
 
 class LlamaCppRuntime:
@@ -20,8 +22,9 @@ class LlamaCppRuntime:
     Engine options: `slots` (choices at once, default 4), `context` (tokens of one request; default
     the manifest's `limits.context`, else the model's own up to 4,096), `threads` (default all
     cores, one less from 3 on), `batch` (prompt tokens per step, default 256), `prompt_cache_mib`
-    (memory for prompts kept beside the slots, default 512) and `pooling` (embeddings: `model`,
-    `mean`, `cls`, `last`; default what the file says, else `mean`).
+    (memory for prompts kept beside the slots, default 512), `pooling` (embeddings: `model`,
+    `mean`, `cls`, `last`; default what the file says, else `mean`) and `spin` (how often a thread
+    looks for the others before it sleeps, default 300; 10,000 where nothing else runs).
 
     LoRA adapters are not offered: a request without one would reuse the cache of one with it.
     """
@@ -39,6 +42,12 @@ class LlamaCppRuntime:
         """
         settings = LlamaSettings.of(spec)
         defaults = ChatDefaults.of(spec)
+        # read by the OpenMP library when it is first loaded, which the imports below do
+        os.environ["GOMP_SPINCOUNT"] = str(settings.spin)
+        from modelry.runtimes.llamacpp.embedding_engine import EmbeddingEngine
+        from modelry.runtimes.llamacpp.generation_engine import GenerationEngine
+        from modelry.runtimes.llamacpp.native_server import NativeServer
+
         with self._loading:
             server = NativeServer(settings, spec)
         try:
