@@ -147,6 +147,21 @@ def test_an_idle_model_is_unloaded_and_loaded_again_when_it_is_called(operator: 
     )
 
 
+def test_a_stream_goes_on_while_its_deployment_is_changed(operator: Operator) -> None:
+    asked = {**QUESTION, "max_completion_tokens": 60}
+    with operator.http.stream("POST", "/v1/chat/completions", json=asked) as answer:
+        told = payloads(answer.iter_lines())
+        next(told)
+        before = operator.pid_of("chat")
+        operator.deploy("chat", engine_options={"slots": 2})
+        rest = list(told)
+    assert rest[-1] == "[DONE]"
+    assert not [one for one in rest if "error" in one]
+    again = {**QUESTION, "stream": False, "max_completion_tokens": 2}
+    assert operator.http.post("/v1/chat/completions", json=again).status_code == 200
+    assert operator.pid_of("chat") != before
+
+
 @pytest.fixture
 def trickle() -> Iterator[str]:
     """The URL of a large file that comes a byte a second."""
