@@ -192,17 +192,14 @@ class InferenceServicer:
         self, request: pb.ModelStatisticsRequest, principal: Principal | None
     ) -> Message:
         caller = _known(principal)
-        if request.name:
-            targets = [self._target(caller, request.name, request.version)]
-        else:
-            targets = [one for route in self._inference.models(caller) for one in route.targets]
+        targets = self._inference.looked_at(caller, request.name, version_of(request.version))
         return pb.ModelStatisticsResponse(**metadata.statistics(targets))
 
     async def _index(
         self, request: pb.RepositoryIndexRequest, principal: Principal | None
     ) -> Message:
-        routes = self._inference.models(_known(principal))
-        entries = metadata.repository_index(routes, ready_only=request.ready)
+        targets = self._inference.looked_at(_known(principal))
+        entries = metadata.repository_index(targets, ready_only=request.ready)
         return pb.RepositoryIndexResponse(models=entries)
 
     async def _load(

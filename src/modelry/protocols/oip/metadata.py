@@ -32,17 +32,16 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "datatype": spec.datatype.value, "shape": list(spec.shape)}
 
 
-def repository_index(routes: list[Route], *, ready_only: bool) -> list[dict[str, str]]:
+def repository_index(targets: list[Target], *, ready_only: bool) -> list[dict[str, str]]:
     """One entry per deployed version: READY, LOADING or UNAVAILABLE with the reason."""
     entries = [
         {
-            "name": route.deployment.name,
+            "name": target.deployment.name,
             "version": str(target.version.number),
             "state": _state(target),
             "reason": target.group.failure or "",
         }
-        for route in routes
-        for target in route.targets
+        for target in targets
     ]
     return [entry for entry in entries if entry["state"] == "READY" or not ready_only]
 

@@ -147,19 +147,21 @@ class _Handlers:
         return Response(payload, headers={k.decode(): v.decode() for k, v in lines})
 
     async def stats(self, request: ApiRequest) -> Response:
-        return json_response(statistics([self._target(request)]))
+        parameters = request.path_params
+        version = version_of(parameters.get("version"))
+        targets = self._inference.looked_at(request.principal, parameters["model"], version)
+        return json_response(statistics(targets))
 
     async def all_stats(self, request: ApiRequest) -> Response:
-        routes = self._inference.models(request.principal)
-        return json_response(statistics([one for route in routes for one in route.targets]))
+        return json_response(statistics(self._inference.looked_at(request.principal)))
 
     async def index(self, request: ApiRequest) -> Response:
         wanted: dict[str, Any] = await request.json_object() if await request.body() else {}
         ready = wanted.get("ready", False)
         if set(wanted) - {"ready"} or not isinstance(ready, bool):
             raise InvalidInput("The body may hold 'ready' (true or false) alone.", param="ready")
-        routes = self._inference.models(request.principal)
-        return json_response(repository_index(routes, ready_only=ready))
+        targets = self._inference.looked_at(request.principal)
+        return json_response(repository_index(targets, ready_only=ready))
 
     async def load(self, request: ApiRequest) -> Response:
         await request.body()

@@ -34,7 +34,7 @@ def build_door(
         return json_response(state, 200 if state["ready"] else 503)
 
     async def metrics(request: ApiRequest) -> Response:
-        routes = inference.routes.of_tenant(request.principal.tenant_id)
+        routes = inference.routes.covered_by(request.principal)
         return Response(exposition(routes), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def openapi(_: ApiRequest) -> Response:

@@ -56,6 +56,14 @@ class Route:
         )
 
 
+def _unknown(name: str) -> NotFound:
+    return NotFound(
+        f"Model '{name[:100]}' does not exist or this key may not use it. "
+        "GET /v1/models lists the models that it may use.",
+        param="model",
+    )
+
+
 class RouteTable:
     """All routes of all tenants; readers see one consistent table."""
 
@@ -79,24 +87,31 @@ class RouteTable:
         if route is not None and principal.may_call(name):
             return route
         principal.require(Permission.INFERENCE)
-        raise NotFound(
-            f"Model '{name[:100]}' does not exist or this key may not use it. "
-            "GET /v1/models lists the models that it may use.",
-            param="model",
-        )
+        raise _unknown(name)
+
+    def look_up(self, principal: Principal, name: str) -> Route:
+        """The route of a deployment that `principal` may look at, if not call.
+
+        Raises:
+            NotFound: no such deployment in the tenant, or not one that this key covers.
+        """
+        route = self._routes.get((principal.tenant_id, name))
+        if route is None or not principal.covers(name):
+            raise _unknown(name)
+        return route
 
     def visible_to(self, principal: Principal) -> list[Route]:
         """The routes that `principal` may call, by name."""
+        return self.covered_by(principal) if Permission.INFERENCE in principal.permissions else []
+
+    def covered_by(self, principal: Principal) -> list[Route]:
+        """The routes that `principal` may look at, if not call, by name."""
         found = [
             route
             for (tenant_id, name), route in self._routes.items()
-            if tenant_id == principal.tenant_id and principal.may_call(name)
+            if tenant_id == principal.tenant_id and principal.covers(name)
         ]
         return sorted(found, key=lambda route: route.deployment.name)
-
-    def of_tenant(self, tenant_id: str) -> list[Route]:
-        """All routes of one tenant."""
-        return [route for (owner, _), route in self._routes.items() if owner == tenant_id]
 
     def all(self) -> list[Route]:
         """Every route of every tenant, for metrics and sweeps."""

@@ -97,6 +97,19 @@ class InferenceService:
         """The deployments that `principal` may call."""
         return self.routes.visible_to(principal)
 
+    def looked_at(
+        self, principal: Principal, name: str = "", version_number: int | None = None
+    ) -> list[Target]:
+        """The versions that `principal` may look at, if not call: all, or those of one name.
+
+        Raises:
+            NotFound: no such deployment or version, or not one that this key covers.
+        """
+        if not name:
+            return [one for route in self.routes.covered_by(principal) for one in route.targets]
+        route = self.routes.look_up(principal, name)
+        return list(route.targets) if version_number is None else [route.version(version_number)]
+
     async def infer(
         self,
         principal: Principal,
