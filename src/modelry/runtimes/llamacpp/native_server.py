@@ -57,6 +57,19 @@ class NativeServer:
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
+        self._see_it_work(embeds=settings.embeds)
+
+    def _see_it_work(self, *, embeds: bool) -> None:
+        """Have one token computed.
+
+        The library says that it is ready before the thread that works off its queue has begun; to
+        end it in between waits for ever.
+        """
+        if embeds:
+            self.embed(b'{"input": "a"}')
+        else:
+            body = {"prompt": "a", "max_tokens": 1, "stream": True, "cache_prompt": False}
+            self.complete(orjson.dumps(body), lambda _chunk: False)
 
     def _parameters(self, settings: LlamaSettings) -> Any:
         parameters = xllamacpp.CommonParams()
