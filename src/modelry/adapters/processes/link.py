@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,10 @@ _RESULT = int(Kind.RESULT)
 _EVENT = int(Kind.EVENT)
 _ERROR = int(Kind.ERROR)
 _JOIN_BELOW_BYTES = 512 * 1024
+
+_CALLS_AT_ONCE = 8
+"""Calls after which a turn of the loop sends what it has, so that the worker need not wait for the
+rest: else gateway and worker would take turns instead of working at the same time."""
 
 
 class WorkerLink(asyncio.Protocol):
@@ -54,12 +59,19 @@ class WorkerLink(asyncio.Protocol):
         self._next_id = 0
         self._decoder = FrameDecoder()
         self._transport: asyncio.Transport | None = None
+        self._socket: socket.socket | None = None
         self._outgoing: list[bytes | memoryview] = []
+        self._waiting_calls = 0
+        self._is_flush_due = False
 
     def connection_made(self, transport: Any) -> None:
         """Part of asyncio.Protocol."""
         self._transport = transport
         self._loop = asyncio.get_running_loop()
+
+    def send_through(self, connection: socket.socket) -> None:
+        """Write to `connection`, the transport's own socket, where the transport would put off."""
+        self._socket = connection
 
     def send(self, call: Call) -> None:
         """Start `call` on the worker."""
@@ -70,23 +82,44 @@ class WorkerLink(asyncio.Protocol):
         header, body = call.header, call.body
         prefix = PREFIX.pack(len(header), len(body), call_id, call.remaining_ms(), call.kind, 0, 0)
         self._write(prefix, header, body)
+        self._waiting_calls += 1
+        if self._waiting_calls >= _CALLS_AT_ONCE:
+            self._flush()
 
     def _write(self, *parts: bytes | memoryview) -> None:
         """Send at the end of this turn of the loop, together with what else is sent in it."""
         if self._transport is None:
             return  # lost: `connection_lost` fails the calls in this turn of the loop
-        if not self._outgoing:
-            self._loop.call_soon(self._flush)
         self._outgoing += parts
+        if not self._is_flush_due:
+            self._is_flush_due = True
+            self._loop.call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._is_flush_due = False
+        if self._outgoing:
+            self._flush()
 
     def _flush(self) -> None:
         outgoing, self._outgoing = self._outgoing, []
-        if self._transport is None:
+        self._waiting_calls = 0
+        transport = self._transport
+        if transport is None:
             return
-        if sum(map(len, outgoing)) < _JOIN_BELOW_BYTES:
-            self._transport.write(b"".join(outgoing))
-        else:
-            self._transport.writelines(outgoing)
+        if sum(map(len, outgoing)) >= _JOIN_BELOW_BYTES:
+            transport.writelines(outgoing)
+            return
+        data: bytes | memoryview = b"".join(outgoing)
+        if self._socket is not None and transport.get_write_buffer_size() == 0:
+            try:
+                data = memoryview(data)[self._socket.send(data) :]
+            except BlockingIOError:
+                pass  # the transport waits until there is room
+            except OSError:
+                return  # the transport sees it, too, and tells `connection_lost`
+            if not data:
+                return
+        transport.write(data)
 
     def cancel(self, call: Call) -> None:
         """Tell the worker to stop `call`; the slot frees when it confirms."""

@@ -94,6 +94,7 @@ class LocalReplica:
         """Take over our end of the socket and send the LOAD frame."""
         loop = asyncio.get_running_loop()
         await loop.create_unix_connection(lambda: self.link, sock=ours)
+        self.link.send_through(ours)
         self.link.send_control(Kind.LOAD, orjson.dumps(self._spec.load.to_wire()))
 
     async def ready(self) -> ReplicaEnd | None:
