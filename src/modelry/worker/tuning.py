@@ -20,7 +20,7 @@ LARGEST = 64
 GUESSED_ROWS = 8
 """Cap for engines that cannot be measured."""
 _ENOUGH = 0.95
-_RUN_OVERHEAD_S = 15e-6
+_RUN_OVERHEAD_S = 30e-6
 """What a batch costs beside the engine: system calls, taking it together and apart."""
 _MEASURED_S = 0.03
 _FEWEST_RUNS, _MOST_RUNS = 3, 1000
