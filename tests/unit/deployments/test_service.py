@@ -11,6 +11,7 @@ from modelry.domain.errors import (
     Conflict,
     InvalidInput,
     ModelFailed,
+    ModelNotReady,
     NotFound,
     PermissionDenied,
 )
@@ -23,7 +24,7 @@ from modelry.services.inference.authentication import Authenticator
 from modelry.services.inference.call import RawCall
 from modelry.services.inference.routing import RouteTable
 from modelry.services.inference.service import InferenceService
-from modelry.testing.replica_pool import FakeReplicaPool
+from modelry.testing.replica_pool import FakeReplicaPool, echo
 
 pytestmark = pytest.mark.anyio
 
@@ -109,7 +110,8 @@ async def ask(service, name="m"):
     target = service.inference.target(OWNER, name)
     call = RawCall(OWNER, Kind.INFER, b"{}", b"hello")
     target.group.submit(call)
-    return await call.answer()
+    async with asyncio.timeout(5):
+        return await call.answer()
 
 
 async def test_deploy_call_undeploy(service, pool, store):
@@ -261,3 +263,59 @@ async def test_logs_belong_to_replicas(service):
     assert "replica" in service.logs(OWNER, "m", replica_id)[replica_id][0]
     with pytest.raises(NotFound):
         service.logs(OWNER, "m", "nope")
+
+
+async def test_what_waits_is_answered_by_the_version_that_it_was_routed_to(service, pool):
+    pool.capacity = 1
+    pool.answer = lambda _: None
+    await service.deploy(OWNER, model="m", version=1)
+    await until(lambda: states(service) == [ReplicaState.READY])
+    asks = [asyncio.create_task(ask(service)) for _ in range(3)]
+    old = pool.started[0].link
+    await until(lambda: old.calls)
+    await service.deploy(OWNER, model="m", version=2)
+    for body in (b"1", b"2", b"3"):
+        await until(lambda: old.calls)
+        await asyncio.sleep(0.01)
+        assert not pool.started[1].link.calls
+        old.finish(old.calls[0], b"{}", body)
+    assert [body for _, body in await asyncio.gather(*asks)] == [b"1", b"2", b"3"]
+    await until(lambda: pool.started[0]._ended.done())
+
+
+async def test_what_waits_for_a_version_that_never_loaded_is_told_to_come_again(service, pool):
+    pool.hold_load = asyncio.Event()
+    await service.deploy(OWNER, model="m", version=1)
+    asked = asyncio.create_task(ask(service))
+    await asyncio.sleep(0.01)
+    await service.deploy(OWNER, model="m", version=2)
+    with pytest.raises(ModelNotReady, match="try again") as told:
+        await asked
+    assert told.value.retry_after_s
+
+
+async def test_what_waits_goes_to_new_replicas_of_the_same_version(service, pool):
+    pool.hold_load = asyncio.Event()
+    await service.deploy(OWNER, model="m", version=1)
+    asked = asyncio.create_task(ask(service))
+    await asyncio.sleep(0.01)
+    pool.hold_load = None
+    await service.deploy(OWNER, model="m", engine_options={"threads": 2})
+    assert (await asked)[1] == b"hello"
+
+
+@pytest.mark.parametrize("change", ["unload", "restart"])
+async def test_what_waits_while_replicas_end_is_answered_by_new_ones(service, pool, change):
+    pool.capacity = 1
+    pool.answer = lambda _: None
+    await service.deploy(OWNER, model="m", version=1, scale=Scale(0, 1))
+    asks = [asyncio.create_task(ask(service)) for _ in range(2)]
+    await until(lambda: pool.started and pool.started[0].link.calls)
+    old = pool.started[0].link
+    pool.answer = echo
+    changing = asyncio.create_task(getattr(service, change)(OWNER, "m"))
+    await asyncio.sleep(0.01)
+    old.finish(old.calls[0], b"{}", b"old")
+    await changing
+    async with asyncio.timeout(5):
+        assert [body for _, body in await asyncio.gather(*asks)] == [b"old", b"hello"]

@@ -291,8 +291,9 @@ class DeploymentsService:
         for number, replicas in old.items():
             if new.get(number) is replicas:
                 continue
-            successor = new.get(number) or next(iter(new.values()))
-            replicas.group.hand_over(successor.group)
+            successor = new.get(number)
+            if successor is not None:  # another version would answer under a wrong name
+                replicas.group.hand_over(successor.group)
             self._let_go(replicas)
 
     def _let_go(self, replicas: VersionReplicas) -> None:

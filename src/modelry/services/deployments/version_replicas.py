@@ -169,6 +169,8 @@ class VersionReplicas:
         """End all replicas; the next request loads the version again."""
         supervisors, self._supervisors = self._supervisors, []
         await asyncio.gather(*(one.stop(DRAIN_S) for one in supervisors))
+        if self.group.waiting:
+            self.wake()
 
     async def restart(self) -> None:
         """End all replicas, then start as many as there shall be; requests wait meanwhile."""
@@ -178,9 +180,15 @@ class VersionReplicas:
         self._fill(count)
 
     async def close(self, drain_s: float) -> None:
-        """Take no more requests, let the open ones end, end all processes."""
-        self.group.close()
-        await asyncio.gather(*(one.stop(drain_s) for one in self._supervisors), *self._leaving)
+        """Take no more requests, let the open ones end, those that wait too, end all processes."""
+        group = self.group
+        group.close()
+        give_up = time.monotonic() + drain_s
+        while group.waiting and group.is_ready and time.monotonic() < give_up:
+            await asyncio.sleep(0.02)
+        group.turn_away()
+        left_s = max(0.0, give_up - time.monotonic())
+        await asyncio.gather(*(one.stop(left_s) for one in self._supervisors), *self._leaving)
 
     def statuses(self) -> list[ReplicaStatus]:
         """All replica slots."""

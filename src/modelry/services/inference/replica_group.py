@@ -296,7 +296,7 @@ class ReplicaGroup:
             )
 
     def hand_over(self, successor: ReplicaGroup) -> None:
-        """Give what waits to the group that takes this one's place."""
+        """Give what waits to the group that takes this one's place, of the same version."""
         while self.waiting:
             call = self.waiting.popleft()
             self._open.discard(call)
@@ -308,8 +308,13 @@ class ReplicaGroup:
                 call.fail(error)
 
     def close(self) -> None:
-        """Take no more calls; those that wait are told to come again."""
+        """Take no more calls; those that wait are still answered while a replica is there."""
         self.closed = True
+        if not self.links:
+            self.turn_away()
+
+    def turn_away(self) -> None:
+        """Tell the calls that wait to come again."""
         while self.waiting:
             self.waiting.popleft().fail(
                 ModelNotReady(
