@@ -96,7 +96,7 @@ def test_changes_cost_no_request(operator: Operator) -> None:
     with Callers(operator) as callers:
         for name, change in changes.items():
             callers.during(name, change)
-        operator.load("moving")
+            operator.load("moving")
         callers.during("killed", lambda: os.kill(operator.pid_of("moving"), signal.SIGKILL))
         operator.load("moving")
 

@@ -280,7 +280,7 @@ async def test_what_waits_is_answered_by_the_version_that_it_was_routed_to(servi
         assert not pool.started[1].link.calls
         old.finish(old.calls[0], b"{}", body)
     assert [body for _, body in await asyncio.gather(*asks)] == [b"1", b"2", b"3"]
-    await until(lambda: pool.started[0]._ended.done())
+    await until(pool.started[0]._ended.done)
 
 
 async def test_what_waits_for_a_version_that_never_loaded_is_told_to_come_again(service, pool):

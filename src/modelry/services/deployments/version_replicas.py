@@ -184,7 +184,9 @@ class VersionReplicas:
         group = self.group
         group.close()
         give_up = time.monotonic() + drain_s
-        while group.waiting and group.is_ready and time.monotonic() < give_up:
+        while group.waiting and group.is_ready:
+            if time.monotonic() > give_up:
+                break
             await asyncio.sleep(0.02)
         group.turn_away()
         left_s = max(0.0, give_up - time.monotonic())
