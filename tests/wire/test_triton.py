@@ -80,13 +80,24 @@ def tensors(wired: Operator) -> Running:
     return wired.server
 
 
-@pytest.fixture(scope="module", params=["http", "grpc"])
-def client(request: pytest.FixtureRequest, tensors: Running) -> Iterator[Client]:
-    module: Any = {"http": over_http, "grpc": over_grpc}[request.param]
-    address = tensors.grpc if module is over_grpc else tensors.url.removeprefix("http://")
-    made = module.InferenceServerClient(address)
-    yield Client(module, made, tensors.headers)
+@pytest.fixture(scope="module")
+def http_client(tensors: Running) -> Iterator[Client]:
+    made = over_http.InferenceServerClient(tensors.url.removeprefix("http://"))
+    yield Client(over_http, made, tensors.headers)
     made.close()
+
+
+@pytest.fixture(scope="module")
+def grpc_client(tensors: Running) -> Iterator[Client]:
+    made = over_grpc.InferenceServerClient(tensors.grpc)
+    yield Client(over_grpc, made, tensors.headers)
+    made.close()
+
+
+@pytest.fixture(params=["http", "grpc"])
+def client(request: pytest.FixtureRequest) -> Client:
+    found: Client = request.getfixturevalue(f"{request.param}_client")
+    return found
 
 
 def test_health_and_metadata(client: Client) -> None:
@@ -118,22 +129,20 @@ def test_every_datatype_comes_back_as_it_went(client: Client, model: str) -> Non
 
 
 @pytest.mark.parametrize("model", ECHOES)
-def test_tensors_as_json_both_ways(client: Client, model: str) -> None:
-    if client.module is over_grpc:
-        pytest.skip("gRPC has no JSON tensors")
+def test_tensors_as_json_both_ways(http_client: Client, model: str) -> None:
     values = {name: VALUES[name] for name in ECHOES[model]}
     inputs = [
-        client.input(f"in_{name}", value, name, binary_data=name == "BF16")
+        http_client.input(f"in_{name}", value, name, binary_data=name == "BF16")
         for name, value in values.items()
         if name != "BYTES"
     ]
     if model == "strings":
         values["BYTES"] = TEXTS
-        inputs.append(client.input("in_BYTES", TEXTS, "BYTES", binary_data=False))
+        inputs.append(http_client.input("in_BYTES", TEXTS, "BYTES", binary_data=False))
     outputs = [
         over_http.InferRequestedOutput(f"out_{name}", binary_data=name == "BF16") for name in values
     ]
-    result = client.call("infer", model, inputs, outputs=outputs)
+    result = http_client.call("infer", model, inputs, outputs=outputs)
     for name, value in values.items():
         assert np.array_equal(result.as_numpy(f"out_{name}"), value), name
 
@@ -249,17 +258,15 @@ def test_the_repository_lists_loads_and_unloads(client: Client, wired: Operator)
 
 
 def test_a_grpc_stream_answers_in_turn_and_survives_a_failure(
-    client: Client, tensors: Running
+    grpc_client: Client, tensors: Running
 ) -> None:
-    if client.module is not over_grpc:
-        pytest.skip("streams of tensors are gRPC's")
     arrived: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
     with over_grpc.InferenceServerClient(tensors.grpc) as streaming:
         streaming.start_stream(
             lambda result, error: arrived.put((result, error)), headers=tensors.headers
         )
-        wrong = client.input("x", np.zeros((1, 4), "f4"))
-        for tensor in (client.input("x", ROW), wrong, client.input("x", ROW * 2)):
+        wrong = grpc_client.input("x", np.zeros((1, 4), "f4"))
+        for tensor in (grpc_client.input("x", ROW), wrong, grpc_client.input("x", ROW * 2)):
             streaming.async_stream_infer("twice", [tensor], model_version="1")
         first, failed, last = (arrived.get(timeout=20) for _ in range(3))
         streaming.stop_stream()
