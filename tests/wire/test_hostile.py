@@ -14,6 +14,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -609,6 +610,32 @@ def test_a_graph_without_end_is_stopped_by_its_deadline(hostile: Hostile) -> Non
     told(answer, 504)
     assert time.monotonic() - started < 10
     wait_until(lambda: hostile.replicas("endless")[0]["in_flight"] == 0, "the slot is free", 15)
+
+
+def test_an_input_that_fails_a_batch_does_not_fail_the_others_in_it(hostile: Hostile) -> None:
+    model = model_of(
+        [helper.make_node("Gather", ["table", "at"], ["y"])],
+        {"at": (TensorProto.INT64, ("batch",))},
+        {"y": (TensorProto.FLOAT, ("batch",))},
+        {"table": np.arange(10, dtype="f4")},
+    )
+    hostile.register("table", bytes(model.SerializeToString()))
+    hostile.deploy("table")
+    hostile.load("table")
+
+    def asked(at: int) -> httpx2.Response:
+        tensor = {"name": "at", "shape": [1], "datatype": "INT64", "data": [at]}
+        return hostile.http.post("/v2/models/table/infer", json={"inputs": [tensor]})
+
+    places = [at % 10 if at % 5 else 99 for at in range(200)]
+    with ThreadPoolExecutor(max_workers=16) as asking:
+        answers = list(asking.map(asked, places))
+    for at, answer in zip(places, answers, strict=True):
+        if at == 99:
+            assert "99" in told(answer, 500)
+        else:
+            assert answer.json()["outputs"][0]["data"] == [at], answer.text
+    assert hostile.replicas("table")[0]["restarts"] == 0
 
 
 def test_a_model_that_allocates_without_end_is_ended_at_its_limit(hostile: Hostile) -> None:
