@@ -280,6 +280,13 @@ def test_who_sends_no_key_is_refused_in_the_door_s_shape(curl: Curl, path: str) 
     assert "API key" in (error if path.startswith("/v2") else error["message"])
 
 
+@pytest.mark.parametrize("path", ["/v1/models/", "/v2/", "/api/v1/models/"])
+def test_nobody_is_redirected_to_where_the_host_header_says(curl: Curl, path: str) -> None:
+    answer = curl(path, "--header", "Host: elsewhere.example")
+    assert answer.status == 404
+    assert "location" not in answer.headers
+
+
 def test_probes_metrics_and_the_description(curl: Curl) -> None:
     assert curl("/healthz", key=False).body == b"ok\n"
     assert curl("/readyz", key=False).json()["ready"] is True

@@ -58,7 +58,10 @@ def build_application(
         mark(response, request)
         return response
 
-    return Starlette(routes=routes, exception_handlers={404: told, 405: told, 400: told})
+    application = Starlette(routes=routes, exception_handlers={404: told, 405: told, 400: told})
+    # a redirect would lead to whatever the caller's Host header says
+    application.router.redirect_slashes = False
+    return application
 
 
 def _error_of(request: Request, failure: HTTPException) -> ModelryError:
