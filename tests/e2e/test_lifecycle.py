@@ -344,10 +344,14 @@ def test_a_second_ctrl_c_ends_at_once(operator: Operator) -> None:
 
 
 def test_a_stop_ends_streams_that_take_longer_than_the_drain(home: Home) -> None:
-    operator = home.start(drain_s="1")
+    operator = home.start(drain_s="1", tenant_requests="1")
     asked = {**QUESTION, "max_completion_tokens": 900}
     with operator.http.stream("POST", "/v1/chat/completions", json=asked) as answer:
         next(payloads(answer.iter_lines()))
+        for refused in (infer(operator), operator.http.post("/v1/chat/completions", json=asked)):
+            assert refused.status_code == 429, refused.text
+            assert int(refused.headers["retry-after"]) >= 1
+            assert "limit is 1" in refused.text
         workers = operator.server.workers()
         started = time.monotonic()
         operator.server.process.send_signal(signal.SIGINT)
@@ -357,7 +361,16 @@ def test_a_stop_ends_streams_that_take_longer_than_the_drain(home: Home) -> None
     assert "Traceback" not in operator.server.output()
 
 
+def requests_used(operator: Operator) -> float:
+    """How many requests to `double` the ledger knows of."""
+    told = operator.call("GET", "/usage?group_by=deployment")["usage"]
+    return sum(one["units"]["requests"] for one in told if one["group"]["deployment"] == "double")
+
+
 def test_what_was_made_is_there_after_a_restart(home: Home, operator: Operator) -> None:
+    used = requests_used(operator)
+    for _ in range(7):
+        assert infer(operator).status_code == 200
     made = operator.call("POST", "/keys", json={"name": "app", "role": "inference"})
     revoked = operator.call("POST", "/keys", json={"name": "old", "role": "inference"})
     operator.call("DELETE", f"/keys/{revoked['key']['key_id']}")
@@ -371,6 +384,7 @@ def test_what_was_made_is_there_after_a_restart(home: Home, operator: Operator) 
     again = home.start()
     for path, told in before.items():
         assert again.call("GET", path) == told, path
+    assert requests_used(again) >= used + 7
     again.load("double")
     assert infer(again).status_code == 200
     url = f"{again.server.url}/v2/models/double/infer"
