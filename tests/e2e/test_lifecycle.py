@@ -207,7 +207,8 @@ def test_a_stop_does_not_wait_for_what_is_being_fetched_sent_or_loaded(
         connect(operator.server) as sending,
         operator.http.stream("POST", "/api/v1/pulls", json=body, timeout=30) as pulling,
     ):
-        next(pulling.iter_lines())
+        lines_told = pulling.iter_lines()  # while it is there, the connection stays open
+        next(lines_told)
         sending.sendall(head(operator.server, "PATCH", path, *lines) + b"a" * 1000)
         workers = operator.server.workers()
         started = time.monotonic()
@@ -334,7 +335,8 @@ def test_a_stop_lets_open_streams_end(operator: Operator, number: signal.Signals
 def test_a_second_ctrl_c_ends_at_once(operator: Operator) -> None:
     asked = {**QUESTION, "max_completion_tokens": 900}
     with operator.http.stream("POST", "/v1/chat/completions", json=asked) as answer:
-        next(payloads(answer.iter_lines()))
+        told = payloads(answer.iter_lines())  # while it is there, the stream stays open
+        next(told)
         workers = operator.server.workers()
         operator.server.process.send_signal(signal.SIGINT)
         wait_until(lambda: "Stopping." in operator.server.output(), "it drains")
@@ -347,7 +349,8 @@ def test_a_stop_ends_streams_that_take_longer_than_the_drain(home: Home) -> None
     operator = home.start(drain_s="1", tenant_requests="1")
     asked = {**QUESTION, "max_completion_tokens": 900}
     with operator.http.stream("POST", "/v1/chat/completions", json=asked) as answer:
-        next(payloads(answer.iter_lines()))
+        told = payloads(answer.iter_lines())  # while it is there, the stream stays open
+        next(told)
         for refused in (infer(operator), operator.http.post("/v1/chat/completions", json=asked)):
             assert refused.status_code == 429, refused.text
             assert int(refused.headers["retry-after"]) >= 1

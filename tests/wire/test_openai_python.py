@@ -430,7 +430,8 @@ def test_a_chat_model_does_not_serve_what_it_cannot(client: openai.OpenAI, words
 def test_a_stream_that_is_left_stops_the_engine(wired: Operator, chat: Running) -> None:
     body = {"model": "chat", "messages": CAPITAL, "stream": True, "max_completion_tokens": 900}
     with chat.http() as http, http.stream("POST", "/v1/chat/completions", json=body) as answer:
-        next(answer.iter_lines())
+        lines = answer.iter_lines()  # while it is there, the stream stays open
+        next(lines)
         assert wired.replicas("chat")[0]["in_flight"] == 1
     wait_until(lambda: wired.open_requests() == 0, "the request is over", 5)
     wait_until(lambda: wired.replicas("chat")[0]["in_flight"] == 0, "the slot is free", 5)
