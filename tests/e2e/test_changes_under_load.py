@@ -58,6 +58,7 @@ class Callers:
     def during(self, name: str, change: Callable[[], Any]) -> None:
         """Make a change, and go on asking for a while."""
         self.change = name
+        time.sleep(0.2)  # until what was asked before is answered
         change()
         time.sleep(SETTLE_S)
 
