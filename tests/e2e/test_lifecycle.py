@@ -358,6 +358,9 @@ def test_a_stop_ends_streams_that_take_longer_than_the_drain(home: Home) -> None
         workers = operator.server.workers()
         started = time.monotonic()
         operator.server.process.send_signal(signal.SIGINT)
+        error = json.loads([*told][-1])["error"]
+        assert error["code"] == "model_not_ready"
+        assert "The server stopped" in error["message"]
         assert operator.server.process.wait(timeout=20) == 0
         assert time.monotonic() - started < 10
     assert_gone(workers)

@@ -10,18 +10,22 @@ import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 
+import grpc.aio
 import uvloop
 
 from modelry.bootstrap.doors import build_doors
 from modelry.bootstrap.installation import STARTER_PRINCIPAL, Installation
 from modelry.bootstrap.observer import ServerAddress, StartObserver, Unwatched
 from modelry.bootstrap.upkeep import Upkeep
-from modelry.domain.errors import Conflict
+from modelry.domain.errors import Conflict, ModelNotReady
 from modelry.protocols.http.server import HttpServer, bind
 from modelry.protocols.oip.grpc_server import start_grpc_server
 from modelry.settings import Settings
 
 log = logging.getLogger(__name__)
+
+CUT_OFF_S = 1.0
+"""How long the answers to requests that were cut off may take to be sent."""
 
 
 def serve(settings: Settings, observer: StartObserver | None = None) -> None:
@@ -63,12 +67,14 @@ async def _run(settings: Settings, observer: StartObserver) -> None:
             grpc_server, grpc_port = await start_grpc_server(
                 doors.servicer, _joined(settings.host, settings.grpc_port), settings.max_body_bytes
             )
-        stack.push_async_callback(grpc_server.stop, settings.drain_s)
         http_server = HttpServer(
-            doors.application, doors.protocol, listener, drain_s=settings.drain_s
+            doors.application,
+            doors.protocol,
+            listener,
+            drain_s=settings.drain_s + CUT_OFF_S,
         )
         await http_server.start()
-        stack.push_async_callback(http_server.stop)
+        stack.push_async_callback(_drain, installation, http_server, grpc_server)
         address = ServerAddress(
             http_url=f"http://{_joined(settings.host, listener.getsockname()[1])}",
             grpc_address=_joined(settings.host, grpc_port),
@@ -81,6 +87,23 @@ async def _run(settings: Settings, observer: StartObserver) -> None:
         stack.callback(installation.stop_fetching)
         await stop.wait()
         observer.stopping(installation.inference.open_requests(), settings.drain_s)
+
+
+async def _drain(
+    installation: Installation, http_server: HttpServer, grpc_server: grpc.aio.Server
+) -> None:
+    """Close the doors to new requests; those that take too long are told so, then cut off."""
+    drain_s = installation.settings.drain_s
+    closing = asyncio.gather(http_server.stop(), grpc_server.stop(drain_s + CUT_OFF_S))
+    await asyncio.wait({closing}, timeout=drain_s)
+    if not closing.done():
+        installation.inference.cut_off(
+            ModelNotReady(
+                "The server stopped before the answer was complete; send it again.",
+                retry_after_s=5,
+            )
+        )
+    await closing
 
 
 async def _set_up_starters(

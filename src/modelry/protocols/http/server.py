@@ -81,10 +81,6 @@ class HttpServer:
         if self._task is not None:
             await self._task
 
-    def hurry(self) -> None:
-        """Wait for nobody any more."""
-        self._server.force_exit = True
-
 
 def bind(host: str, port: int) -> socket.socket:
     """A socket bound to `host` and `port` (0 takes a free one).

@@ -227,6 +227,12 @@ class ReplicaGroup:
         elif call in self._open:
             self.waiting.remove(call)
 
+    def cut_off(self, error: ModelryError) -> None:
+        """Fail every open call with `error`."""
+        for call in list(self._open):
+            self.cancel(call)
+            call.fail(error)
+
     def record(self, call: Call, status: str) -> None:
         """Count an ended call; used by `Call`."""
         self._open.discard(call)

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from modelry.domain.access import Principal
-from modelry.domain.errors import InvalidInput, NotSupported
+from modelry.domain.errors import InvalidInput, ModelryError, NotSupported
 from modelry.runtime_api.frames import Kind
 from modelry.runtime_api.generation import (
     ChatRequest,
@@ -79,6 +79,12 @@ class InferenceService:
     def retire(self, group: ReplicaGroup) -> None:
         """A group answered its last request and is no longer routed to."""
         self._retired.append(group)
+
+    def cut_off(self, error: ModelryError) -> None:
+        """Fail every open request with `error`, and stop the engines' work on them."""
+        for route in self.routes.all():
+            for target in route.targets:
+                target.group.cut_off(error)
 
     def open_requests(self) -> int:
         """How many requests of all tenants are being answered or wait."""
