@@ -21,6 +21,7 @@ KNOWN_FOR_A_FRESH_CLONE = {
     "make bench-tensor",
     "make bench-compute",
     "make bench-chat",
+    "make bench-footprint",
 }
 
 
