@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,8 +33,8 @@ class StartObserver(Protocol):
         """A starter model could not be set up; the server goes on without it."""
         ...
 
-    def ready(self, address: ServerAddress) -> None:
-        """Everything that a start does is done."""
+    def ready(self, address: ServerAddress, deployed: Collection[str]) -> None:
+        """Everything that a start does is done; `deployed` are the first tenant's deployments."""
         ...
 
     def stopping(self, open_requests: int, drain_s: float) -> None:
@@ -53,7 +54,7 @@ class Unwatched:
     def starter_failed(self, starter: str, error: ModelryError) -> None:
         """See `StartObserver`."""
 
-    def ready(self, address: ServerAddress) -> None:
+    def ready(self, address: ServerAddress, deployed: Collection[str]) -> None:
         """See `StartObserver`."""
 
     def stopping(self, open_requests: int, drain_s: float) -> None:

@@ -109,9 +109,13 @@ async def _drain(
 async def _set_up_starters(
     installation: Installation, observer: StartObserver, address: ServerAddress
 ) -> None:
-    if installation.settings.starter:
-        await installation.starters.set_up(STARTER_PRINCIPAL, observer.starter_failed)
-    observer.ready(address)
+    try:
+        if installation.settings.starter:
+            await installation.starters.set_up(STARTER_PRINCIPAL, observer.starter_failed)
+    except Exception:  # a defect of ours; the server itself works
+        log.exception("the starter models could not be set up")
+    routes = installation.inference.models(STARTER_PRINCIPAL)
+    observer.ready(address, [route.deployment.name for route in routes])
 
 
 def _stop_on_signals() -> asyncio.Event:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import threading
+from collections.abc import Collection
 from pathlib import Path
 
 from rich.console import Console
@@ -32,7 +33,6 @@ class StartConsole:
         self._console = console
         self._key_variable = key_variable
         self._token: str | None = None
-        self._failed: set[str] = set()
         self._progress: Progress | None = None
         self._bars: dict[tuple[str, str], TaskID] = {}
         self._lock = threading.Lock()
@@ -73,22 +73,28 @@ class StartConsole:
 
     def starter_failed(self, starter: str, error: ModelryError) -> None:
         """Say which starter is missing, and why."""
-        self._failed.add(starter)
         self._console.print(
             f"[yellow]Starter model '{starter}' is not there:[/] {error.message} It is tried "
             "again at the next start.",
             highlight=False,
         )
 
-    def ready(self, address: ServerAddress) -> None:
-        """Print commands to try."""
+    def ready(self, address: ServerAddress, deployed: Collection[str]) -> None:
+        """Print commands to try, for those of the starters that are deployed."""
         with self._lock:
             if self._progress is not None:
                 self._progress.stop()
                 self._progress = None
         say = self._console.print
-        say("\nReady. To try it, paste into another terminal:\n", highlight=False)
-        for title, words in _TRIALS.items():
+        trials = {title: words for title, words in _TRIALS.items() if words[1] in deployed}
+        given = "" if self._token else f" where {self._key_variable} holds your key"
+        say(
+            f"\nReady. To try it, paste into another terminal{given}:\n"
+            if trials
+            else "\nReady. `modelry catalog` lists models to pull, `register` takes your own.",
+            highlight=False,
+        )
+        for title, words in trials.items():
             say(f"  # {title}", highlight=False, markup=False)
             say(
                 f"  {self._command(address, words)}\n",
@@ -106,7 +112,7 @@ class StartConsole:
         self._console.print(f"\nStopping.{waiting} Ctrl-C again ends at once.", highlight=False)
 
     def _command(self, address: ServerAddress, words: tuple[str, ...]) -> str:
-        key = self._token or f'"${self._key_variable}"'
+        key = self._key()
         installed = Path(sys.executable).parent / "modelry"
         program = (
             shlex.quote(str(installed))
@@ -114,7 +120,15 @@ class StartConsole:
             else f"{shlex.quote(sys.executable)} -m modelry"
         )
         arguments = shlex.join(words)
-        return f"MODELRY_URL={address.http_url} MODELRY_API_KEY={key} {program} {arguments}"
+        return f"MODELRY_URL={address.http_url} {key}{program} {arguments}"
+
+    def _key(self) -> str:
+        """How a command is given the key; nothing where the environment has it already."""
+        if self._token:
+            return f"MODELRY_API_KEY={self._token} "
+        if self._key_variable == "MODELRY_API_KEY":
+            return ""
+        return f'MODELRY_API_KEY="${self._key_variable}" '
 
 
 _TRIALS = {
