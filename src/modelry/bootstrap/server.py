@@ -10,7 +10,6 @@ import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 
-import grpc.aio
 import uvloop
 
 from modelry.bootstrap.doors import build_doors
@@ -19,7 +18,7 @@ from modelry.bootstrap.observer import ServerAddress, StartObserver, Unwatched
 from modelry.bootstrap.upkeep import Upkeep
 from modelry.domain.errors import Conflict, ModelNotReady
 from modelry.protocols.http.server import HttpServer, bind
-from modelry.protocols.oip.grpc_server import start_grpc_server
+from modelry.protocols.oip.grpc_server import GrpcServer, start_grpc_server
 from modelry.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -90,7 +89,7 @@ async def _run(settings: Settings, observer: StartObserver) -> None:
 
 
 async def _drain(
-    installation: Installation, http_server: HttpServer, grpc_server: grpc.aio.Server
+    installation: Installation, http_server: HttpServer, grpc_server: GrpcServer
 ) -> None:
     """Close the doors to new requests; those that take too long are told so, then cut off."""
     drain_s = installation.settings.drain_s

@@ -24,6 +24,8 @@ from modelry.services.inference.service import InferenceService
 
 log = logging.getLogger(__name__)
 
+GrpcServer = grpc.aio.Server
+
 SERVICE = "inference.GRPCInferenceService"
 
 STATUS_BY_CODE: dict[str, grpc.StatusCode] = {
