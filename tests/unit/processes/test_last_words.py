@@ -1,7 +1,7 @@
 from modelry.adapters.processes.last_words import last_words
 
 CRASH = """\
-2026 W:onnxruntime: something about /work/data/blobs/ab/abcdef
+2026 W:onnxruntime: something about /srv/data/blobs/ab/abcdef
 Fatal Python error: Segmentation fault
 
 Current thread 0x00007f5e3a7fc640 (most recent call first):
