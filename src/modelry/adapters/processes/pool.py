@@ -125,6 +125,8 @@ class LocalReplica:
         """SIGKILL; `ended` tells `reason`."""
         if self._kill_reason is None:
             self._kill_reason = reason
+        # at once: until the loop learns that the connection ended, new calls would go there
+        self._spec.group.detach(self.link)
         if self._process.returncode is None:
             self._process.kill()
 
