@@ -12,7 +12,7 @@ from enum import StrEnum
 from modelry.domain.errors import PermissionDenied
 
 DEFAULT_TENANT_ID = "default"
-"""The tenant that a fresh installation starts with."""
+"""The home tenant: a fresh installation starts with it, and its owners run the platform."""
 
 
 class Permission(StrEnum):
@@ -28,6 +28,26 @@ class Permission(StrEnum):
     KEYS_READ = "keys:read"
     KEYS_WRITE = "keys:write"
     METRICS_READ = "metrics:read"
+    MEMBERS_READ = "members:read"
+    MEMBERS_WRITE = "members:write"
+    SHARING_READ = "sharing:read"
+    SHARING_WRITE = "sharing:write"
+    """Letting another tenant call a deployment."""
+    QUOTAS_READ = "quotas:read"
+    QUOTAS_WRITE = "quotas:write"
+    """The limits of keys; those of a tenant are the platform's."""
+    REQUEST_LOGS_READ = "request_logs:read"
+    """The bodies of requests, where somebody chose to keep them."""
+    REQUEST_LOGS_WRITE = "request_logs:write"
+    AUDIT_READ = "audit:read"
+    TENANT_READ = "tenant:read"
+    TENANT_WRITE = "tenant:write"
+    """The tenant's own settings, such as how long what is kept."""
+    TENANT_EXPORT = "tenant:export"
+    """Everything that belongs to the tenant."""
+    PLATFORM_READ = "platform:read"
+    PLATFORM_WRITE = "platform:write"
+    """What concerns all tenants: making and deleting them, their limits, keys of encryption."""
     SELF_READ = "self:read"
     """What the caller's own key is and may do; every role has it."""
 
@@ -44,29 +64,71 @@ class Role(StrEnum):
     INFERENCE = "inference"
 
 
-_READ = {Permission.MODELS_READ, Permission.DEPLOYMENTS_READ, Permission.SELF_READ}
+PLATFORM_PERMISSIONS = frozenset({Permission.PLATFORM_READ, Permission.PLATFORM_WRITE})
+"""Rights that nobody has outside the home tenant, whatever their role."""
+
+_SEE = {
+    Permission.MODELS_READ,
+    Permission.DEPLOYMENTS_READ,
+    Permission.METRICS_READ,
+    Permission.TENANT_READ,
+    Permission.SELF_READ,
+}
 _ALL = frozenset(set(Permission) - {Permission.PUBLIC})
 
 ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.OWNER: _ALL,
-    Role.ADMIN: _ALL,
+    Role.ADMIN: _ALL - {Permission.TENANT_EXPORT, Permission.PLATFORM_WRITE},
     Role.DEVELOPER: frozenset(
         {
             Permission.INFERENCE,
             Permission.MODELS_WRITE,
             Permission.DEPLOYMENTS_WRITE,
-            Permission.METRICS_READ,
-            *_READ,
+            Permission.SHARING_READ,
+            Permission.QUOTAS_READ,
+            *_SEE,
         }
     ),
     Role.OPERATOR: frozenset(
-        {Permission.INFERENCE, Permission.DEPLOYMENTS_WRITE, Permission.METRICS_READ, *_READ}
+        {
+            Permission.INFERENCE,
+            Permission.DEPLOYMENTS_WRITE,
+            Permission.SHARING_READ,
+            Permission.QUOTAS_READ,
+            *_SEE,
+        }
     ),
-    Role.VIEWER: frozenset({Permission.METRICS_READ, *_READ}),
-    Role.AUDITOR: frozenset({Permission.KEYS_READ, Permission.METRICS_READ, *_READ}),
+    Role.VIEWER: frozenset(_SEE),
+    Role.AUDITOR: frozenset(
+        {
+            Permission.KEYS_READ,
+            Permission.MEMBERS_READ,
+            Permission.SHARING_READ,
+            Permission.QUOTAS_READ,
+            Permission.AUDIT_READ,
+            Permission.PLATFORM_READ,
+            *_SEE,
+        }
+    ),
     Role.INFERENCE: frozenset({Permission.INFERENCE, Permission.SELF_READ}),
 }
-"""The one table of rights."""
+"""The one table of rights, before `effective_permissions` narrows it."""
+
+
+def effective_permissions(
+    tenant_id: str, role: Role, scopes: frozenset[Permission] | None = None
+) -> frozenset[Permission]:
+    """What a caller may do: its role's rights, within its scopes, within its tenant's reach.
+
+    Args:
+        tenant_id: the caller's tenant; only the home tenant reaches the platform.
+        role: its role there.
+        scopes: the only rights that its key was made for; None for all of the role's.
+    """
+    rights = ROLE_PERMISSIONS[role]
+    if tenant_id != DEFAULT_TENANT_ID:
+        rights = rights - PLATFORM_PERMISSIONS
+    return rights if scopes is None else rights & scopes
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,5 +200,9 @@ class ApiKey:
     def principal(self) -> Principal:
         """The caller that this key stands for."""
         return Principal(
-            self.tenant_id, self.key_id, self.role, ROLE_PERMISSIONS[self.role], self.deployments
+            self.tenant_id,
+            self.key_id,
+            self.role,
+            effective_permissions(self.tenant_id, self.role),
+            self.deployments,
         )

@@ -1,0 +1,35 @@
+"""Every table, a file per area. `tenant_id` leads the primary key of each and is part of each
+foreign key, so that no row can ever refer to another tenant's.
+"""
+
+from modelry.adapters.sql.tables.access import ApiKeyRow, ServerSettingRow, TenantRow
+from modelry.adapters.sql.tables.base import Base, TenantScoped
+from modelry.adapters.sql.tables.catalog import (
+    AliasMoveRow,
+    AliasRow,
+    BlobRow,
+    ModelRow,
+    UploadRow,
+    VersionFileRow,
+    VersionRow,
+)
+from modelry.adapters.sql.tables.deployments import DeploymentRow, TrafficShareRow
+from modelry.adapters.sql.tables.usage import UsageRow
+
+__all__ = [
+    "AliasMoveRow",
+    "AliasRow",
+    "ApiKeyRow",
+    "Base",
+    "BlobRow",
+    "DeploymentRow",
+    "ModelRow",
+    "ServerSettingRow",
+    "TenantRow",
+    "TenantScoped",
+    "TrafficShareRow",
+    "UploadRow",
+    "UsageRow",
+    "VersionFileRow",
+    "VersionRow",
+]
