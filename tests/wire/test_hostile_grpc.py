@@ -167,3 +167,23 @@ def test_what_is_not_grpc_does_not_disturb_it(wired: Operator) -> None:
     for sent in (b"GET / HTTP/1.1\r\n\r\n", random.Random(5).randbytes(4000), b"\x16\x03\x01\0"):
         with socket.create_connection((host, int(port)), timeout=5) as connection:
             connection.sendall(sent)
+
+
+def test_answers_and_failures_tell_the_request_id(channel: grpc.Channel, wired: Operator) -> None:
+    ask = channel.unary_unary(
+        METHOD + "ModelInfer", request_serializer=bytes, response_deserializer=bytes
+    )
+
+    def told(sent: bytes, *metadata: tuple[str, str]) -> str:
+        try:
+            _, answer = ask.with_call(
+                sent, metadata=(*wired.server.headers.items(), *metadata), timeout=20
+            )
+        except grpc.RpcError as failure:
+            answer = failure
+        return str(dict(answer.trailing_metadata())["x-request-id"])
+
+    assert told(request(), ("x-request-id", "mine.1")) == "mine.1"
+    assert told(request(shaped(1, 4)), ("x-request-id", "mine.2")) == "mine.2"
+    assert told(request(), ("x-request-id", "not sound")).startswith("req_")
+    assert told(request()) != told(request())

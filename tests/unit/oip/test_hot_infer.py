@@ -58,9 +58,14 @@ class Served:
 
     def __init__(self):
         self.keys = Keys()
+        self.called = []
         self.inference = InferenceService(Authenticator(self.keys), RouteTable())
         self.deploy(1)
         self.connection = HotConnection(InferRoute(self.inference, 10_000))
+
+    def noting(self, call):
+        self.called.append(call)
+        return doubled(call)
 
     def deploy(self, number):
         version = Version(
@@ -71,7 +76,7 @@ class Served:
         deployment = Deployment("t1", "m", "m", (share,), Scale(), Limits(), NOW, NOW)
         load = self.inference.load_of("t1")
         group = ReplicaGroup(("t1", "m", number, "tensor"), Limits(), load, lambda: None)
-        group.attach(FakeLink("r1", group, doubled, capacity=100))
+        group.attach(FakeLink("r1", group, self.noting, capacity=100))
         target = Target(deployment, version, group)
         self.inference.routes.swap({("t1", "m"): Route(deployment, (target,), (100.0,))})
 
@@ -173,3 +178,16 @@ async def test_versions_and_encodings_are_checked(served):
     for length in ("-1", "99999", "x"):
         line = f"Inference-Header-Content-Length: {length}"
         assert (await served.ask(as_json(1, 2), line))[0] == 400
+
+
+async def test_an_answer_tells_the_id_that_its_call_had(served):
+    for lines in ((), ("X-Request-Id: mine",), ("X-Request-Id: no id",), ()):
+        served.connection.feed(post(URL, as_json(1, 2), "Authorization: Bearer secret", *lines))
+        await asyncio.sleep(0.01)
+        head = served.connection.transport.written
+        served.connection.answers()
+        told = f"\r\nx-request-id: {served.called[-1].request_id}\r\n"
+        assert told.encode() in head
+    ids = [call.request_id for call in served.called]
+    assert ids[1] == "mine"
+    assert len(set(ids)) == 4

@@ -16,8 +16,9 @@ from starlette.routing import Route
 from modelry.domain.access import Permission
 from modelry.domain.errors import InternalError, ModelryError
 from modelry.protocols.http.request import ApiRequest
-from modelry.protocols.http.trace import continue_trace, request_id_of
+from modelry.protocols.http.trace import continue_trace
 from modelry.services.inference.authentication import Authenticator
+from modelry.services.inference.request_ids import current_request_id, request_id_of
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ def _asgi_handler(
 ) -> Callable[[Request], Awaitable[Response]]:
     async def handle(raw: Request) -> Response:
         request_id = _id_of(raw)
+        current_request_id.set(request_id)
         try:
             principal = None
             if endpoint.permission is not Permission.PUBLIC:

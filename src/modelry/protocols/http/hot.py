@@ -7,18 +7,14 @@ as if they were ordinary request/response cycles. Everything else goes to the AS
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
 from typing import Any
 
 from modelry.domain.errors import ModelryError, PayloadTooLarge
 from modelry.protocols.http.hot_exchange import HotExchange, HotHead, HotRoute
 from modelry.protocols.http.keep_alive import KeepAliveProtocol
 from modelry.protocols.http.repeated_head import RepeatedHead, learn
-from modelry.protocols.http.trace import continue_trace, new_request_id
+from modelry.protocols.http.trace import continue_trace
 
-_REQUEST_PREFIX = b"req_" + os.urandom(6).hex().encode()
-_request_numbers = itertools.count()
 _JOIN_BELOW_BYTES = 64 * 1024
 LINGER_S = 5.0
 """How long the rest of a refused body is read and dropped before the connection is closed."""
@@ -142,8 +138,7 @@ class HotHttpProtocol(KeepAliveProtocol):
     def _defect(self, exchange: HotExchange) -> None:
         from modelry.protocols.http.endpoint import log, unexpected
 
-        asked_id = exchange.head.request_id
-        request_id = new_request_id() if asked_id is None else asked_id.decode()
+        request_id = exchange.request_id().decode()
         log.exception("request %s failed", request_id)
         exchange.fail(unexpected(request_id))
 
@@ -152,13 +147,10 @@ class HotHttpProtocol(KeepAliveProtocol):
         transport = self.transport
         if exchange.disconnected or transport.is_closing():
             return
-        request_id = exchange.head.request_id
-        if request_id is None:
-            request_id = b"%s%x" % (_REQUEST_PREFIX, next(_request_numbers))
         parent = exchange.head.traceparent
         lines = b"%sserver: modelry\r\nx-request-id: %s\r\n%s%s%scontent-length: %d\r\n\r\n" % (
             _STATUS_LINES[status],
-            request_id,
+            exchange.request_id(),
             b"" if parent is None else b"traceparent: %s\r\n" % continue_trace(parent).encode(),
             b"" if exchange.keep_alive else b"connection: close\r\n",
             head,

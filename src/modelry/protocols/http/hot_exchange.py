@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from modelry.domain.errors import ModelryError
 from modelry.protocols.http.errors import error_headers, status_of
-from modelry.protocols.http.trace import request_id_of
 from modelry.services.inference.call import Call
+from modelry.services.inference.request_ids import new_request_id, sound_request_id
 
 if TYPE_CHECKING:
     from modelry.protocols.http.hot import HotHttpProtocol
@@ -60,7 +60,7 @@ class HotHead:
     request of the connection, so that a route can keep in `memo` what follows from the head alone.
     """
 
-    __slots__ = ("headers", "match", "memo", "request_id", "route", "traceparent")
+    __slots__ = ("asked_id", "headers", "match", "memo", "route", "traceparent")
 
     def __init__(self, route: HotRoute, match: object, headers: list[tuple[bytes, bytes]]) -> None:
         self.route = route
@@ -68,9 +68,7 @@ class HotHead:
         self.headers = headers
         self.memo: Any = None
         self.traceparent = self.header(b"traceparent")
-        asked_id = self.header(b"x-request-id")
-        is_sound = asked_id is not None and request_id_of(asked_id).encode() == asked_id
-        self.request_id = asked_id if is_sound else None
+        self.asked_id = sound_request_id(self.header(b"x-request-id"))
 
     def header(self, name: bytes) -> bytes | None:
         """The first header called `name` (lower case), or None."""
@@ -84,6 +82,7 @@ class HotExchange:
     """One hot request and its answer; looks to uvicorn like its RequestResponseCycle."""
 
     __slots__ = (
+        "_request_id",
         "body",
         "call",
         "disconnected",
@@ -104,6 +103,7 @@ class HotExchange:
         self.body = body
         self.keep_alive = keep_alive
         self.call: Call | None = None
+        self._request_id = head.asked_id
         self.more_body = False
         self.response_complete = False
         self.disconnected = False
@@ -111,6 +111,13 @@ class HotExchange:
     parts: list[bytes]
     size: int
     message_event = _NO_EVENT
+
+    def request_id(self) -> bytes:
+        """The caller's own id of this request, or ours, made when it is first asked for."""
+        found = self._request_id
+        if found is None:
+            found = self._request_id = new_request_id()
+        return found
 
     def body_bytes(self) -> int:
         """Length of the body as declared, or what came of it if that is more."""

@@ -1,4 +1,4 @@
-"""Request ids and W3C trace context (https://www.w3.org/TR/trace-context/)."""
+"""W3C trace context (https://www.w3.org/TR/trace-context/)."""
 
 from __future__ import annotations
 
@@ -6,19 +6,6 @@ import os
 import re
 
 _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-
-
-def new_request_id() -> str:
-    """A fresh request id."""
-    return "req_" + os.urandom(12).hex()
-
-
-def request_id_of(header: bytes | None) -> str:
-    """The caller's `X-Request-Id` when it is well-formed, else a fresh id."""
-    if header is not None and _REQUEST_ID.fullmatch(header):
-        return header.decode()
-    return new_request_id()
 
 
 def continue_trace(traceparent: bytes | None) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modelry.protocols.http.trace import continue_trace, request_id_of
+from modelry.protocols.http.trace import continue_trace
+from modelry.services.inference.request_ids import current_request_id, request_id_of
 
 
 class MarkedAnswers:
@@ -23,6 +24,7 @@ class MarkedAnswers:
         request_id = request_id_of(headers.get("x-request-id", "").encode("latin-1") or None)
         trace = continue_trace(headers.get("traceparent", "").encode("latin-1"))
         scope.setdefault("state", {})["request_id"] = request_id
+        current_request_id.set(request_id)
 
         async def marked(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -11,7 +11,8 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from modelry.domain.access import Permission, Principal
-from modelry.domain.errors import InternalError, ModelryError, NotFound
+from modelry.domain.errors import ModelryError, NotFound
+from modelry.protocols.http.endpoint import unexpected
 from modelry.protocols.oip import metadata
 from modelry.protocols.oip.generated import open_inference_pb2 as pb
 from modelry.protocols.oip.grpc_codec import frame_of_request, response_of_frame
@@ -19,6 +20,7 @@ from modelry.protocols.oip.routes import version_of
 from modelry.runtime_api.frames import Kind
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.inference.call import RawCall
+from modelry.services.inference.request_ids import current_request_id, request_id_of
 from modelry.services.inference.routing import Target
 from modelry.services.inference.service import InferenceService
 
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 GrpcServer = grpc.aio.Server
 
 SERVICE = "inference.GRPCInferenceService"
+REQUEST_ID = "x-request-id"
 
 STATUS_BY_CODE: dict[str, grpc.StatusCode] = {
     "error": grpc.StatusCode.UNKNOWN,
@@ -103,6 +106,7 @@ class InferenceServicer:
         self, request_type: type[Request], permission: Permission, handler: Handler[Request]
     ) -> grpc.RpcMethodHandler[Any, Any]:
         async def handle(request: Request, context: Context) -> Message:
+            request_id = _begin(context)
             try:
                 principal = None
                 if permission is not Permission.PUBLIC:
@@ -112,8 +116,8 @@ class InferenceServicer:
             except ModelryError as error:
                 await _abort(context, error)
             except Exception:
-                log.exception("a gRPC request failed")
-                await _abort(context, InternalError("Something went wrong in the server."))
+                log.exception("gRPC request %s failed", request_id)
+                await _abort(context, unexpected(request_id))
             raise AssertionError("abort always raises")
 
         return grpc.unary_unary_rpc_method_handler(
@@ -123,11 +127,7 @@ class InferenceServicer:
         )
 
     def _principal(self, context: Context) -> Principal:
-        for key, value in context.invocation_metadata() or ():
-            if key == "authorization":
-                raw = value.encode("utf-8", "replace") if isinstance(value, str) else value
-                return self._inference.authenticator.from_header(raw)
-        return self._inference.authenticator.from_header(None)
+        return self._inference.authenticator.from_header(_metadatum(context, "authorization"))
 
     def _target(self, principal: Principal, name: str, version: str) -> Target:
         return self._inference.target(principal, name, version_of(version))
@@ -174,6 +174,7 @@ class InferenceServicer:
         self, requests: AsyncIterator[pb.ModelInferRequest], context: Context
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         """Each request is answered in turn; a failing one does not end the stream."""
+        _begin(context)
         try:
             principal = self._principal(context)
             principal.require(Permission.INFERENCE)
@@ -228,9 +229,26 @@ def _known(principal: Principal | None) -> Principal:
     return principal
 
 
+def _metadatum(context: Context, name: str) -> bytes | None:
+    """The first value that the caller sent as `name` (lower case), or None."""
+    for key, value in context.invocation_metadata() or ():
+        if key == name:
+            return value.encode("utf-8", "replace") if isinstance(value, str) else value
+    return None
+
+
+def _begin(context: Context) -> str:
+    """Give the request its id, which its trailing metadata tell."""
+    request_id = request_id_of(_metadatum(context, REQUEST_ID))
+    current_request_id.set(request_id)
+    context.set_trailing_metadata(((REQUEST_ID, request_id),))
+    return request_id
+
+
 async def _abort(context: Context, error: ModelryError) -> None:
     if error.retry_after_s is not None:
-        context.set_trailing_metadata((("retry-after", str(error.retry_after_s)),))
+        told = ("retry-after", str(error.retry_after_s))
+        context.set_trailing_metadata((*context.trailing_metadata(), told))
     await context.abort(grpc_status_of(error), error.message)
 
 

@@ -41,6 +41,11 @@ class InferCall(Call):
 
     __slots__ = ("exchange", "plan", "route", "target")
 
+    @property
+    def request_id(self) -> str:
+        """See `Call.request_id`."""
+        return self.exchange.request_id().decode()
+
     def on_result(self, header: bytes, body: bytes) -> None:
         """Render and send the answer."""
         try:

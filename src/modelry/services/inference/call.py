@@ -11,6 +11,7 @@ import orjson
 
 from modelry.domain.errors import Cancelled, ModelryError
 from modelry.runtime_api.frames import Kind
+from modelry.services.inference.request_ids import current_request_id, new_request_id
 
 if TYPE_CHECKING:
     from modelry.domain.access import Principal
@@ -55,6 +56,11 @@ class Call:
         self.link: ReplicaLink | None = None
         self.units: dict[str, int] | None = None
 
+    @property
+    def request_id(self) -> str:
+        """The id of the request that this call is (part of), as its answer tells it."""
+        raise NotImplementedError
+
     def on_event(self, header: bytes, body: bytes) -> None:
         """A part of a streamed answer came."""
 
@@ -97,7 +103,24 @@ class Call:
         return max(1, int((self.deadline - time.monotonic()) * 1000))
 
 
-class RawCall(Call):
+class DoorCall(Call):
+    """A call that is part of the request that is being answered where it is made."""
+
+    __slots__ = ("_request_id",)
+
+    def __init__(
+        self, principal: Principal, kind: int, header: bytes, body: bytes | memoryview = b""
+    ) -> None:
+        super().__init__(principal, kind, header, body)
+        self._request_id = current_request_id.get() or new_request_id().decode()
+
+    @property
+    def request_id(self) -> str:
+        """See `Call.request_id`."""
+        return self._request_id
+
+
+class RawCall(DoorCall):
     """A call whose one answer, header and body as they come, is awaited."""
 
     __slots__ = ("_future",)
@@ -147,7 +170,7 @@ class ItemsCall(RawCall):
         super().on_result(header, body)
 
 
-class StreamedCall(Call):
+class StreamedCall(DoorCall):
     """A call whose answer comes in events."""
 
     __slots__ = ("_arrived", "_items")
