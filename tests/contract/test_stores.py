@@ -16,15 +16,18 @@ from modelry.testing.memory_database import MemoryDatabase
 from modelry.testing.usage_store import UsageStoreContract
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "postgresql", "memory"])
 def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[samples.Stores]:
     if request.param == "memory":
         memory = MemoryDatabase()
         samples.add_tenants(memory)
         yield memory
         return
-    database = open_database(f"sqlite:///{tmp_path}/modelry.db")
-    samples.add_tenants(database)
+    if request.param == "postgresql":
+        database = open_database(request.getfixturevalue("postgres_url"))
+    else:
+        database = open_database(f"sqlite:///{tmp_path}/modelry.db")
+        samples.add_tenants(database)
     yield database
     database.close()
 

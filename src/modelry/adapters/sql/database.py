@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from modelry.adapters.sql.engine import open_engine
 from modelry.adapters.sql.schema import migrate
@@ -11,6 +12,7 @@ from modelry.adapters.sql.stores.deployments import SqlDeploymentStore
 from modelry.adapters.sql.stores.keys import SqlKeyStore
 from modelry.adapters.sql.stores.usage import SqlUsageStore
 from modelry.adapters.sql.transactions import Transactions
+from modelry.domain.errors import Conflict
 
 
 class Database:
@@ -45,12 +47,21 @@ def open_database(url: str) -> Database:
 
     Raises:
         InvalidInput: the URL is not usable.
-        Conflict: the database was written by a newer Modelry.
+        Conflict: the database cannot be reached or written, or was written by a newer Modelry.
     """
     engine = open_engine(url)
     try:
         migrate(engine)
+    except (OperationalError, ProgrammingError) as error:
+        engine.dispose()
+        raise Conflict(_reason(error), param="database_url") from None
     except BaseException:
         engine.dispose()
         raise
     return Database(engine)
+
+
+def _reason(error: DBAPIError) -> str:
+    """What an operator needs to know, in the database's words, which hold no password."""
+    said, *_ = str(error.orig).strip().splitlines()
+    return f"The database cannot be used: {said.rpartition('FATAL:')[2].strip().rstrip('.')}."

@@ -14,8 +14,11 @@ from modelry.domain.errors import InvalidInput
 
 BUSY_TIMEOUT_MS = 15_000
 POOL_SIZE = 16
-READ_ONLY_OPTIONS: dict[str, Any] = {"modelry_read_only": True}
+READ_ONLY_OPTIONS: dict[str, Any] = {"modelry_read_only": True, "postgresql_readonly": True}
 """Execution options of connections for reading: they take no write lock."""
+
+_CONNECTING: dict[str, Any] = {"connect_timeout": 10, "application_name": "modelry"}
+"""Parameters of connections to PostgreSQL where the URL does not give them; seconds."""
 
 _WAL_FIXED_FROM = (3, 51, 3)
 _WAL_FIXED_IN_LINES = ((3, 50, 7), (3, 44, 6))
@@ -36,21 +39,49 @@ def is_sqlite(engine: Engine) -> bool:
 def open_engine(url: str) -> Engine:
     """An engine for `url`; creates the folder and the file of a SQLite database.
 
+    Errors name statements without their parameters: those are tenants' words.
+
     Raises:
         InvalidInput: not a usable URL of a supported database.
     """
     parsed = _parsed(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(
-            parsed, isolation_level="SERIALIZABLE", pool_pre_ping=True, pool_size=POOL_SIZE
-        )
+        return _open_postgresql(parsed)
     _create_private_file(Path(parsed.database or ""))
     engine = create_engine(
-        parsed, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, pool_size=POOL_SIZE
+        parsed,
+        connect_args={"timeout": BUSY_TIMEOUT_MS / 1000},
+        pool_size=POOL_SIZE,
+        hide_parameters=True,
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _open_postgresql(url: URL) -> Engine:
+    if url.drivername not in ("postgresql", "postgresql+psycopg"):
+        raise InvalidInput(
+            f"The driver '{url.get_driver_name()}' is not supported; write "
+            "'postgresql+psycopg://…'.",
+            param="database_url",
+        )
+    given = {name: value for name, value in _CONNECTING.items() if name not in url.query}
+    try:
+        return create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            isolation_level="SERIALIZABLE",
+            pool_pre_ping=True,
+            pool_size=POOL_SIZE,
+            hide_parameters=True,
+            connect_args=given,
+        )
+    except ImportError:
+        raise InvalidInput(
+            "PostgreSQL needs the package psycopg, which is not installed; run: "
+            "pip install 'modelry[postgres]'.",
+            param="database_url",
+        ) from None
 
 
 def _parsed(url: str) -> URL:

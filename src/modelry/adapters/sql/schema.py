@@ -10,6 +10,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
+from modelry.adapters.sql.engine import is_sqlite
 from modelry.domain.errors import Conflict
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
@@ -26,7 +27,7 @@ def migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     scripts = ScriptDirectory.from_config(config)
-    with engine.begin() as connection:
+    with _seeing_what_others_did(engine).begin() as connection:
         _wait_for_other_servers(connection)
         current = MigrationContext.configure(connection).get_current_revision()
         if current == scripts.get_current_head():
@@ -40,6 +41,13 @@ def migrate(engine: Engine) -> None:
             )
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def _seeing_what_others_did(engine: Engine) -> Engine:
+    """On PostgreSQL, without the snapshot that is taken before the wait for another server."""
+    if is_sqlite(engine):
+        return engine
+    return engine.execution_options(isolation_level="READ COMMITTED")
 
 
 def _wait_for_other_servers(connection: Connection) -> None:

@@ -10,23 +10,27 @@ from contextlib import nullcontext
 from typing import TypeVar
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from modelry.adapters.sql.engine import READ_ONLY_OPTIONS, is_sqlite
 from modelry.adapters.sql.sessions import open_system_session, open_tenant_session
-from modelry.domain.errors import Conflict, Overloaded
+from modelry.domain.errors import Conflict, InvalidInput, Overloaded
 
 T = TypeVar("T")
 Work = Callable[[Session], T]
 
 ATTEMPTS = 12
+ATTEMPTS_OF_BROKEN_REFERENCES = 3
+"""Enough to tell a row that was deleted meanwhile from one that was never there."""
 PAUSE_S = 0.005
 LONGEST_PAUSE_S = 0.25
 """Between attempts, doubled each time; the real pause is a random part of it."""
 _SERIALIZATION_STATES = frozenset({"40001", "40P01"})
 """PostgreSQL: serialization failure, deadlock."""
+_UNIQUE_STATE = "23505"
+"""PostgreSQL: somebody else added the same row, which another attempt will find."""
 
 
 _BUSY = "The database is busy; try again."
@@ -80,7 +84,7 @@ class Transactions:
                     session.commit()
                 except DBAPIError as error:
                     session.rollback()
-                    if attempt == ATTEMPTS or not self._is_worth_retrying(error):
+                    if attempt >= self._attempts_worth(error):
                         raise _told(error) from error
                     pause_s = min(PAUSE_S * 2**attempt, LONGEST_PAUSE_S)
                 except PoolTimeout as error:
@@ -90,12 +94,16 @@ class Transactions:
             time.sleep(random.uniform(0, pause_s))  # noqa: S311 - spreads attempts, no secret
         raise AssertionError("unreachable")
 
-    def _is_worth_retrying(self, error: DBAPIError) -> bool:
-        """Whether another transaction came between; never so on SQLite, which has one writer."""
+    def _attempts_worth(self, error: DBAPIError) -> int:
+        """How often work that ends in `error` is worth a try: more than once where another
+        transaction may have come between, which never happens on SQLite with its one writer.
+        """
         if is_sqlite(self._engine):
-            return False
+            return 1
         state = getattr(error.orig, "sqlstate", None)
-        return state in _SERIALIZATION_STATES or isinstance(error, IntegrityError)
+        if state in _SERIALIZATION_STATES or state == _UNIQUE_STATE:
+            return ATTEMPTS
+        return ATTEMPTS_OF_BROKEN_REFERENCES if isinstance(error, IntegrityError) else 1
 
 
 def _told(error: DBAPIError) -> Exception:
@@ -104,6 +112,11 @@ def _told(error: DBAPIError) -> Exception:
         return Conflict(
             "What this refers to was changed or deleted meanwhile, or something refers to what "
             "it deletes. Look again and decide anew."
+        )
+    if isinstance(error, DataError):
+        return InvalidInput(
+            "A text or number cannot be kept by the database: it is too long or too large, or "
+            "holds the character NUL. Shorten it or leave that character out."
         )
     words = str(error.orig).lower()
     for sign, advice, retry_after_s in _TOLD_SIGNS:

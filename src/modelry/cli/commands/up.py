@@ -39,6 +39,13 @@ def up(
     data: Annotated[
         Path | None, typer.Option(help="Folder of the database, models and secrets.")
     ] = None,
+    database_url: Annotated[
+        str | None,
+        typer.Option(
+            help="SQLAlchemy URL of a PostgreSQL database; leave a password to PGPASSFILE or to "
+            "MODELRY_DATABASE_URL, as others can list flags. [default: SQLite in the data folder]"
+        ),
+    ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder of downloads that can be fetched again.")
     ] = None,
@@ -70,6 +77,7 @@ def up(
         "port": port,
         "grpc_port": grpc_port,
         "data": data,
+        "database_url": database_url,
         "cache": cache,
         "starter": starter,
         "insecure": insecure,
