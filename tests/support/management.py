@@ -52,7 +52,7 @@ def starter() -> ManifestDocument:
 
 @dataclass
 class Installation:
-    """Services on SQLite and files, and a client for each role."""
+    """Services on a database and files, and a client for each role."""
 
     database: Database
     catalog: CatalogService
@@ -106,12 +106,17 @@ def make_database(folder: Path) -> Path:
     return path
 
 
+def copied(template: Path, folder: Path) -> str:
+    """The URL of a copy of such a database."""
+    return f"sqlite:///{shutil.copy(template, folder / 'modelry.db')}"
+
+
 @asynccontextmanager
 async def installation(
-    folder: Path, template: Path, *entries: ManifestDocument
+    folder: Path, database_url: str, *entries: ManifestDocument
 ) -> AsyncIterator[Installation]:
-    """A running installation on a copy of a database; `entries` are starter models."""
-    database = open_database(f"sqlite:///{shutil.copy(template, folder / 'modelry.db')}")
+    """A running installation on a database with two tenants; `entries` are starter models."""
+    database = open_database(database_url)
     fetcher, starters, pool = FakeFetcher(), FakeStarters(*entries), FakeReplicaPool()
     catalog = CatalogService(
         store=database.catalog,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psutil
 from tests.support.server import Running
@@ -22,6 +22,12 @@ class Operator:
 
     def close(self) -> None:
         self.http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.close()
 
     def call(self, method: str, path: str, **options: Any) -> Any:
         """The JSON of an answer that must be a success."""

@@ -1,6 +1,7 @@
 """Whatever is sent to whichever route: a clear refusal in our shape, never a defect."""
 
 import asyncio
+import contextlib
 import json
 import logging
 from urllib.parse import quote
@@ -8,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.management import installation
+from tests.support.management import copied, installation
 
 from modelry.domain.errors import ERRORS_BY_CODE
 from modelry.protocols.http.errors import STATUS_BY_CODE
@@ -24,13 +25,19 @@ def runner():
         yield runner
 
 
-@pytest.fixture(scope="module")
-def server(runner, template, tmp_path_factory):
-    context = installation(tmp_path_factory.mktemp("hostile"), template)
-    running = runner.run(context.__aenter__())
-    runner.run(_prepare(running))
-    yield running
-    runner.run(context.__aexit__(None, None, None))
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def server(request, runner, template, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hostile")
+    with contextlib.ExitStack() as stack:
+        if request.param == "postgresql":
+            url = stack.enter_context(request.getfixturevalue("postgres").prepared())
+        else:
+            url = copied(template, folder)
+        context = installation(folder, url)
+        running = runner.run(context.__aenter__())
+        runner.run(_prepare(running))
+        yield running
+        runner.run(context.__aexit__(None, None, None))
 
 
 async def _prepare(server):

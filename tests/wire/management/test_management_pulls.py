@@ -7,7 +7,7 @@ import time
 
 import pytest
 from tests.support.loopback import served
-from tests.support.management import adder
+from tests.support.management import adder, copied
 
 from modelry.domain.errors import Cancelled
 from modelry.testing.catalog_fakes import FakeProgress
@@ -15,6 +15,12 @@ from modelry.testing.catalog_fakes import FakeProgress
 pytestmark = pytest.mark.anyio
 
 SOURCE = "pypi://adder==1.0/adder.onnx"
+
+
+@pytest.fixture
+def database_url(tmp_path, template):
+    """SQLite only: these tests are about fetching, and take their time."""
+    return copied(template, tmp_path)
 
 
 class SlowFetch:
