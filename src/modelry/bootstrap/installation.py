@@ -22,6 +22,7 @@ from modelry.services.deployments.starters import Starters
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.inference.routing import RouteTable
 from modelry.services.inference.service import InferenceService
+from modelry.services.tenancy.members import MembersService
 from modelry.services.tenancy.service import MintedKey, TenancyService
 from modelry.services.usage.service import UsageService
 from modelry.settings import Settings
@@ -68,6 +69,7 @@ class Installation:
         self.owner_key: MintedKey | None = self.tenancy.ensure_owner_key(
             settings.owner_key.get_secret_value() if settings.owner_key else None
         )
+        self.members = MembersService(database.keys, self.tenancy.changed)
         policy = FetchPolicy(
             max_bytes=settings.max_upload_bytes, allow_private_hosts=settings.allow_private_sources
         )

@@ -5,7 +5,7 @@ The effective right of a caller is computed here and nowhere else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -13,6 +13,10 @@ from modelry.domain.errors import PermissionDenied
 
 DEFAULT_TENANT_ID = "default"
 """The home tenant: a fresh installation starts with it, and its owners run the platform."""
+
+
+MEMBER_PREFIX = "user:"
+"""Begins `Principal.key_id` of a signed-in person; the member's id follows."""
 
 
 class Permission(StrEnum):
@@ -131,18 +135,29 @@ def effective_permissions(
     return rights if scopes is None else rights & scopes
 
 
+class TenantState(StrEnum):
+    """Where a tenant is in its life; only the keys of an active one are admitted."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    DELETING = "deleting"
+    """It is being deleted, for good; nothing leads back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """The owner of everything."""
+    """The owner of everything; `changed_at` is when it got its state, None for its first."""
 
     tenant_id: str
     name: str
     created_at: datetime
+    state: TenantState = TenantState.ACTIVE
+    changed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls: one API key in one tenant, with what it may do.
+    """Who calls: one API key or member of one tenant, with what it may do.
 
     `deployments` names the only deployments it may call, see and change; empty means all of the
     tenant's.
@@ -179,7 +194,9 @@ class Principal:
 class ApiKey:
     """An API key as it is kept: never the secret itself, only its keyed hash.
 
-    `secret_hmac` is HMAC-SHA256 of the whole token under the server's pepper.
+    `secret_hmac` is HMAC-SHA256 of the whole token under the server's pepper. `scopes` are the
+    only rights of its role that it has; None for all of them. After a rotation the secret before
+    (`previous_hmac`) is valid until `previous_until`. `last_used_at` lags.
     """
 
     tenant_id: str
@@ -192,10 +209,21 @@ class ApiKey:
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     deployments: frozenset[str] = field(default_factory=frozenset)
+    scopes: frozenset[Permission] | None = None
+    last_used_at: datetime | None = None
+    previous_hmac: bytes | None = None
+    previous_until: datetime | None = None
 
     def is_valid_at(self, now: datetime) -> bool:
         """Whether the key may be used at `now` (neither revoked nor expired)."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+    def before_rotation(self, now: datetime) -> ApiKey | None:
+        """The key as its secret before still stands for it at `now`; None once that has ended."""
+        if self.previous_hmac is None or self.previous_until is None or now >= self.previous_until:
+            return None
+        ends = [one for one in (self.previous_until, self.expires_at) if one is not None]
+        return replace(self, secret_hmac=self.previous_hmac, expires_at=min(ends))
 
     def principal(self) -> Principal:
         """The caller that this key stands for."""
@@ -203,6 +231,40 @@ class ApiKey:
             self.tenant_id,
             self.key_id,
             self.role,
-            effective_permissions(self.tenant_id, self.role),
+            effective_permissions(self.tenant_id, self.role, self.scopes),
             self.deployments,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A person with a role in a tenant.
+
+    `issuer` and `subject` say who the person is to whoever signs it in; both are None until the
+    first sign-in of somebody who was invited by e-mail.
+    """
+
+    tenant_id: str
+    member_id: str
+    role: Role
+    created_at: datetime
+    created_by: str
+    email: str | None = None
+    name: str = ""
+    issuer: str | None = None
+    subject: str | None = None
+    disabled_at: datetime | None = None
+
+    @property
+    def has_signed_in(self) -> bool:
+        """Whether it is known who the person is."""
+        return self.subject is not None
+
+    def principal(self) -> Principal:
+        """The caller that this person is, once signed in."""
+        return Principal(
+            self.tenant_id,
+            MEMBER_PREFIX + self.member_id,
+            self.role,
+            effective_permissions(self.tenant_id, self.role),
         )

@@ -12,6 +12,7 @@ ModelryError
 ├── PayloadTooLarge           more bytes than the limit
 ├── Unauthenticated           no key, or one that is not known
 ├── PermissionDenied          a key without the right
+│   └── TenantSuspended           a key of a tenant that is suspended
 ├── NotFound                  no such thing in the caller's tenant
 ├── Conflict                  the thing is already there, or is in use
 │   └── DigestMismatch            bytes that are not what was promised
@@ -139,6 +140,12 @@ class PermissionDenied(ModelryError):
     """The key is known and does not have the right."""
 
     code = "permission_denied"
+
+
+class TenantSuspended(PermissionDenied):
+    """The key is known; its tenant is suspended or being deleted."""
+
+    code = "tenant_suspended"
 
 
 class NotFound(ModelryError):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from modelry.domain.access import ApiKey, Tenant
+from modelry.domain.access import ApiKey, Member, Tenant
 from modelry.domain.catalog import Alias, AliasMove, Model, Version
 from modelry.domain.deployments import Deployment
 from modelry.domain.errors import Conflict
@@ -34,6 +34,7 @@ class TenantState:
 
     tenant: Tenant | None = None
     keys: dict[str, ApiKey] = field(default_factory=dict)
+    members: dict[str, Member] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)
     last_numbers: dict[str, int] = field(default_factory=dict)
     versions: dict[tuple[str, int], Version] = field(default_factory=dict)
@@ -269,9 +270,24 @@ class MemoryKeyStore:
         """See `KeyStore.all_keys`."""
         return [key for state in self._database.states().values() for key in state.keys.values()]
 
+    def all_tenants(self) -> list[Tenant]:
+        """See `KeyStore.all_tenants`."""
+        states = self._database.states().values()
+        return [state.tenant for state in states if state.tenant is not None]
+
+    def find_subject(self, issuer: str, subject: str) -> list[Member]:
+        """See `KeyStore.find_subject`."""
+        states = self._database.states().values()
+        members = [one for state in states for one in state.members.values()]
+        found = [one for one in members if (one.issuer, one.subject) == (issuer, subject)]
+        return sorted(found, key=lambda one: (one.created_at, one.tenant_id, one.member_id))
+
     def find_hmac(self, secret_hmac: bytes) -> ApiKey | None:
         """See `KeyStore.find_hmac`."""
-        return next((key for key in self.all_keys() if key.secret_hmac == secret_hmac), None)
+        return next(
+            (key for key in self.all_keys() if secret_hmac in (key.secret_hmac, key.previous_hmac)),
+            None,
+        )
 
     def setting(self, name: str) -> str | None:
         """See `KeyStore.setting`."""
@@ -285,11 +301,15 @@ class MemoryKeyStore:
 class _Keys:
     def __init__(self, state: TenantState) -> None:
         self._state = state
+        self.members = _Members(state)
 
     def tenant(self) -> Tenant | None:
         return self._state.tenant
 
     def add_tenant(self, tenant: Tenant) -> None:
+        self._state.tenant = tenant
+
+    def put_tenant(self, tenant: Tenant) -> None:
         self._state.tenant = tenant
 
     def find(self, key_id: str) -> ApiKey | None:
@@ -300,6 +320,26 @@ class _Keys:
 
     def put(self, key: ApiKey) -> None:
         self._state.keys[key.key_id] = key
+
+
+class _Members:
+    def __init__(self, state: TenantState) -> None:
+        self._state = state
+
+    def find(self, member_id: str) -> Member | None:
+        return self._state.members.get(member_id)
+
+    def all(self) -> list[Member]:
+        found = self._state.members.values()
+        return sorted(found, key=lambda one: (one.created_at, one.member_id))
+
+    def put(self, member: Member) -> None:
+        others = [one for one in self._state.members.values() if one.member_id != member.member_id]
+        if member.has_signed_in and any(
+            (one.issuer, one.subject) == (member.issuer, member.subject) for one in others
+        ):
+            raise BrokenReference("two members are the same person")
+        self._state.members[member.member_id] = member
 
 
 class MemoryDeploymentStore:

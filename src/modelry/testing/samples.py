@@ -7,11 +7,12 @@ from typing import Protocol
 
 from modelry.domain.access import (
     DEFAULT_TENANT_ID,
-    ROLE_PERMISSIONS,
     ApiKey,
+    Member,
     Principal,
     Role,
     Tenant,
+    effective_permissions,
 )
 from modelry.domain.catalog import Model, ModelFile, Version
 from modelry.domain.deployments import Deployment, Limits, Scale, TrafficShare
@@ -59,7 +60,7 @@ def add_tenants(stores: Stores) -> None:
 
 def principal(role: Role = Role.OWNER, tenant_id: str = DEFAULT_TENANT_ID) -> Principal:
     """A caller with a role."""
-    return Principal(tenant_id, f"key-of-{role}", role, ROLE_PERMISSIONS[role])
+    return Principal(tenant_id, f"key-of-{role}", role, effective_permissions(tenant_id, role))
 
 
 def api_key(key_id: str = "k1", tenant_id: str = DEFAULT_TENANT_ID) -> ApiKey:
@@ -73,6 +74,21 @@ def api_key(key_id: str = "k1", tenant_id: str = DEFAULT_TENANT_ID) -> ApiKey:
         created_at=NOW,
         created_by="owner",
         deployments=frozenset({"b", "a"}),
+    )
+
+
+def member(member_id: str = "m1", tenant_id: str = DEFAULT_TENANT_ID) -> Member:
+    """A member who has signed in; subject and e-mail are made from its id."""
+    return Member(
+        tenant_id=tenant_id,
+        member_id=member_id,
+        role=Role.DEVELOPER,
+        created_at=NOW,
+        created_by="owner",
+        email=f"{member_id}@example.com",
+        name=f"Member {member_id}",
+        issuer="https://issuer.example",
+        subject=f"subject-{member_id}",
     )
 
 

@@ -19,6 +19,7 @@ STATUS_BY_CODE: dict[str, int] = {
     "payload_too_large": 413,
     "unauthenticated": 401,
     "permission_denied": 403,
+    "tenant_suspended": 403,
     "not_found": 404,
     "conflict": 409,
     "digest_mismatch": 409,

@@ -5,13 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from modelry.domain.access import ApiKey, Tenant
+from modelry.domain.access import ApiKey, Member, Tenant
 
 T = TypeVar("T")
 
 
+class MemberRecords(Protocol):
+    """A tenant's members, within one transaction."""
+
+    def find(self, member_id: str) -> Member | None:
+        """One member, disabled or not."""
+        ...
+
+    def all(self) -> list[Member]:
+        """All members, oldest first, also disabled ones."""
+        ...
+
+    def put(self, member: Member) -> None:
+        """Insert or replace."""
+        ...
+
+
 class KeyRecords(Protocol):
-    """A tenant and its API keys, within one transaction."""
+    """A tenant, its API keys and its members, within one transaction."""
+
+    @property
+    def members(self) -> MemberRecords:
+        """The tenant's members."""
+        ...
 
     def tenant(self) -> Tenant | None:
         """The tenant itself."""
@@ -19,6 +40,10 @@ class KeyRecords(Protocol):
 
     def add_tenant(self, tenant: Tenant) -> None:
         """Make the tenant."""
+        ...
+
+    def put_tenant(self, tenant: Tenant) -> None:
+        """Change the tenant's name or state."""
         ...
 
     def find(self, key_id: str) -> ApiKey | None:
@@ -35,7 +60,7 @@ class KeyRecords(Protocol):
 
 
 class KeyStore(Protocol):
-    """Keeps tenants and keys; each call is one serializable transaction.
+    """Keeps tenants, keys and members; each call is one serializable transaction.
 
     Work may be run again when transactions collide: it must have no effect but on its records.
     """
@@ -52,8 +77,16 @@ class KeyStore(Protocol):
         """The keys of all tenants; for the server's own check of callers."""
         ...
 
+    def all_tenants(self) -> list[Tenant]:
+        """All tenants, by id."""
+        ...
+
+    def find_subject(self, issuer: str, subject: str) -> list[Member]:
+        """The members of all tenants that are this person, oldest first."""
+        ...
+
     def find_hmac(self, secret_hmac: bytes) -> ApiKey | None:
-        """The key with this keyed hash, of whatever tenant."""
+        """The key with this keyed hash, now or before its rotation, of whatever tenant."""
         ...
 
     def setting(self, name: str) -> str | None:

@@ -8,26 +8,32 @@ import re
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from modelry.domain.access import (
     DEFAULT_TENANT_ID,
-    ROLE_PERMISSIONS,
     ApiKey,
     Permission,
     Principal,
     Role,
     Tenant,
+    effective_permissions,
 )
 from modelry.domain.catalog import check_name
 from modelry.domain.errors import (
     Conflict,
     InvalidInput,
     NotFound,
-    PermissionDenied,
     Unauthenticated,
 )
+from modelry.services.tenancy.clock import utc_now
+from modelry.services.tenancy.members import check_owner_left
 from modelry.services.tenancy.ports import KeyRecords, KeyStore
+from modelry.services.tenancy.rights import (
+    check_deployments_within,
+    check_key_within,
+    check_role_within,
+)
 from modelry.services.tenancy.tokens import is_mistyped, make_key_id, make_token
 
 OWNER_KEY_ID = "owner"
@@ -35,11 +41,6 @@ MAX_KEYS = 10_000
 
 _GIVEN_OWNER_TOKEN = re.compile(r"[A-Za-z0-9._~-]{32,256}")
 _PEPPER_SETTING = "pepper_fingerprint"
-
-
-def utc_now() -> datetime:
-    """The time, in UTC."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ class TenancyService:
         if made is None:
             return None
         self._store.put_setting(_PEPPER_SETTING, self._pepper_fingerprint())
-        self._changed()
+        self.changed()
         return MintedKey(made, token)
 
     def is_pepper_lost(self) -> bool:
@@ -160,6 +161,7 @@ class TenancyService:
         role: Role,
         expires_at: datetime | None = None,
         deployments: Collection[str] = (),
+        scopes: Collection[Permission] | None = None,
     ) -> MintedKey:
         """Make a key that may do no more than the caller's.
 
@@ -169,10 +171,11 @@ class TenancyService:
             role: what it may do.
             expires_at: when it ends (with timezone); None for never.
             deployments: the only deployments that it may call; empty for all.
+            scopes: the only rights of the role that it has; None for all.
 
         Raises:
             PermissionDenied: the caller may not make keys, or not one with these rights.
-            InvalidInput: name, time or deployments are not allowed.
+            InvalidInput: name, time, deployments or scopes are not allowed.
         """
         principal.require(Permission.KEYS_WRITE)
         now = self._clock()
@@ -192,16 +195,18 @@ class TenancyService:
             created_by=principal.key_id,
             expires_at=expires_at,
             deployments=frozenset(deployments),
+            scopes=None if scopes is None else frozenset(scopes),
         )
+        _check_scopes(key)
 
         def work(records: KeyRecords) -> None:
-            _check_no_more_than(principal, records.find(principal.key_id), key)
+            check_key_within(principal, records.find(principal.key_id), key, "create a key of")
             if len(records.all()) >= MAX_KEYS:
                 raise Conflict(f"The tenant has {MAX_KEYS} keys, which is the most it can have.")
             records.put(key)
 
         self._store.write(principal.tenant_id, work)
-        self._changed()
+        self.changed()
         return MintedKey(key, token)
 
     def list_keys(self, principal: Principal) -> list[ApiKey]:
@@ -215,7 +220,7 @@ class TenancyService:
         Raises:
             NotFound: no such key in the tenant.
             PermissionDenied: it has rights that the caller's key lacks.
-            Conflict: it is the tenant's last valid owner key.
+            Conflict: no owner would be left.
         """
         principal.require(Permission.KEYS_WRITE)
         now = self._clock()
@@ -226,22 +231,15 @@ class TenancyService:
                 raise NotFound(f"API key '{key_id[:80]}' does not exist.", param="key_id")
             if key.revoked_at is not None:
                 return key
-            _check_may_handle(principal, key.role, "revoke")
-            owners = [one for one in records.all() if one.role is Role.OWNER]
-            if key.role is Role.OWNER and not any(
-                one.key_id != key_id and one.is_valid_at(now) for one in owners
-            ):
-                raise Conflict(
-                    "This is the last owner key; without one nobody could manage the tenant. "
-                    "Create another owner key first.",
-                    param="key_id",
-                )
+            check_role_within(principal, key.role, "revoke a key of", key.scopes)
+            check_deployments_within(principal, key.deployments)
+            check_owner_left(records, now, key=key)
             revoked = replace(key, revoked_at=now)
             records.put(revoked)
             return revoked
 
         key = self._store.write(principal.tenant_id, work)
-        self._changed()
+        self.changed()
         return key
 
     # ---- the check of callers ---------------------------------------------------------------
@@ -299,7 +297,8 @@ class TenancyService:
         known = self._store.setting(_PEPPER_SETTING)
         return known is None or known == self._pepper_fingerprint()
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
+        """Tell everybody who listens that keys, members or tenants are not what they were."""
         with self._lock:
             self._generation += 1
         for listener in tuple(self._listeners):
@@ -311,6 +310,19 @@ def _check_label(name: str) -> None:
         raise InvalidInput(
             "The key's name must have 1 to 100 printable characters, not only blanks.",
             param="name",
+        )
+
+
+def _check_scopes(key: ApiKey) -> None:
+    if key.scopes is None:
+        return
+    beyond = key.scopes - effective_permissions(key.tenant_id, key.role)
+    if beyond or not key.scopes:
+        named = f"{', '.join(sorted(beyond))} is not among" if beyond else "none was given of"
+        raise InvalidInput(
+            f"Scopes are some of what the role may do: {named} the rights of role '{key.role}': "
+            f"{', '.join(sorted(effective_permissions(key.tenant_id, key.role)))}.",
+            param="scopes",
         )
 
 
@@ -327,32 +339,4 @@ def _check_expiry(expires_at: datetime | None, now: datetime) -> None:
         raise InvalidInput(
             f"The time '{expires_at.isoformat()}' has passed; give one in the future.",
             param="expires_at",
-        )
-
-
-def _check_may_handle(principal: Principal, role: Role, verb: str) -> None:
-    is_below = ROLE_PERMISSIONS[role] <= principal.permissions
-    if not is_below or (role is Role.OWNER and principal.role is not Role.OWNER):
-        raise PermissionDenied(
-            f"A key of role '{principal.role}' cannot {verb} a key of role '{role}': it has "
-            "rights that this one lacks."
-        )
-
-
-def _check_no_more_than(principal: Principal, own: ApiKey | None, key: ApiKey) -> None:
-    """Refuse a key that may do more, call more, or live longer than the caller's own."""
-    _check_may_handle(principal, key.role, "create")
-    if principal.deployments and not (key.deployments and key.deployments <= principal.deployments):
-        raise PermissionDenied(
-            "This key may call some deployments only, so the keys it creates must be limited "
-            f"to some of: {', '.join(sorted(principal.deployments))}."
-        )
-    if (
-        own is not None
-        and own.expires_at is not None
-        and (key.expires_at is None or key.expires_at > own.expires_at)
-    ):
-        raise PermissionDenied(
-            f"This key expires at {own.expires_at.isoformat()}; the keys it creates must expire "
-            "by then. Give 'expires_at'."
         )

@@ -1,17 +1,17 @@
-"""The store of tenants and API keys."""
+"""The store of tenants, API keys and members."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from modelry.adapters.sql.stores import rows
-from modelry.adapters.sql.tables import ApiKeyRow, ServerSettingRow, TenantRow
+from modelry.adapters.sql.tables import ApiKeyRow, MemberRow, ServerSettingRow, TenantRow
 from modelry.adapters.sql.transactions import Transactions
-from modelry.domain.access import ApiKey, Tenant
+from modelry.domain.access import ApiKey, Member, Tenant
 from modelry.services.tenancy.ports import KeyRecords
 
 T = TypeVar("T")
@@ -38,11 +38,32 @@ class SqlKeyStore:
             lambda session: [rows.api_key(row) for row in session.scalars(select(ApiKeyRow))],
         )
 
+    def all_tenants(self) -> list[Tenant]:
+        """See `KeyStore.all_tenants`."""
+        query = select(TenantRow).order_by(TenantRow.tenant_id)
+        return self._transactions.read_all_tenants(
+            "list tenants", lambda session: [rows.tenant(row) for row in session.scalars(query)]
+        )
+
+    def find_subject(self, issuer: str, subject: str) -> list[Member]:
+        """See `KeyStore.find_subject`."""
+        query = (
+            select(MemberRow)
+            .where(MemberRow.issuer == issuer, MemberRow.subject == subject)
+            .order_by(MemberRow.created_at, MemberRow.tenant_id, MemberRow.member_id)
+        )
+        return self._transactions.read_all_tenants(
+            "check callers", lambda session: [rows.member(row) for row in session.scalars(query)]
+        )
+
     def find_hmac(self, secret_hmac: bytes) -> ApiKey | None:
         """See `KeyStore.find_hmac`."""
 
         def work(session: Session) -> ApiKey | None:
-            row = session.scalar(select(ApiKeyRow).where(ApiKeyRow.secret_hmac == secret_hmac))
+            query = select(ApiKeyRow).where(
+                or_(ApiKeyRow.secret_hmac == secret_hmac, ApiKeyRow.previous_hmac == secret_hmac)
+            )
+            row = session.scalar(query)
             return None if row is None else rows.api_key(row)
 
         return self._transactions.read_all_tenants("check callers", work)
@@ -71,6 +92,7 @@ class SqlKeyRecords:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._tenant_id: str = session.info["tenant_id"]
+        self.members = SqlMemberRecords(session)
 
     def tenant(self) -> Tenant | None:
         """See `KeyRecords.tenant`."""
@@ -79,9 +101,12 @@ class SqlKeyRecords:
 
     def add_tenant(self, tenant: Tenant) -> None:
         """See `KeyRecords.add_tenant`."""
-        self._session.add(
-            TenantRow(tenant_id=tenant.tenant_id, name=tenant.name, created_at=tenant.created_at)
-        )
+        self._session.add(rows.tenant_row(tenant))
+        self._session.flush()
+
+    def put_tenant(self, tenant: Tenant) -> None:
+        """See `KeyRecords.put_tenant`."""
+        self._session.merge(rows.tenant_row(tenant))
         self._session.flush()
 
     def find(self, key_id: str) -> ApiKey | None:
@@ -97,4 +122,27 @@ class SqlKeyRecords:
     def put(self, key: ApiKey) -> None:
         """See `KeyRecords.put`."""
         self._session.merge(rows.api_key_row(key))
+        self._session.flush()
+
+
+class SqlMemberRecords:
+    """Implements `MemberRecords`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._tenant_id: str = session.info["tenant_id"]
+
+    def find(self, member_id: str) -> Member | None:
+        """See `MemberRecords.find`."""
+        row = self._session.get(MemberRow, (self._tenant_id, member_id))
+        return None if row is None else rows.member(row)
+
+    def all(self) -> list[Member]:
+        """See `MemberRecords.all`."""
+        query = select(MemberRow).order_by(MemberRow.created_at, MemberRow.member_id)
+        return [rows.member(row) for row in self._session.scalars(query)]
+
+    def put(self, member: Member) -> None:
+        """See `MemberRecords.put`."""
+        self._session.merge(rows.member_row(member))
         self._session.flush()

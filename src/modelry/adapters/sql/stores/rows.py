@@ -11,6 +11,7 @@ from modelry.adapters.sql.tables import (
     ApiKeyRow,
     BlobRow,
     DeploymentRow,
+    MemberRow,
     ModelRow,
     TenantRow,
     TrafficShareRow,
@@ -18,16 +19,50 @@ from modelry.adapters.sql.tables import (
     VersionFileRow,
     VersionRow,
 )
-from modelry.domain.access import ApiKey, Role, Tenant
+from modelry.domain.access import ApiKey, Member, Permission, Role, Tenant, TenantState
 from modelry.domain.catalog import Alias, AliasMove, Model, ModelFile, Version
 from modelry.domain.deployments import Deployment, Limits, Scale, TrafficShare
 from modelry.domain.signature import Signature
 from modelry.services.catalog.ports import BlobRecord, UploadRecord
 
+_PERMISSIONS = frozenset(one.value for one in Permission)
+
 
 def tenant(row: TenantRow) -> Tenant:
     """A tenant."""
-    return Tenant(row.tenant_id, row.name, row.created_at)
+    return Tenant(row.tenant_id, row.name, row.created_at, TenantState(row.state), row.changed_at)
+
+
+def tenant_row(value: Tenant) -> TenantRow:
+    """The row of a tenant."""
+    return TenantRow(
+        tenant_id=value.tenant_id,
+        name=value.name,
+        created_at=value.created_at,
+        state=value.state.value,
+        changed_at=value.changed_at,
+    )
+
+
+def member(row: MemberRow) -> Member:
+    """A member."""
+    return Member(
+        tenant_id=row.tenant_id,
+        member_id=row.member_id,
+        role=Role(row.role),
+        created_at=row.created_at,
+        created_by=row.created_by,
+        email=row.email,
+        name=row.name,
+        issuer=row.issuer,
+        subject=row.subject,
+        disabled_at=row.disabled_at,
+    )
+
+
+def member_row(value: Member) -> MemberRow:
+    """The row of a member."""
+    return MemberRow(**{**asdict(value), "role": value.role.value})
 
 
 def api_key(row: ApiKeyRow) -> ApiKey:
@@ -43,7 +78,16 @@ def api_key(row: ApiKeyRow) -> ApiKey:
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
         deployments=frozenset(row.deployments),
+        scopes=None if row.scopes is None else known_scopes(row.scopes),
+        last_used_at=row.last_used_at,
+        previous_hmac=row.previous_hmac,
+        previous_until=row.previous_until,
     )
+
+
+def known_scopes(words: Iterable[str]) -> frozenset[Permission]:
+    """The permissions of these words; one that is no more gives no right."""
+    return frozenset(Permission(word) for word in words if word in _PERMISSIONS)
 
 
 def api_key_row(key: ApiKey) -> ApiKeyRow:
@@ -59,6 +103,10 @@ def api_key_row(key: ApiKey) -> ApiKeyRow:
         expires_at=key.expires_at,
         revoked_at=key.revoked_at,
         deployments=sorted(key.deployments),
+        scopes=None if key.scopes is None else sorted(key.scopes),
+        last_used_at=key.last_used_at,
+        previous_hmac=key.previous_hmac,
+        previous_until=key.previous_until,
     )
 
 

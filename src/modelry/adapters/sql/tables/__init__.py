@@ -2,7 +2,13 @@
 foreign key, so that no row can ever refer to another tenant's.
 """
 
-from modelry.adapters.sql.tables.access import ApiKeyRow, ServerSettingRow, TenantRow
+from modelry.adapters.sql.tables.access import (
+    ApiKeyRow,
+    MemberRow,
+    ServerSettingRow,
+    TenantDeletionRow,
+    TenantRow,
+)
 from modelry.adapters.sql.tables.base import Base, TenantScoped
 from modelry.adapters.sql.tables.catalog import (
     AliasMoveRow,
@@ -13,7 +19,11 @@ from modelry.adapters.sql.tables.catalog import (
     VersionFileRow,
     VersionRow,
 )
-from modelry.adapters.sql.tables.deployments import DeploymentRow, TrafficShareRow
+from modelry.adapters.sql.tables.deployments import (
+    DeploymentGrantRow,
+    DeploymentRow,
+    TrafficShareRow,
+)
 from modelry.adapters.sql.tables.usage import UsageRow
 
 __all__ = [
@@ -22,9 +32,12 @@ __all__ = [
     "ApiKeyRow",
     "Base",
     "BlobRow",
+    "DeploymentGrantRow",
     "DeploymentRow",
+    "MemberRow",
     "ModelRow",
     "ServerSettingRow",
+    "TenantDeletionRow",
     "TenantRow",
     "TenantScoped",
     "TrafficShareRow",

@@ -1,4 +1,4 @@
-"""Who exists: tenants and their keys."""
+"""Who exists: tenants, their keys and members, and the tenants that are no more."""
 
 from __future__ import annotations
 
@@ -27,6 +27,45 @@ class TenantRow(TenantScoped, Base):
 
     name: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[datetime]
+    state: Mapped[str] = mapped_column(String(16), server_default="active")
+    changed_at: Mapped[datetime | None]
+
+
+class TenantDeletionRow(Base):
+    """A tenant that is being deleted, or was.
+
+    Belongs to no tenant: it outlives its own, so that the id is never given out again.
+    """
+
+    __tablename__ = "tenant_deletions"
+
+    tenant_id: Mapped[str] = mapped_column(String(NAME_CHARS), primary_key=True)
+    deletion_id: Mapped[str] = mapped_column(String(NAME_CHARS))
+    requested_at: Mapped[datetime]
+    requested_by: Mapped[str] = mapped_column(String(NAME_CHARS))
+    stage: Mapped[str] = mapped_column(String(16))
+    stage_at: Mapped[datetime]
+    destroyed: Mapped[dict[str, Any]]
+
+
+class MemberRow(TenantScoped, Base):
+    """A person with a role in the tenant."""
+
+    __tablename__ = "members"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"]),
+        UniqueConstraint("tenant_id", "issuer", "subject"),
+    )
+
+    member_id: Mapped[str] = mapped_column(String(NAME_CHARS), primary_key=True)
+    role: Mapped[str] = mapped_column(String(32))
+    created_at: Mapped[datetime]
+    created_by: Mapped[str] = mapped_column(String(NAME_CHARS))
+    email: Mapped[str | None] = mapped_column(String(254))
+    name: Mapped[str] = mapped_column(String(200))
+    issuer: Mapped[str | None] = mapped_column(String(512))
+    subject: Mapped[str | None] = mapped_column(String(255))
+    disabled_at: Mapped[datetime | None]
 
 
 class ApiKeyRow(TenantScoped, Base):
@@ -36,6 +75,7 @@ class ApiKeyRow(TenantScoped, Base):
     __table_args__ = (
         ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"]),
         UniqueConstraint("secret_hmac"),
+        UniqueConstraint("previous_hmac"),
     )
 
     key_id: Mapped[str] = mapped_column(String(NAME_CHARS), primary_key=True)
@@ -47,3 +87,7 @@ class ApiKeyRow(TenantScoped, Base):
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     deployments: Mapped[list[Any]]
+    scopes: Mapped[list[Any] | None]
+    last_used_at: Mapped[datetime | None]
+    previous_hmac: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    previous_until: Mapped[datetime | None]

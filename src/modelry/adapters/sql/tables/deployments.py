@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKeyConstraint, Index, String
+from sqlalchemy import ForeignKeyConstraint, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelry.adapters.sql.tables.base import NAME_CHARS, Base, TenantScoped
@@ -26,6 +26,31 @@ class DeploymentRow(TenantScoped, Base):
     engine_options: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+
+
+class DeploymentGrantRow(TenantScoped, Base):
+    """Lets another tenant call a deployment; gone with the deployment, so that another one of
+    the same name is not shared by it.
+    """
+
+    __tablename__ = "deployment_grants"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant_id", "deployment_name"],
+            ["deployments.tenant_id", "deployments.name"],
+            ondelete="CASCADE",
+        ),
+        Index("ix_deployment_grants_grantee", "grantee_id"),
+    )
+
+    grant_id: Mapped[str] = mapped_column(String(NAME_CHARS), primary_key=True)
+    deployment_name: Mapped[str] = mapped_column(String(NAME_CHARS))
+    grantee_id: Mapped[str] = mapped_column(String(NAME_CHARS))
+    created_at: Mapped[datetime]
+    created_by: Mapped[str] = mapped_column(String(NAME_CHARS))
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    note: Mapped[str] = mapped_column(Text)
 
 
 class TrafficShareRow(TenantScoped, Base):
