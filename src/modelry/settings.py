@@ -55,6 +55,26 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         None, description="SQLAlchemy URL; by default SQLite in the data folder."
     )
+    encryption_provider: str | None = Field(
+        None,
+        description="Where the key-encryption key lives: `file` (in the data folder), "
+        "`environment`, `aws-kms` or an installed provider; by default `environment` if "
+        "`MODELRY_ENCRYPTION_KEY` is set, else `file`.",
+    )
+    encryption_key: SecretStr | None = Field(
+        None, description="The key-encryption key: base64 of 32 random bytes."
+    )
+    encryption_old_keys: SecretStr | None = Field(
+        None,
+        description="Former key-encryption keys, separated by commas, under which data keys may "
+        "still be wrapped.",
+    )
+    encryption_kms_key: str = Field(
+        "", description="Id, ARN or alias of the key in AWS KMS, for the provider `aws-kms`."
+    )
+    encryption_kms_endpoint: str | None = Field(
+        None, description="URL of AWS KMS, if not the region's own."
+    )
     max_body_bytes: Annotated[int, Field(ge=1024)] = Field(
         64 * 2**20, description="Largest body of a prediction request, in bytes."
     )

@@ -36,6 +36,11 @@ class DataFolder:
         return self.root / "secrets" / "pepper"
 
     @property
+    def key_file(self) -> Path:
+        """The key-encryption keys, unless they are kept elsewhere."""
+        return self.root / "secrets" / "key-encryption-keys"
+
+    @property
     def scratch(self) -> Path:
         """What is being fetched."""
         return self.root / "scratch"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from modelry.adapters.blobs.file_store import FileBlobStore
+from modelry.adapters.crypto.providers import ProviderChoice, open_provider
 from modelry.adapters.data_folder import DataFolder
 from modelry.adapters.hubs import CachingFetcher, FetchPolicy
 from modelry.adapters.processes.pool import LocalReplicaPool
@@ -19,6 +20,7 @@ from modelry.services.catalog.ports import FetchProgress
 from modelry.services.catalog.service import CatalogService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.deployments.starters import Starters
+from modelry.services.encryption.service import EncryptionService
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.inference.routing import RouteTable
 from modelry.services.inference.service import InferenceService
@@ -65,6 +67,7 @@ class Installation:
 
     def _wire(self, on_progress: OnStarterProgress) -> None:
         settings, database = self.settings, self.database
+        self.encryption = _open_encryption(settings, self.folder, database)
         self.tenancy = TenancyService(database.keys, load_or_make_secret(self.folder.pepper))
         self.owner_key: MintedKey | None = self.tenancy.ensure_owner_key(
             settings.owner_key.get_secret_value() if settings.owner_key else None
@@ -111,6 +114,23 @@ class Installation:
         """Close the database and let others use the folder."""
         self.database.close()
         self.folder.close()
+
+
+def _open_encryption(
+    settings: Settings, folder: DataFolder, database: Database
+) -> EncryptionService:
+    key, old_keys = settings.encryption_key, settings.encryption_old_keys
+    choice = ProviderChoice(
+        kind=settings.encryption_provider,
+        key_file=folder.key_file,
+        environment_key=key.get_secret_value() if key else None,
+        environment_old_keys=old_keys.get_secret_value().split(",") if old_keys else (),
+        kms_key=settings.encryption_kms_key,
+        kms_endpoint=settings.encryption_kms_endpoint,
+    )
+    encryption = EncryptionService(database.data_keys, open_provider(choice))
+    encryption.check()
+    return encryption
 
 
 class _StarterSource:

@@ -15,9 +15,10 @@ ModelryError
     ├── Conflict                already there with other content, or in use
     │   └── DigestMismatch
     ├── Unavailable             try again after `retry_after_s`
-    │   └── QuotaExceeded  Overloaded  ModelNotReady  ReplicaLost
+    │   └── QuotaExceeded  Overloaded  ModelNotReady  ReplicaLost  KeyUnavailable
     └── ServerError             it failed over there
         └── ModelFailed  DeadlineExceeded  SourceUnavailable  InternalError
+            DataDamaged
 
 No error carries the API key.
 """
@@ -202,6 +203,12 @@ class ReplicaLost(Unavailable):
     code = "replica_lost"
 
 
+class KeyUnavailable(Unavailable):
+    """A key of encryption cannot be had: lost, destroyed, or its provider does not answer."""
+
+    code = "key_unavailable"
+
+
 class ServerError(ApiError):
     """It failed on the server's side."""
 
@@ -224,6 +231,12 @@ class SourceUnavailable(ServerError):
     """A place that the server fetches models from did not answer as expected."""
 
     code = "source_unavailable"
+
+
+class DataDamaged(ServerError):
+    """What the server kept was changed outside of it; upload it again."""
+
+    code = "data_damaged"
 
 
 class InternalError(ServerError):

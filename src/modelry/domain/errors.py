@@ -23,6 +23,8 @@ ModelryError
 ├── ReplicaLost               the worker process died under the request (safe to retry)
 ├── DeadlineExceeded          the request's time ran out
 ├── Cancelled                 the caller went away
+├── DataDamaged               kept bytes are not what was kept
+├── KeyUnavailable            a key of encryption cannot be had (any more)
 ├── SourceUnavailable         a place to fetch a model from did not answer as expected
 ├── NotSupported              the model, runtime or server cannot do this
 └── InternalError             a defect of ours
@@ -206,6 +208,18 @@ class Cancelled(ModelryError):
     """The caller went away; the engine was told to stop."""
 
     code = "cancelled"
+
+
+class DataDamaged(ModelryError):
+    """Kept bytes that are not what was kept: changed, cut off or swapped outside of Modelry."""
+
+    code = "data_damaged"
+
+
+class KeyUnavailable(ModelryError):
+    """A key of encryption that cannot be had: lost, destroyed, or its provider does not answer."""
+
+    code = "key_unavailable"
 
 
 class SourceUnavailable(ModelryError):

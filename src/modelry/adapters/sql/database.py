@@ -8,6 +8,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from modelry.adapters.sql.engine import open_engine
 from modelry.adapters.sql.schema import migrate
 from modelry.adapters.sql.stores.catalog import SqlCatalogStore
+from modelry.adapters.sql.stores.data_keys import SqlDataKeyStore
 from modelry.adapters.sql.stores.deployments import SqlDeploymentStore
 from modelry.adapters.sql.stores.keys import SqlKeyStore
 from modelry.adapters.sql.stores.usage import SqlUsageStore
@@ -24,6 +25,7 @@ class Database:
         self.keys = SqlKeyStore(transactions)
         self.catalog = SqlCatalogStore(transactions)
         self.deployments = SqlDeploymentStore(transactions)
+        self.data_keys = SqlDataKeyStore(transactions)
         self.usage = SqlUsageStore(transactions)
 
     def check(self) -> None:

@@ -30,6 +30,8 @@ STATUS_BY_CODE: dict[str, int] = {
     "replica_lost": 503,
     "deadline_exceeded": 504,
     "cancelled": 499,
+    "data_damaged": 500,
+    "key_unavailable": 503,
     "source_unavailable": 502,
     "not_supported": 400,
     "internal_error": 500,

@@ -46,6 +46,8 @@ STATUS_BY_CODE: dict[str, grpc.StatusCode] = {
     "replica_lost": grpc.StatusCode.UNAVAILABLE,
     "deadline_exceeded": grpc.StatusCode.DEADLINE_EXCEEDED,
     "cancelled": grpc.StatusCode.CANCELLED,
+    "key_unavailable": grpc.StatusCode.UNAVAILABLE,
+    "data_damaged": grpc.StatusCode.DATA_LOSS,
     "source_unavailable": grpc.StatusCode.UNAVAILABLE,
     "not_supported": grpc.StatusCode.UNIMPLEMENTED,
     "internal_error": grpc.StatusCode.INTERNAL,

@@ -24,6 +24,7 @@ from modelry.adapters.sql.tables.deployments import (
     DeploymentRow,
     TrafficShareRow,
 )
+from modelry.adapters.sql.tables.encryption import DataKeyRow
 from modelry.adapters.sql.tables.usage import UsageRow
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "ApiKeyRow",
     "Base",
     "BlobRow",
+    "DataKeyRow",
     "DeploymentGrantRow",
     "DeploymentRow",
     "MemberRow",
