@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
-from tests.support.postgres import PostgresDatabases, postgres_server
+from tests.support.postgres import PostgresDatabases, Urls, postgres_server
 
 # how long an example takes says more about what else runs on the machine than about the code
 settings.register_profile("modelry", deadline=None)
@@ -24,7 +24,13 @@ def postgres() -> Iterator[PostgresDatabases]:
 
 
 @pytest.fixture
-def postgres_url(postgres: PostgresDatabases) -> Iterator[str]:
-    """The URL of a database for one test, with all tables and two tenants."""
-    with postgres.prepared() as url:
-        yield url
+def postgres_urls(postgres: PostgresDatabases) -> Iterator[Urls]:
+    """A database for one test, with all tables and two tenants."""
+    with postgres.prepared() as urls:
+        yield urls
+
+
+@pytest.fixture
+def postgres_url(postgres_urls: Urls) -> str:
+    """Its URL for serving."""
+    return postgres_urls.app

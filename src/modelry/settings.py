@@ -52,8 +52,15 @@ class Settings(BaseSettings):
     insecure: bool = Field(
         default=False, description="Allow listening on a non-loopback address without TLS."
     )
-    database_url: str | None = Field(
-        None, description="SQLAlchemy URL; by default SQLite in the data folder."
+    database_url: SecretStr | None = Field(
+        None,
+        description="SQLAlchemy URL of a PostgreSQL database, with a role that owns nothing; by "
+        "default SQLite in the data folder.",
+    )
+    database_owner_url: SecretStr | None = Field(
+        None,
+        description="URL of the same database with the role that owns the tables, used at the "
+        "start to bring the schema up to date; by default the role of the database URL does that.",
     )
     encryption_provider: str | None = Field(
         None,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from tests.support.postgres import PostgresDatabases
+from tests.support.postgres import APP, PostgresDatabases, Urls
 
 from modelry.adapters.sql.database import Database, open_database
 from modelry.adapters.sql.engine import open_engine
@@ -40,14 +40,14 @@ def test_migrations_give_the_tables_of_the_program(postgres_url: str) -> None:
 def test_servers_that_migrate_at_once_agree(postgres: PostgresDatabases) -> None:
     failures: list[BaseException] = []
 
-    def open_and_close(url: str) -> None:
+    def open_and_close(urls: Urls) -> None:
         try:
-            open_database(url).close()
+            open_database(urls.app, urls.owner).close()
         except BaseException as error:  # noqa: BLE001 - handed to the test's thread
             failures.append(error)
 
-    with postgres.empty() as url:
-        threads = [threading.Thread(target=open_and_close, args=(url,)) for _ in range(4)]
+    with postgres.empty() as urls:
+        threads = [threading.Thread(target=open_and_close, args=(urls,)) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -73,7 +73,7 @@ def test_a_database_that_cannot_be_reached_is_told_without_the_password() -> Non
 
 def test_a_database_that_is_not_there_is_told(postgres: PostgresDatabases) -> None:
     with pytest.raises(Conflict, match='database "nowhere" does not exist'):
-        open_database(postgres.server.url("nowhere"))
+        open_database(postgres.server.url("nowhere", APP))
 
 
 def test_only_one_driver_is_taken() -> None:

@@ -29,15 +29,15 @@ def counted(operator: Operator) -> int:
 
 def test_everything_is_kept_on_postgresql(postgres: PostgresDatabases, tmp_path: Path) -> None:
     data, key = tmp_path / "data", secrets.token_urlsafe(32)
-    with postgres.empty() as url:
-        with server(data, key=key, database_url=url) as running, Operator(running) as operator:
+    with postgres.empty() as urls:
+        with server(data, key=key, **urls.settings) as running, Operator(running) as operator:
             operator.serve("double", multiplier(2))
             minted = operator.call("POST", "/keys", json={"name": "app", "role": "inference"})
             assert infer(operator, minted["token"]) == 200
             assert infer(operator) == 200
             wait_until(lambda: counted(operator) == 2, "both requests are in the ledger")
 
-        with server(data, key=key, database_url=url) as running, Operator(running) as operator:
+        with server(data, key=key, **urls.settings) as running, Operator(running) as operator:
             operator.load("double")
             assert infer(operator, minted["token"]) == 200
             wait_until(lambda: counted(operator) == 3, "the ledger goes on")
@@ -45,7 +45,7 @@ def test_everything_is_kept_on_postgresql(postgres: PostgresDatabases, tmp_path:
             assert infer(operator, minted["token"]) == 401
             running.kill()
 
-        with server(data, key=key, database_url=url) as running, Operator(running) as operator:
+        with server(data, key=key, **urls.settings) as running, Operator(running) as operator:
             operator.load("double")
             assert infer(operator, minted["token"]) == 401
             assert infer(operator) == 200

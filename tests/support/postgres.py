@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -24,7 +25,8 @@ from modelry.testing.samples import add_tenants
 
 ADMIN = "postgres"
 OWNER = "modelry_owner"
-"""A role as an operator would make it: it owns a database and may do nothing else."""
+APP = "modelry_app"
+"""Roles as an operator would make them: one owns the tables, the other serves."""
 START_TIMEOUT_S = 60.0
 _PR_SET_PDEATHSIG = 1
 _SETTINGS = {
@@ -60,6 +62,7 @@ class PostgresServer:
         self._process = self._start()
         with self.connect() as admin:
             admin.execute(f"CREATE ROLE {OWNER} LOGIN")
+            admin.execute(f"CREATE ROLE {APP} LOGIN")
 
     def url(self, database: str, user: str = ADMIN) -> str:
         """The SQLAlchemy URL of `database` as `user`."""
@@ -115,6 +118,20 @@ class PostgresServer:
         raise AssertionError((self.folder / "log").read_text())
 
 
+@dataclass(frozen=True)
+class Urls:
+    """How a database is reached: for serving, and as the owner of its tables."""
+
+    name: str
+    app: str
+    owner: str
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """For `tests.support.server.start`."""
+        return {"database_url": self.app, "database_owner_url": self.owner}
+
+
 class PostgresDatabases:
     """Gives out databases of a server; each is gone afterwards."""
 
@@ -122,26 +139,29 @@ class PostgresDatabases:
         self.server = server
 
     @contextlib.contextmanager
-    def empty(self) -> Iterator[str]:
-        """The URL of a database without tables."""
+    def empty(self) -> Iterator[Urls]:
+        """A database without tables."""
         name = self.server.create()
-        yield self.server.url(name, OWNER)
+        yield self._urls(name)
         self.server.drop(name)
 
     @contextlib.contextmanager
-    def prepared(self) -> Iterator[str]:
-        """The URL of a database with all tables and the two tenants of `testing.samples`."""
+    def prepared(self) -> Iterator[Urls]:
+        """A database with all tables and the two tenants of `testing.samples`."""
         name = self.server.create(self._template)
-        yield self.server.url(name, OWNER)
+        yield self._urls(name)
         self.server.drop(name)
+
+    def _urls(self, name: str) -> Urls:
+        return Urls(name, self.server.url(name, APP), self.server.url(name, OWNER))
 
     @cached_property
     def _template(self) -> str:
-        name = self.server.create()
-        database = open_database(self.server.url(name, OWNER))
+        urls = self._urls(self.server.create())
+        database = open_database(urls.app, urls.owner)
         add_tenants(database)
         database.close()
-        return name
+        return urls.name
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+from pydantic import SecretStr
+
 from modelry.adapters.blobs.file_store import FileBlobStore
 from modelry.adapters.crypto.providers import ProviderChoice, open_provider
 from modelry.adapters.data_folder import DataFolder
@@ -55,7 +57,10 @@ class Installation:
         self.folder = DataFolder(settings.data)
         self.folder.open()
         try:
-            self.database = open_database(settings.database_url or self.folder.database_url)
+            self.database = open_database(
+                _revealed(settings.database_url) or self.folder.database_url,
+                _revealed(settings.database_owner_url),
+            )
         except BaseException:
             self.folder.close()
             raise
@@ -131,6 +136,10 @@ def _open_encryption(
     encryption = EncryptionService(database.data_keys, open_provider(choice))
     encryption.check()
     return encryption
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
 
 
 class _StarterSource:

@@ -30,7 +30,7 @@ def server(request, runner, template, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     with contextlib.ExitStack() as stack:
         if request.param == "postgresql":
-            url = stack.enter_context(request.getfixturevalue("postgres").prepared())
+            url = stack.enter_context(request.getfixturevalue("postgres").prepared()).app
         else:
             url = copied(template, folder)
         context = installation(folder, url)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
-from modelry.adapters.sql.engine import open_engine
+from modelry.adapters.sql import row_security
+from modelry.adapters.sql.engine import is_sqlite, open_engine
+from modelry.adapters.sql.row_security import serving_role
 from modelry.adapters.sql.schema import migrate
 from modelry.adapters.sql.stores.catalog import SqlCatalogStore
 from modelry.adapters.sql.stores.data_keys import SqlDataKeyStore
@@ -13,7 +15,7 @@ from modelry.adapters.sql.stores.deployments import SqlDeploymentStore
 from modelry.adapters.sql.stores.keys import SqlKeyStore
 from modelry.adapters.sql.stores.usage import SqlUsageStore
 from modelry.adapters.sql.transactions import Transactions
-from modelry.domain.errors import Conflict
+from modelry.domain.errors import Conflict, InvalidInput
 
 
 class Database:
@@ -41,19 +43,21 @@ class Database:
         self._engine.dispose()
 
 
-def open_database(url: str) -> Database:
+def open_database(url: str, owner_url: str | None = None) -> Database:
     """Open the database at `url` and bring it to the schema of this program.
 
     Args:
         url: `sqlite:////absolute/path/modelry.db` or `postgresql+psycopg://…`.
+        owner_url: on PostgreSQL, connects as the role that owns the tables, for as long as the
+            schema is looked after; by default the role of `url` does that, too.
 
     Raises:
-        InvalidInput: the URL is not usable.
+        InvalidInput: a URL is not usable, or its role passes over row-level security.
         Conflict: the database cannot be reached or written, or was written by a newer Modelry.
     """
     engine = open_engine(url)
     try:
-        migrate(engine)
+        _prepare(engine, owner_url)
     except (OperationalError, ProgrammingError) as error:
         engine.dispose()
         raise Conflict(_reason(error), param="database_url") from None
@@ -63,7 +67,30 @@ def open_database(url: str) -> Database:
     return Database(engine)
 
 
+def _prepare(engine: Engine, owner_url: str | None) -> None:
+    if is_sqlite(engine):
+        if owner_url is not None:
+            raise InvalidInput(
+                "An owner's URL is for PostgreSQL; the database URL names SQLite.",
+                param="database_owner_url",
+            )
+        migrate(engine)
+        return
+    role = serving_role(engine)
+    if owner_url is None:
+        migrate(engine, role)
+        return
+    owner = open_engine(owner_url)
+    try:
+        migrate(owner, role)
+    finally:
+        owner.dispose()
+
+
 def _reason(error: DBAPIError) -> str:
     """What an operator needs to know, in the database's words, which hold no password."""
     said, *_ = str(error.orig).strip().splitlines()
-    return f"The database cannot be used: {said.rpartition('FATAL:')[2].strip().rstrip('.')}."
+    reason = said.rpartition("FATAL:")[2].strip().rstrip(".")
+    if getattr(error.orig, "sqlstate", None) == row_security.NOT_ALLOWED:
+        reason += "; give the URL of the role that owns the tables in MODELRY_DATABASE_OWNER_URL"
+    return f"The database cannot be used: {reason}."

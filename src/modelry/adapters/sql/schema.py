@@ -10,6 +10,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
+from modelry.adapters.sql import row_security
 from modelry.adapters.sql.engine import is_sqlite
 from modelry.domain.errors import Conflict
 
@@ -18,29 +19,44 @@ _LOCK_KEY = 0x6D6F64656C7279
 """PostgreSQL advisory lock: one server migrates, the others wait."""
 
 
-def migrate(engine: Engine) -> None:
-    """Apply the migrations that are missing; all of them or none.
+def migrate(engine: Engine, serving_role: str | None = None) -> None:
+    """Apply the migrations that are missing, and what keeps tenants apart; all of it or nothing.
+
+    Args:
+        engine: connects as a role that may change the schema, if anything is missing.
+        serving_role: on PostgreSQL, the role that requests are served under.
 
     Raises:
-        Conflict: the database was written by a newer Modelry.
+        Conflict: the database was written by a newer Modelry, or its tables are not protected
+            and this role may not mend that.
     """
+    with _seeing_what_others_did(engine).begin() as connection:
+        if serving_role is None:
+            _upgrade(connection)
+            return
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_KEY})")
+        row_security.enter_system(connection, "migrate")
+        _upgrade(connection)
+        row_security.protect(connection)
+        row_security.grant(connection, serving_role)
+
+
+def _upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     scripts = ScriptDirectory.from_config(config)
-    with _seeing_what_others_did(engine).begin() as connection:
-        _wait_for_other_servers(connection)
-        current = MigrationContext.configure(connection).get_current_revision()
-        if current == scripts.get_current_head():
-            return
-        known = {script.revision for script in scripts.walk_revisions()}
-        if current is not None and current not in known:
-            raise Conflict(
-                f"The database has the schema '{current}', which this version of Modelry does "
-                "not know: it was written by a newer one. Start that version, or restore a "
-                "backup from before the upgrade."
-            )
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current == scripts.get_current_head():
+        return
+    known = {script.revision for script in scripts.walk_revisions()}
+    if current is not None and current not in known:
+        raise Conflict(
+            f"The database has the schema '{current}', which this version of Modelry does "
+            "not know: it was written by a newer one. Start that version, or restore a "
+            "backup from before the upgrade."
+        )
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
 
 
 def _seeing_what_others_did(engine: Engine) -> Engine:
@@ -48,8 +64,3 @@ def _seeing_what_others_did(engine: Engine) -> Engine:
     if is_sqlite(engine):
         return engine
     return engine.execution_options(isolation_level="READ COMMITTED")
-
-
-def _wait_for_other_servers(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_KEY})")

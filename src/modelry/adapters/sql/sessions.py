@@ -2,16 +2,24 @@
 
 A session belongs to one tenant or is a named system session. In a tenant's session every ORM
 statement is narrowed to the tenant's rows, rows of another tenant cannot be flushed, and
-statements that the filter cannot reach (Core, raw text, bulk inserts) are refused.
+statements that the filter cannot reach (Core, raw text, bulk inserts) are refused. PostgreSQL
+checks the same below it (see `row_security`), so each transaction tells it whose it is.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Engine, event
-from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction, with_loader_criteria
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.orm import (
+    ORMExecuteState,
+    Session,
+    SessionTransaction,
+    UOWTransaction,
+    with_loader_criteria,
+)
 
+from modelry.adapters.sql.row_security import enter_system, enter_tenant
 from modelry.adapters.sql.tables import TenantScoped
 
 _TENANT = "tenant_id"
@@ -35,7 +43,20 @@ def open_tenant_session(engine: Engine, tenant_id: str) -> Session:
 
 def open_system_session(engine: Engine, purpose: str) -> Session:
     """A session over all tenants, for what the server itself does; `purpose` says what."""
+    if not purpose:
+        raise TenantIsolationError("a session over all tenants needs a purpose")
     return TenantSession(engine, expire_on_commit=False, info={_SYSTEM: purpose})
+
+
+@event.listens_for(TenantSession, "after_begin")
+def _tell_the_database(
+    session: Session, transaction: SessionTransaction, connection: Connection
+) -> None:
+    del transaction
+    if _SYSTEM in session.info:
+        enter_system(connection, session.info[_SYSTEM])
+    elif _TENANT in session.info:
+        enter_tenant(connection, session.info[_TENANT])
 
 
 @event.listens_for(TenantSession, "do_orm_execute")

@@ -46,6 +46,13 @@ def up(
             "MODELRY_DATABASE_URL, as others can list flags. [default: SQLite in the data folder]"
         ),
     ] = None,
+    database_owner_url: Annotated[
+        str | None,
+        typer.Option(
+            help="The same with the role that owns the tables, for bringing them up to date at "
+            "the start."
+        ),
+    ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder of downloads that can be fetched again.")
     ] = None,
@@ -78,6 +85,7 @@ def up(
         "grpc_port": grpc_port,
         "data": data,
         "database_url": database_url,
+        "database_owner_url": database_owner_url,
         "cache": cache,
         "starter": starter,
         "insecure": insecure,
