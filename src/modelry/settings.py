@@ -8,8 +8,11 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from modelry.domain.errors import InvalidInput
+from modelry.domain.quotas import check_limits
 
 
 def _default_data() -> Path:
@@ -91,6 +94,15 @@ class Settings(BaseSettings):
     tenant_requests: Annotated[int, Field(ge=1)] = Field(
         8192, description="Open requests that one tenant may have at once."
     )
+    tenant_quota: dict[str, int | float] = Field(
+        default_factory=dict,
+        description="Limits of every tenant, where the platform set no others, as JSON such as "
+        """'{"requests_per_second": 50, "tokens_per_day": 1000000}'.""",
+    )
+    key_quota: dict[str, int | float] = Field(
+        default_factory=lambda: {"api_requests_per_second": 200.0},
+        description="Limits of every key, where nobody set others, as JSON.",
+    )
     drain_s: Annotated[float, Field(ge=0)] = Field(
         10.0, description="Seconds that open requests get to end at shutdown."
     )
@@ -108,6 +120,17 @@ class Settings(BaseSettings):
             r"[A-Za-z0-9._~-]{32,256}", value.get_secret_value()
         ):
             raise ValueError("expected 32 to 256 URL-safe characters (letters, digits, . _ ~ -)")
+        return value
+
+    @field_validator("tenant_quota", "key_quota")
+    @classmethod
+    def _limits_are_known(
+        cls, value: dict[str, int | float], info: ValidationInfo
+    ) -> dict[str, int | float]:
+        try:
+            check_limits(value, for_key=info.field_name == "key_quota")
+        except InvalidInput as error:
+            raise ValueError(error.message) from None
         return value
 
     @model_validator(mode="after")

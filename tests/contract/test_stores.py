@@ -13,6 +13,7 @@ from modelry.testing.catalog_store import CatalogStoreContract
 from modelry.testing.deployment_store import DeploymentStoreContract
 from modelry.testing.key_store import KeyStoreContract
 from modelry.testing.memory_database import MemoryDatabase
+from modelry.testing.quota_store import QuotaStoreContract
 from modelry.testing.usage_store import UsageStoreContract
 
 
@@ -45,4 +46,8 @@ class TestDeploymentStore(DeploymentStoreContract):
 
 
 class TestUsageStore(UsageStoreContract):
+    pass
+
+
+class TestQuotaStore(QuotaStoreContract):
     pass

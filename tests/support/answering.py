@@ -162,7 +162,7 @@ def _route(inference: InferenceService, name: str, task: str, model: InProcessMo
     group = ReplicaGroup(
         (samples.DEFAULT_TENANT_ID, name, 1, task),
         limits,
-        inference.load_of(samples.DEFAULT_TENANT_ID),
+        inference.accounts,
         lambda: None,
     )
     group.attach(InProcessLink(f"replica-of-{name}", group, model))

@@ -26,6 +26,7 @@ from modelry.services.deployments.service import DeploymentsService
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.inference.routing import RouteTable
 from modelry.services.inference.service import InferenceService
+from modelry.services.quotas.service import QuotasService
 from modelry.services.tenancy.service import TenancyService
 from modelry.services.usage.service import UsageService
 from modelry.testing.catalog_fakes import FakeFetcher, FakeStarters, FakeTaskRules
@@ -142,6 +143,7 @@ async def installation(
         catalog=catalog,
         deployments=deployments,
         tenancy=tenancy,
+        quotas=QuotasService(database.quotas, inference.accounts),
         usage=usage,
         authenticator=authenticator,
         status=lambda: {"version": "1.2.3", "ready": True},

@@ -81,7 +81,7 @@ class TypedServer:
         group = ReplicaGroup(
             (samples.DEFAULT_TENANT_ID, name, 1, task),
             deployment.limits,
-            self.inference.load_of(samples.DEFAULT_TENANT_ID),
+            self.inference.accounts,
             lambda: None,
         )
         self.models[name] = Recorder()

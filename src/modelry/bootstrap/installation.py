@@ -17,6 +17,7 @@ from modelry.adapters.sql.database import Database, open_database
 from modelry.domain.access import DEFAULT_TENANT_ID, ROLE_PERMISSIONS, Principal, Role
 from modelry.domain.catalog import Version
 from modelry.domain.errors import Cancelled
+from modelry.domain.quotas import check_limits
 from modelry.manifest.starters import StarterEntries
 from modelry.services.catalog.ports import FetchProgress
 from modelry.services.catalog.service import CatalogService
@@ -26,6 +27,9 @@ from modelry.services.encryption.service import EncryptionService
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.inference.routing import RouteTable
 from modelry.services.inference.service import InferenceService
+from modelry.services.quotas.accounts import Accounts
+from modelry.services.quotas.exchange import CountExchange
+from modelry.services.quotas.service import QuotasService
 from modelry.services.tenancy.members import MembersService
 from modelry.services.tenancy.service import MintedKey, TenancyService
 from modelry.services.usage.service import UsageService
@@ -92,9 +96,14 @@ class Installation:
             max_file_bytes=settings.max_upload_bytes,
         )
         self.usage = UsageService(database.usage)
-        self.inference = InferenceService(
-            Authenticator(self.tenancy), RouteTable(), tenant_requests=settings.tenant_requests
+        accounts = Accounts(
+            open_requests=settings.tenant_requests,
+            tenant_defaults=check_limits(settings.tenant_quota, for_key=False),
+            key_defaults=check_limits(settings.key_quota, for_key=True),
         )
+        self.inference = InferenceService(Authenticator(self.tenancy), RouteTable(), accounts)
+        self.quotas = QuotasService(database.quotas, accounts)
+        self.counts = CountExchange(database.quotas, accounts)
         self.deployments = DeploymentsService(
             database.deployments, self.catalog.reader, LocalReplicaPool(), self.inference
         )

@@ -57,6 +57,7 @@ async def _run(settings: Settings, observer: StartObserver) -> None:
         stack.callback(installation.close)
         upkeep = Upkeep(installation)
         doors = build_doors(installation, upkeep.readiness)
+        await installation.counts.run()  # or budgets would begin anew with each start
         upkeep.start()
         stack.push_async_callback(upkeep.stop)
         stack.push_async_callback(installation.deployments.stop, settings.drain_s)

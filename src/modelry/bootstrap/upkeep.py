@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from modelry.bootstrap.installation import Installation
 from modelry.domain.errors import ModelryError
+from modelry.domain.quotas import Quota
+from modelry.services.quotas.exchange import EXCHANGE_S
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +44,18 @@ class Upkeep:
         installation = self._installation
         installation.usage.start()
         authenticator = installation.inference.authenticator
+        loop = asyncio.get_running_loop()
+        accounts = installation.inference.accounts
+
+        def changed(quota: Quota) -> None:
+            loop.call_soon_threadsafe(accounts.change, quota)
+
+        installation.quotas.on_change(changed)
         self._tasks = [
             asyncio.create_task(_every(METER_S, installation.meter)),
             asyncio.create_task(_every(CHECK_S, self._check_database, in_thread=True)),
             asyncio.create_task(_every(KEYS_S, authenticator.refresh, in_thread=True)),
+            asyncio.create_task(_every(EXCHANGE_S, installation.counts.run)),
             asyncio.create_task(_every(SWEEP_S, self._sweep, in_thread=True)),
         ]
 
@@ -55,6 +65,7 @@ class Upkeep:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._installation.meter()
+        await self._installation.counts.run()
         await asyncio.to_thread(self._installation.usage.stop)
 
     def _check_database(self) -> None:
@@ -69,15 +80,17 @@ class Upkeep:
         self._installation.catalog.sweep()
 
 
-async def _every(period_s: float, work: Callable[[], None], *, in_thread: bool = False) -> None:
+async def _every(
+    period_s: float, work: Callable[[], Awaitable[None] | None], *, in_thread: bool = False
+) -> None:
     """Do `work` now and then every `period_s` seconds; a failure is logged, not the end."""
     while True:
         started = time.monotonic()
         try:
             if in_thread:
                 await asyncio.to_thread(work)
-            else:
-                work()
+            elif (going := work()) is not None:
+                await going
         except Exception:  # upkeep must go on whatever happened once
             log.exception("upkeep failed; it is tried again")
         await asyncio.sleep(max(0.0, period_s - (time.monotonic() - started)))

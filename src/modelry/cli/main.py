@@ -21,6 +21,7 @@ from modelry.cli.commands import (
     logs,
     models,
     pull,
+    quotas,
     register,
     scale,
     status,
@@ -81,6 +82,7 @@ app.command("up", rich_help_panel=_SERVER)(up.up)
 app.command("status", rich_help_panel=_SERVER)(status.status)
 app.command("doctor", rich_help_panel=_SERVER)(doctor.doctor)
 app.add_typer(keys.app, name="keys", rich_help_panel=_SERVER)
+app.add_typer(quotas.app, name="quotas", rich_help_panel=_SERVER)
 
 app.command("catalog", rich_help_panel=_MODELS)(catalog.catalog)
 app.command("pull", rich_help_panel=_MODELS)(pull.pull)

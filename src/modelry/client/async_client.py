@@ -13,6 +13,7 @@ from modelry.client.async_resources import (
     AsyncDeployments,
     AsyncKeys,
     AsyncModels,
+    AsyncQuotas,
     AsyncVersions,
 )
 from modelry.client.async_transport import AsyncTransport
@@ -67,6 +68,7 @@ class AsyncClient(AsyncResource):
         self.aliases = AsyncAliases(self._transport)
         self.deployments = AsyncDeployments(self._transport)
         self.keys = AsyncKeys(self._transport)
+        self.quotas = AsyncQuotas(self._transport)
 
     @property
     def url(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelry.client.methods import AsyncResource, awaitable
-from modelry.client.operations import aliases, deployments, keys, models
+from modelry.client.operations import aliases, deployments, keys, models, quotas
 
 
 class AsyncModels(AsyncResource):
@@ -53,3 +53,14 @@ class AsyncKeys(AsyncResource):
     create = awaitable(keys.create_key)
     revoke = awaitable(keys.revoke_key)
     whoami = awaitable(keys.whoami)
+
+
+class AsyncQuotas(AsyncResource):
+    """How much may be used."""
+
+    mine = awaitable(quotas.my_quotas)
+    keys = awaitable(quotas.key_limits)
+    set_key = awaitable(quotas.set_key_limits)
+    clear_key = awaitable(quotas.clear_key_limits)
+    tenant = awaitable(quotas.tenant_limits)
+    set_tenant = awaitable(quotas.set_tenant_limits)

@@ -15,7 +15,9 @@ ModelryError
     ├── Conflict                already there with other content, or in use
     │   └── DigestMismatch
     ├── Unavailable             try again after `retry_after_s`
-    │   └── QuotaExceeded  Overloaded  ModelNotReady  ReplicaLost  KeyUnavailable
+    │   ├── QuotaExceeded
+    │   │   └── BudgetExceeded
+    │   └── Overloaded  ModelNotReady  ReplicaLost  KeyUnavailable
     └── ServerError             it failed over there
         └── ModelFailed  DeadlineExceeded  SourceUnavailable  InternalError
             DataDamaged
@@ -185,6 +187,12 @@ class QuotaExceeded(Unavailable):
     code = "quota_exceeded"
 
 
+class BudgetExceeded(QuotaExceeded):
+    """Your own share of the day or month is used up."""
+
+    code = "budget_exceeded"
+
+
 class Overloaded(Unavailable):
     """The server is full."""
 
@@ -258,6 +266,7 @@ class _Table:
         "invalid_api_key": Unauthenticated,
         "unsupported_parameter": UnsupportedField,
         "rate_limit_exceeded": QuotaExceeded,
+        "insufficient_quota": BudgetExceeded,
         "model_not_found": NotFound,
     }
     statuses: ClassVar[dict[int, type[ApiError]]] = {

@@ -206,3 +206,31 @@ class UsageGroup:
 
     group: Mapping[str, Any]
     units: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaLeft:
+    """The bound of a unit that leaves least; after `reset_s` seconds it is whole again."""
+
+    limit: float
+    remaining: float
+    reset_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaStanding:
+    """Limits by name, and what is left by unit; `key_id` None stands for the whole tenant."""
+
+    limits: Mapping[str, float]
+    key_id: str | None = None
+    left: Mapping[str, QuotaLeft] = field(default_factory=dict)
+    open_requests: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SetLimits:
+    """Limits that were set for a key, or (`key_id` None) for a tenant."""
+
+    limits: Mapping[str, float]
+    tenant_id: str = ""
+    key_id: str | None = None

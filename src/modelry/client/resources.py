@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelry.client.methods import SyncResource, blocking
-from modelry.client.operations import aliases, deployments, keys, models
+from modelry.client.operations import aliases, deployments, keys, models, quotas
 
 
 class Models(SyncResource):
@@ -53,3 +53,14 @@ class Keys(SyncResource):
     create = blocking(keys.create_key)
     revoke = blocking(keys.revoke_key)
     whoami = blocking(keys.whoami)
+
+
+class Quotas(SyncResource):
+    """How much may be used."""
+
+    mine = blocking(quotas.my_quotas)
+    keys = blocking(quotas.key_limits)
+    set_key = blocking(quotas.set_key_limits)
+    clear_key = blocking(quotas.clear_key_limits)
+    tenant = blocking(quotas.tenant_limits)
+    set_tenant = blocking(quotas.set_tenant_limits)

@@ -17,6 +17,7 @@ ModelryError
 ├── Conflict                  the thing is already there, or is in use
 │   └── DigestMismatch            bytes that are not what was promised
 ├── QuotaExceeded             the caller's share is used up (retry later)
+│   └── BudgetExceeded            that of the whole day or month is
 ├── Overloaded                the system is full (retry later)
 ├── ModelNotReady             known, but not loaded yet (retry later)
 ├── ModelFailed               loading or running the model failed; carries the reason
@@ -172,6 +173,12 @@ class QuotaExceeded(ModelryError):
     """The caller's own share is used up; retry after `retry_after_s`."""
 
     code = "quota_exceeded"
+
+
+class BudgetExceeded(QuotaExceeded):
+    """The caller's share of the day or month is used up; retry when the next one begins."""
+
+    code = "budget_exceeded"
 
 
 class Overloaded(ModelryError):

@@ -17,9 +17,11 @@ from modelry.domain.access import ApiKey, Member, Tenant
 from modelry.domain.catalog import Alias, AliasMove, Model, Version
 from modelry.domain.deployments import Deployment
 from modelry.domain.errors import Conflict
+from modelry.domain.quotas import Quota
 from modelry.services.catalog.ports import BlobRecord, CatalogRecords, UploadRecord
 from modelry.services.tenancy.ports import KeyRecords
 from modelry.services.usage.ports import UsageAmount, UsageGroup, UsageTotal
+from modelry.testing.memory_quotas import MemoryQuotaStore
 
 T = TypeVar("T")
 
@@ -43,6 +45,7 @@ class TenantState:
     blobs: dict[str, BlobRecord] = field(default_factory=dict)
     uploads: dict[str, UploadRecord] = field(default_factory=dict)
     deployments: dict[str, Deployment] = field(default_factory=dict)
+    quotas: dict[str, Quota] = field(default_factory=dict)
     usage: list[UsageAmount] = field(default_factory=list)
 
     def copy(self) -> TenantState:
@@ -73,6 +76,7 @@ class MemoryDatabase:
         self.keys = MemoryKeyStore(self)
         self.catalog = MemoryCatalogStore(self)
         self.deployments = MemoryDeploymentStore(self)
+        self.quotas = MemoryQuotaStore(self)
         self.usage = MemoryUsageStore(self)
 
     def transact(self, tenant_id: str, work: Callable[[TenantState], T]) -> T:

@@ -29,6 +29,7 @@ class FakeLink:
         self.replica_id = replica_id
         self.capacity = capacity
         self.in_flight = 0
+        self.engine_clock = 0.0
         self.cancelled: list[Call] = []
         self.calls: list[Call] = []
         self._group = group
@@ -47,6 +48,7 @@ class FakeLink:
     def send(self, call: Call) -> None:
         """Start the call."""
         self.in_flight += 1
+        call.engine_from = self.engine_clock
         self._idle.clear()
         self.calls.append(call)
         asyncio.get_running_loop().call_soon(self._run, call)

@@ -20,6 +20,7 @@ from modelry.domain.signature import Datatype, Signature, TensorSpec
 from modelry.manifest.digests import digest_of_bytes
 from modelry.services.catalog.ports import BlobRecord, CatalogRecords, CatalogStore
 from modelry.services.deployments.ports import DeploymentStore
+from modelry.services.quotas.ports import QuotaStore
 from modelry.services.tenancy.ports import KeyStore
 from modelry.services.usage.ports import UsageStore
 
@@ -43,6 +44,11 @@ class Stores(Protocol):
     @property
     def deployments(self) -> DeploymentStore:
         """Deployments."""
+        ...
+
+    @property
+    def quotas(self) -> QuotaStore:
+        """Limits, and what was used of them."""
         ...
 
     @property

@@ -4,7 +4,8 @@ import pytest
 
 from modelry.domain.access import ROLE_PERMISSIONS, Principal, Role
 from modelry.domain.deployments import Limits
-from modelry.services.inference.replica_group import ReplicaGroup, TenantLoad
+from modelry.services.inference.replica_group import ReplicaGroup
+from modelry.services.quotas.accounts import Accounts
 
 
 @pytest.fixture
@@ -14,9 +15,9 @@ def principal():
 
 @pytest.fixture
 def make_group():
-    def make(limits=None, load=None, wake=lambda: None):
+    def make(limits=None, accounts=None, wake=lambda: None):
         return ReplicaGroup(
-            ("t1", "d", 1, "tensor"), limits or Limits(), load or TenantLoad(1000), wake
+            ("t1", "d", 1, "tensor"), limits or Limits(), accounts or Accounts(), wake
         )
 
     return make

@@ -14,7 +14,7 @@ from modelry.domain.errors import (
 )
 from modelry.runtime_api.frames import Kind
 from modelry.services.inference.call import RawCall, StreamedCall
-from modelry.services.inference.replica_group import TenantLoad
+from modelry.services.quotas.accounts import Accounts
 from modelry.testing.replica_pool import FakeLink
 
 pytestmark = pytest.mark.anyio
@@ -31,7 +31,7 @@ async def test_a_call_is_answered_and_counted(make_group, principal):
     group.submit(one)
     assert await one.answer() == (b"{}", b"abc")
     assert group.in_flight == 0
-    assert group.load.open == 0
+    assert group.accounts.open_requests() == 0
     (total,) = group.take_meter().values()
     assert total.requests == 1
     assert group.take_meter() == {}
@@ -68,12 +68,12 @@ async def test_the_queue_is_bounded(make_group, principal):
     with pytest.raises(Overloaded) as caught:
         group.submit(call(principal))
     assert caught.value.retry_after_s == 1
-    assert group.in_flight == group.load.open == 2
+    assert group.in_flight == group.accounts.open_requests() == 2
 
 
 async def test_a_tenant_has_a_share(make_group, principal):
-    load = TenantLoad(1)
-    first, second = make_group(load=load), make_group(load=load)
+    accounts = Accounts(open_requests=1)
+    first, second = make_group(accounts=accounts), make_group(accounts=accounts)
     first.submit(call(principal))
     with pytest.raises(QuotaExceeded):
         second.submit(call(principal))
@@ -125,7 +125,7 @@ async def test_failure_is_told_to_those_that_wait_and_come(make_group, principal
         await one.answer()
     with pytest.raises(ModelFailed, match="bad magic"):
         group.submit(call(principal))
-    assert group.load.open == 0
+    assert group.accounts.open_requests() == 0
 
 
 async def test_leaving_cancels_on_the_replica(make_group, principal):
@@ -140,7 +140,7 @@ async def test_leaving_cancels_on_the_replica(make_group, principal):
     with pytest.raises(asyncio.CancelledError):
         await task
     assert link.cancelled == [one]
-    assert group.in_flight == group.load.open == link.in_flight == 0
+    assert group.in_flight == group.accounts.open_requests() == link.in_flight == 0
 
 
 async def test_leaving_the_queue_frees_the_place(make_group, principal):
@@ -149,7 +149,7 @@ async def test_leaving_the_queue_frees_the_place(make_group, principal):
     group.submit(one)
     one.cancel()
     assert not group.waiting
-    assert group.load.open == 0
+    assert group.accounts.open_requests() == 0
     with pytest.raises(Cancelled):
         await one.answer()
 
@@ -164,7 +164,7 @@ async def test_a_lost_replica_fails_its_calls_and_leaves(make_group, principal):
     with pytest.raises(ReplicaLost):
         await one.answer()
     assert not group.is_ready
-    assert group.load.open == 0
+    assert group.accounts.open_requests() == 0
 
 
 async def test_hand_over_moves_what_waits(make_group, principal):

@@ -74,8 +74,8 @@ class Served:
         )  # fmt: skip
         share = TrafficShare(number)
         deployment = Deployment("t1", "m", "m", (share,), Scale(), Limits(), NOW, NOW)
-        load = self.inference.load_of("t1")
-        group = ReplicaGroup(("t1", "m", number, "tensor"), Limits(), load, lambda: None)
+        accounts = self.inference.accounts
+        group = ReplicaGroup(("t1", "m", number, "tensor"), Limits(), accounts, lambda: None)
         group.attach(FakeLink("r1", group, self.noting, capacity=100))
         target = Target(deployment, version, group)
         self.inference.routes.swap({("t1", "m"): Route(deployment, (target,), (100.0,))})

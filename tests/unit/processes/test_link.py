@@ -9,7 +9,8 @@ from modelry.domain.deployments import Limits
 from modelry.domain.errors import ModelryError, ReplicaLost
 from modelry.runtime_api.frames import FrameDecoder, Kind, encode, encode_error
 from modelry.services.inference.call import Call
-from modelry.services.inference.replica_group import ReplicaGroup, TenantLoad
+from modelry.services.inference.replica_group import ReplicaGroup
+from modelry.services.quotas.accounts import Accounts
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +35,9 @@ class Linked:
     """A link and the worker's end of its socket."""
 
     def __init__(self):
-        self.group = ReplicaGroup(("t1", "d", 1, "tensor"), Limits(), TenantLoad(10_000), print)
+        self.group = ReplicaGroup(
+            ("t1", "d", 1, "tensor"), Limits(), Accounts(open_requests=10_000), print
+        )
         self.control, self.lost = [], []
         self.link = WorkerLink(
             "r1", self.group, self.control.append, lambda: self.lost.append(True)

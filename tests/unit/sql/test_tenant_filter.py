@@ -124,6 +124,7 @@ def test_a_session_has_a_tenant(url: str) -> None:
 WITHOUT_TENANT = {
     "server_settings",  # about the whole server
     "tenant_deletions",  # outlives its tenant
+    "quota_gateways",  # processes that serve every tenant
 }
 
 
@@ -136,5 +137,5 @@ def test_system_sessions_are_opened_by_these_only() -> None:
     }
     assert users == {
         "sessions.py", "transactions.py", "keys.py", "deployments.py", "usage.py", "catalog.py",
-        "data_keys.py",
+        "data_keys.py", "quotas.py",
     }  # fmt: skip

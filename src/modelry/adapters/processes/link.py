@@ -51,7 +51,8 @@ class WorkerLink(asyncio.Protocol):
         self.replica_id = replica_id
         self.capacity = 0
         self.in_flight = 0
-        self.last_heard = time.monotonic()
+        self.engine_clock = 0.0
+        self.last_heard = self._clock_set = time.monotonic()
         self._group = group
         self._on_control = on_control
         self._on_lost = on_lost
@@ -78,6 +79,8 @@ class WorkerLink(asyncio.Protocol):
         self._next_id = call_id = (self._next_id % 0xFFFFFFFF) + 1
         call.call_id = call_id
         self._calls[call_id] = call
+        self._set_clock(call.started if self.in_flight == 0 else time.monotonic())
+        call.engine_from = self.engine_clock
         self.in_flight += 1
         header, body = call.header, call.body
         prefix = PREFIX.pack(len(header), len(body), call_id, call.remaining_ms(), call.kind, 0, 0)
@@ -85,6 +88,12 @@ class WorkerLink(asyncio.Protocol):
         self._waiting_calls += 1
         if self._waiting_calls >= _CALLS_AT_ONCE:
             self._flush()
+
+    def _set_clock(self, now: float) -> None:
+        """Bring `engine_clock` to `now`; needed before `in_flight` changes."""
+        if self.in_flight and now > self._clock_set:
+            self.engine_clock += (now - self._clock_set) / self.in_flight
+        self._clock_set = now
 
     def _write(self, *parts: bytes | memoryview) -> None:
         """Send at the end of this turn of the loop, together with what else is sent in it."""
@@ -133,6 +142,7 @@ class WorkerLink(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Part of asyncio.Protocol."""
         self.last_heard = time.monotonic()
+        self._set_clock(self.last_heard)
         try:
             frames = self._decoder.feed(data)
         except FrameError:
@@ -172,6 +182,7 @@ class WorkerLink(asyncio.Protocol):
         self._transport = None
         self._group.detach(self)
         calls, self._calls = self._calls, {}
+        self._set_clock(time.monotonic())
         self.in_flight = 0
         for call in calls.values():
             call.fail(_lost())

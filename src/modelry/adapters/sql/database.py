@@ -13,6 +13,7 @@ from modelry.adapters.sql.stores.catalog import SqlCatalogStore
 from modelry.adapters.sql.stores.data_keys import SqlDataKeyStore
 from modelry.adapters.sql.stores.deployments import SqlDeploymentStore
 from modelry.adapters.sql.stores.keys import SqlKeyStore
+from modelry.adapters.sql.stores.quotas import SqlQuotaStore
 from modelry.adapters.sql.stores.usage import SqlUsageStore
 from modelry.adapters.sql.transactions import Transactions
 from modelry.domain.errors import Conflict, InvalidInput
@@ -28,6 +29,7 @@ class Database:
         self.catalog = SqlCatalogStore(transactions)
         self.deployments = SqlDeploymentStore(transactions)
         self.data_keys = SqlDataKeyStore(transactions)
+        self.quotas = SqlQuotaStore(transactions)
         self.usage = SqlUsageStore(transactions)
 
     def check(self) -> None:

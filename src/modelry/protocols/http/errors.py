@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from modelry.domain.errors import ERRORS_BY_CODE, ModelryError
+from modelry.domain.errors import ERRORS_BY_CODE, ModelryError, QuotaExceeded
 
 STATUS_BY_CODE: dict[str, int] = {
     "error": 500,
@@ -24,6 +24,7 @@ STATUS_BY_CODE: dict[str, int] = {
     "conflict": 409,
     "digest_mismatch": 409,
     "quota_exceeded": 429,
+    "budget_exceeded": 429,
     "overloaded": 503,
     "model_not_ready": 503,
     "model_failed": 500,
@@ -48,10 +49,16 @@ def status_of(error: ModelryError) -> int:
 
 
 def error_headers(error: ModelryError) -> dict[str, str]:
-    """`Retry-After` and `WWW-Authenticate` where they belong."""
+    """`Retry-After` and `WWW-Authenticate` where they belong.
+
+    `Retry-After` has whole seconds; `retry-after-ms`, which official OpenAI clients look for
+    first, is exact.
+    """
     headers: dict[str, str] = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+        if isinstance(error, QuotaExceeded):
+            headers["retry-after-ms"] = str(math.ceil(error.retry_after_s * 1000))
     if error.code == "unauthenticated":
         headers["www-authenticate"] = "Bearer"
     return headers

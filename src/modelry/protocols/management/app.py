@@ -19,6 +19,7 @@ from modelry.protocols.management import (
     keys,
     models,
     pulls,
+    quotas,
     replicas,
     starters,
     uploads,
@@ -30,6 +31,7 @@ from modelry.protocols.management.services import Services, StatusSource
 from modelry.services.catalog.service import CatalogService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.inference.authentication import Authenticator
+from modelry.services.quotas.service import QuotasService
 from modelry.services.tenancy.service import TenancyService
 from modelry.services.usage.service import UsageService
 
@@ -46,6 +48,7 @@ ROUTERS: Sequence[APIRouter] = (
     starters.router,
     pulls.router,
     keys.router,
+    quotas.router,
     account.router,
 )
 """Every route of the management API."""
@@ -66,6 +69,7 @@ def build_app(
     catalog: CatalogService,
     deployments: DeploymentsService,
     tenancy: TenancyService,
+    quotas: QuotasService,
     usage: UsageService,
     authenticator: Authenticator,
     status: StatusSource,
@@ -80,6 +84,7 @@ def build_app(
         catalog: models, versions, aliases, uploads.
         deployments: deployments and replicas; it must run on the event loop that serves the app.
         tenancy: API keys.
+        quotas: limits of keys and tenants.
         usage: what was used.
         authenticator: keys to principals.
         status: what `/status` tells of the server itself.
@@ -92,7 +97,9 @@ def build_app(
     app = ManagementApi(
         openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, title="Modelry"
     )
-    app.state.services = Services(catalog, deployments, tenancy, usage, authenticator, status)
+    app.state.services = Services(
+        catalog, deployments, tenancy, quotas, usage, authenticator, status
+    )
     for router in routers:
         app.include_router(router)
     app.add_exception_handler(HTTPException, _told)

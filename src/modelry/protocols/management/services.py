@@ -13,6 +13,7 @@ from modelry.protocols.management.threads import OwnThreads
 from modelry.services.catalog.service import CatalogService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.inference.authentication import Authenticator
+from modelry.services.quotas.service import QuotasService
 from modelry.services.tenancy.service import TenancyService
 from modelry.services.usage.service import UsageService
 
@@ -30,6 +31,7 @@ class Services:
     catalog: CatalogService
     deployments: DeploymentsService
     tenancy: TenancyService
+    quotas: QuotasService
     usage: UsageService
     authenticator: Authenticator
     status: StatusSource
@@ -71,6 +73,10 @@ async def _tenancy(request: Request) -> TenancyService:
     return services_of(request).tenancy
 
 
+async def _quotas(request: Request) -> QuotasService:
+    return services_of(request).quotas
+
+
 async def _usage(request: Request) -> UsageService:
     return services_of(request).usage
 
@@ -80,4 +86,5 @@ Caller = Annotated[Principal, Depends(_caller)]
 Catalog = Annotated[CatalogService, Depends(_catalog)]
 Deployments = Annotated[DeploymentsService, Depends(_deployments)]
 Tenancy = Annotated[TenancyService, Depends(_tenancy)]
+Quotas = Annotated[QuotasService, Depends(_quotas)]
 Usage = Annotated[UsageService, Depends(_usage)]

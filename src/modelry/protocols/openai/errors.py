@@ -15,6 +15,7 @@ _CODES = {
     "unauthenticated": "invalid_api_key",
     "unsupported_field": "unsupported_parameter",
     "quota_exceeded": "rate_limit_exceeded",
+    "budget_exceeded": "insufficient_quota",
 }
 """Codes that OpenAI has another word for; the others are told as they are."""
 

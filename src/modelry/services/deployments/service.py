@@ -283,8 +283,8 @@ class DeploymentsService:
                 new[number] = current
                 continue
             files = await asyncio.to_thread(self._versions.files, version)
-            load = self._inference.load_of(deployment.tenant_id)
-            new[number] = VersionReplicas(self._pool, deployment, version, files, load)
+            accounts = self._inference.accounts
+            new[number] = VersionReplicas(self._pool, deployment, version, files, accounts)
         self._deployments[key] = deployment
         self._replicas[key] = new
         self._publish()

@@ -15,7 +15,8 @@ from modelry.runtime_api.engine import LoadSpec
 from modelry.services.deployments.ports import ReplicaPool, ReplicaSpec
 from modelry.services.deployments.supervisor import ReplicaSupervisor
 from modelry.services.inference.call import Call
-from modelry.services.inference.replica_group import ReplicaGroup, ReplicaLink, TenantLoad
+from modelry.services.inference.replica_group import ReplicaGroup, ReplicaLink
+from modelry.services.quotas.accounts import Accounts
 
 SCALE_UP_AFTER_S = 1.0
 """How long requests must have been waiting before another replica is started."""
@@ -36,14 +37,14 @@ class VersionReplicas:
         deployment: Deployment,
         version: Version,
         files: Mapping[str, Path],
-        load: TenantLoad,
+        accounts: Accounts,
     ) -> None:
         self.deployment = deployment
         self.version = version
         self.group = ReplicaGroup(
             (deployment.tenant_id, deployment.name, version.number, version.task),
             deployment.limits,
-            load,
+            accounts,
             self.wake,
         )
         self.group.on_overdue = self._kill_overdue

@@ -12,6 +12,7 @@ import orjson
 from modelry.domain.errors import Cancelled, ModelryError
 from modelry.runtime_api.frames import Kind
 from modelry.services.inference.request_ids import current_request_id, new_request_id
+from modelry.services.quotas.accounts import NOTHING, Account, Gates
 
 if TYPE_CHECKING:
     from modelry.domain.access import Principal
@@ -26,10 +27,14 @@ class Call:
     """
 
     __slots__ = (
+        "account",
         "body",
         "call_id",
         "deadline",
+        "demand",
         "done",
+        "engine_from",
+        "gates",
         "group",
         "header",
         "kind",
@@ -55,6 +60,13 @@ class Call:
         self.group: ReplicaGroup | None = None
         self.link: ReplicaLink | None = None
         self.units: dict[str, int] | None = None
+        self.demand = NOTHING
+
+    account: Account
+    """Whose limits it was admitted by; like `gates`, there from then on."""
+    gates: Gates
+    engine_from: float
+    """What its link's `engine_clock` showed when it was sent."""
 
     @property
     def request_id(self) -> str:

@@ -16,9 +16,13 @@ from modelry.domain.errors import (
     ModelNotReady,
     ModelryError,
     Overloaded,
-    QuotaExceeded,
 )
+from modelry.runtime_api.frames import Kind
 from modelry.services.inference.call import Call
+from modelry.services.quotas.accounts import Accounts, Use
+from modelry.services.quotas.demands import tensor_demand
+
+_INFER = int(Kind.INFER)
 
 LATENCY_BUCKETS_S = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
@@ -35,6 +39,9 @@ class ReplicaLink(Protocol):
     replica_id: str
     capacity: int
     in_flight: int
+    engine_clock: float
+    """Seconds that the replica worked for each of the calls it had, since it began: while it has n
+    calls it goes n times slower, so that the parts of all calls add up to the time it worked."""
 
     def send(self, call: Call) -> None:
         """Start `call` on the replica; it ends through `call.finish` or `call.fail`."""
@@ -81,23 +88,13 @@ class Statistics:
         self.buckets = [0] * (len(LATENCY_BUCKETS_S) + 1)
 
 
-class TenantLoad:
-    """How many requests of one tenant are open, over all its deployments, and may be."""
-
-    __slots__ = ("limit", "open")
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.open = 0
-
-
 class ReplicaGroup:
     """Sends each call to the least loaded ready replica, or lets it wait, bounded.
 
     Args:
         identity: (tenant id, deployment name, version number, task) for metering.
         limits: the deployment's bounds.
-        load: the tenant's open requests, shared by all its groups.
+        accounts: the limits of those who call, shared by all groups.
         wake: called when a request waits and no replica is there; starts one.
     """
 
@@ -105,12 +102,12 @@ class ReplicaGroup:
         self,
         identity: tuple[str, str, int, str],
         limits: Limits,
-        load: TenantLoad,
+        accounts: Accounts,
         wake: Callable[[], None],
     ) -> None:
         self.identity = identity
         self.limits = limits
-        self.load = load
+        self.accounts = accounts
         self.links: list[ReplicaLink] = []
         self.waiting: deque[Call] = deque()
         self.failure: str | None = None
@@ -136,7 +133,7 @@ class ReplicaGroup:
         """Send `call` on, or queue it.
 
         Raises:
-            QuotaExceeded: the tenant has too many open requests.
+            QuotaExceeded, BudgetExceeded: the caller's limits do not allow it.
             Overloaded: the queue is full.
             ModelFailed: the version cannot be loaded; carries the reason.
             ModelNotReady: the deployment is being taken away.
@@ -145,14 +142,11 @@ class ReplicaGroup:
             raise ModelNotReady(
                 f"Deployment '{self.identity[1]}' is being changed; try again.", retry_after_s=1
             )
-        load = self.load
-        if load.open >= load.limit:
-            raise QuotaExceeded(
-                f"This tenant has {load.open} open requests; its limit is {load.limit}. "
-                "Wait for some to end.",
-                retry_after_s=1,
-            )
         now = time.monotonic()
+        account = call.account = self.accounts.of(call.principal)
+        if account.gates and call.kind == _INFER:
+            call.demand = tensor_demand(self.identity[3], call.header)
+        account.check(call.demand, now)
         call.started = self.last_used = now
         call.deadline = now + self.limits.deadline_s
         link = self._least_loaded()
@@ -166,7 +160,7 @@ class ReplicaGroup:
     def _admit(self, call: Call) -> None:
         call.group = self
         self._open.add(call)
-        self.load.open += 1
+        call.gates = call.account.begin(call.demand, call.started)
 
     def _enqueue(self, call: Call, now: float) -> None:
         if not self.links and self.failure is not None:
@@ -236,8 +230,9 @@ class ReplicaGroup:
     def record(self, call: Call, status: str) -> None:
         """Count an ended call; used by `Call`."""
         self._open.discard(call)
-        self.load.open -= 1
-        duration = time.monotonic() - call.started
+        now = time.monotonic()
+        duration = now - call.started
+        call.account.end(call.gates, call.demand, _use(call, status) if call.gates else None, now)
         statistics = self.statistics
         statistics.requests += 1
         statistics.duration_s += duration
@@ -306,7 +301,7 @@ class ReplicaGroup:
         while self.waiting:
             call = self.waiting.popleft()
             self._open.discard(call)
-            self.load.open -= 1
+            call.account.end(call.gates, call.demand, None, time.monotonic())
             try:
                 successor.submit(call)
             except ModelryError as error:
@@ -328,3 +323,8 @@ class ReplicaGroup:
                     retry_after_s=1,
                 )
             )
+
+
+def _use(call: Call, status: str) -> Use:
+    link = call.link
+    return Use(status, call.units, 0.0 if link is None else link.engine_clock - call.engine_from)

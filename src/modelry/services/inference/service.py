@@ -25,9 +25,10 @@ from modelry.services.inference.replica_group import (
     MeterKey,
     MeterTotal,
     ReplicaGroup,
-    TenantLoad,
 )
 from modelry.services.inference.routing import Route, RouteTable, Target
+from modelry.services.quotas.accounts import Accounts
+from modelry.services.quotas.demands import items_demand, text_demand
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +55,16 @@ class InferenceService:
     Args:
         authenticator: tokens to principals.
         routes: the data plane's table.
-        tenant_requests: how many requests of one tenant may be open at once.
+        accounts: the limits of those who call.
     """
 
     def __init__(
-        self, authenticator: Authenticator, routes: RouteTable, *, tenant_requests: int = 8192
+        self, authenticator: Authenticator, routes: RouteTable, accounts: Accounts | None = None
     ) -> None:
         self.authenticator = authenticator
         self.routes = routes
-        self._tenant_requests = tenant_requests
-        self._loads: dict[str, TenantLoad] = {}
+        self.accounts = accounts or Accounts()
         self._retired: list[ReplicaGroup] = []
-
-    def load_of(self, tenant_id: str) -> TenantLoad:
-        """The open requests of a tenant; its replica groups share this object."""
-        return self._loads.setdefault(tenant_id, TenantLoad(self._tenant_requests))
 
     def take_meter(self) -> list[Mapping[MeterKey, MeterTotal]]:
         """What every replica group metered since the last time, also those taken away since."""
@@ -88,7 +84,7 @@ class InferenceService:
 
     def open_requests(self) -> int:
         """How many requests of all tenants are being answered or wait."""
-        return sum(load.open for load in self._loads.values())
+        return self.accounts.open_requests()
 
     def target(self, principal: Principal, name: str, version_number: int | None = None) -> Target:
         """The version that shall answer a request for deployment `name`.
@@ -153,7 +149,9 @@ class InferenceService:
             raise InvalidInput("The request holds no items; send at least one.", param="input")
         encoded, body = _encode_items(items)
         header = orjson.dumps({"items": encoded, "options": dict(options or {})})
-        return await self._run_items(ItemsCall(principal, Kind.PREDICT, header, body), target)
+        call = ItemsCall(principal, Kind.PREDICT, header, body)
+        call.demand = items_demand(target.version.task, len(items), header)
+        return await self._run_items(call, target)
 
     async def embed(
         self, principal: Principal, target: Target, inputs: Sequence[str | list[int]]
@@ -165,8 +163,9 @@ class InferenceService:
             ModelryError: admission or the engine failed.
         """
         require_task(target, "text-embedding", "chat")
-        header = orjson.dumps({"inputs": list(inputs)})
-        return await self._run_items(ItemsCall(principal, Kind.EMBED, header), target)
+        call = ItemsCall(principal, Kind.EMBED, orjson.dumps({"inputs": list(inputs)}))
+        call.demand = text_demand(call.header)
+        return await self._run_items(call, target)
 
     async def _run_items(self, call: ItemsCall, target: Target) -> Prediction:
         target.group.submit(call)
@@ -187,6 +186,7 @@ class InferenceService:
         """
         require_task(target, "chat")
         call = StreamedCall(principal, orjson.dumps(request_to_wire(request)))
+        call.demand = text_demand(call.header, request.n, request.sampling.max_tokens)
         target.group.submit(call)
         return _typed_events(call)
 

@@ -25,6 +25,12 @@ from modelry.adapters.sql.tables.deployments import (
     TrafficShareRow,
 )
 from modelry.adapters.sql.tables.encryption import DataKeyRow
+from modelry.adapters.sql.tables.quotas import (
+    GatewayRow,
+    QuotaLimitsRow,
+    QuotaOpenRow,
+    QuotaUseRow,
+)
 from modelry.adapters.sql.tables.usage import UsageRow
 
 __all__ = [
@@ -36,8 +42,12 @@ __all__ = [
     "DataKeyRow",
     "DeploymentGrantRow",
     "DeploymentRow",
+    "GatewayRow",
     "MemberRow",
     "ModelRow",
+    "QuotaLimitsRow",
+    "QuotaOpenRow",
+    "QuotaUseRow",
     "ServerSettingRow",
     "TenantDeletionRow",
     "TenantRow",

@@ -1,0 +1,325 @@
+"""The accounts that every request is admitted and settled on, in memory."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from modelry.domain.access import Principal
+from modelry.domain.errors import BudgetExceeded, QuotaExceeded
+from modelry.domain.quotas import TENANT_WIDE, UNLIMITED, Quota, QuotaLimits
+from modelry.services.quotas.buckets import TokenBucket
+from modelry.services.quotas.gates import Allowance, Gate, Unit
+from modelry.services.quotas.periods import utc_now
+from modelry.services.quotas.ports import Subject
+
+CONCURRENT_RETRY_S = 1.0
+"""When to come again while too many requests are open; nobody knows when one of them will end."""
+_PAYS_UNSEEN = frozenset({"ok", "cancelled", "deadline_exceeded"})
+"""How a request ended whose engine worked, if not to the end: it pays what was reserved for it."""
+
+
+class Demand(NamedTuple):
+    """What a request will use at most, as far as that is known before."""
+
+    tokens: int = 0
+    images: int = 0
+
+
+NOTHING = Demand()
+Gates = tuple[Gate, ...]
+
+
+class Level:
+    """The limits and counts of one key, or of a whole tenant.
+
+    Args:
+        tenant_id: the tenant.
+        key_id: the key, `TENANT_WIDE` for the tenant.
+        most_open: how many requests may be open in this process whatever the limits say.
+        clock: gives the time of day.
+    """
+
+    __slots__ = (
+        "_clock",
+        "api_bucket",
+        "elsewhere",
+        "gates",
+        "key_id",
+        "limits",
+        "most_open",
+        "open",
+        "tenant_id",
+        "top_open",
+    )
+
+    def __init__(
+        self, tenant_id: str, key_id: str, most_open: float, clock: Callable[[], datetime]
+    ) -> None:
+        self.tenant_id = tenant_id
+        self.key_id = key_id
+        self.limits = UNLIMITED
+        self.gates: list[Gate] = []
+        self.api_bucket: TokenBucket | None = None
+        self.open = 0
+        self.elsewhere = 0
+        self.top_open = most_open
+        self.most_open = most_open
+        self._clock = clock
+
+    @property
+    def owner(self) -> str:
+        """Whose limits these are, as its callers call it."""
+        return "This key" if self.key_id else "This tenant"
+
+    def set(self, limits: QuotaLimits, now: float) -> None:
+        """Change the limits; what was counted stays."""
+        self.limits = limits
+        known = {gate.unit: gate for gate in self.gates}
+        gates = [known.get(unit) or Gate(unit, self._clock) for unit in Unit]
+        self.gates = [gate for gate in gates if gate.set(limits, now)]
+        rate = limits.api_requests_per_second
+        if rate is None:
+            self.api_bucket = None
+        elif self.api_bucket is None or self.api_bucket.rate != rate:
+            self.api_bucket = TokenBucket(rate, max(1.0, 2 * rate), now)
+        self.share_open(self.elsewhere, 1)
+
+    def share_open(self, elsewhere: int, gateways: int) -> None:
+        """Take this gateway's part of the places that are free: others take theirs at once."""
+        self.elsewhere = elsewhere
+        limit = self.limits.concurrent_requests
+        if limit is None:
+            self.most_open = self.top_open
+            return
+        free = max(0, limit - elsewhere - self.open)
+        self.most_open = min(self.top_open, self.open + -(-free // gateways))
+
+    def check(self, demand: Demand, now: float) -> None:
+        """Refuse what the limits do not allow.
+
+        Raises:
+            QuotaExceeded: too fast, or too many at once; tells when to come again.
+            BudgetExceeded: a day's or month's budget is used up.
+        """
+        if self.open >= self.most_open:
+            limit = self.limits.concurrent_requests or self.top_open
+            raise QuotaExceeded(
+                f"{self.owner} has {self.open + self.elsewhere} open requests; its limit is "
+                f"{limit:g}. Wait for some to end.",
+                retry_after_s=CONCURRENT_RETRY_S,
+            )
+        for gate in self.gates:
+            amount = _amount(gate.unit, demand)
+            refusal = gate.refusal(amount, self.limits, now)
+            if refusal is not None:
+                error = BudgetExceeded if refusal.is_budget else QuotaExceeded
+                asked = f"; this request asks for up to {amount:g}" if amount > 1 else ""
+                raise error(
+                    f"{self.owner} may use {refusal.limit}{asked}. Try again in "
+                    f"{refusal.retry_after_s:.3g} s.",
+                    retry_after_s=refusal.retry_after_s,
+                )
+
+    def gate(self, unit: Unit) -> Gate | None:
+        """The gate of a unit that is limited."""
+        return next((gate for gate in self.gates if gate.unit is unit), None)
+
+
+class Use(NamedTuple):
+    """How a request ended, and what it used; `units` is None where the engine did not tell."""
+
+    status: str
+    units: Mapping[str, int] | None
+    engine_s: float
+
+    def amount(self, unit: Unit, demand: Demand) -> float:
+        """How much of `unit` the request, which was admitted for `demand`, has to pay."""
+        if unit is Unit.REQUESTS:
+            return 1
+        if unit is Unit.ENGINE_SECONDS:
+            return self.engine_s
+        if self.units is None:
+            return _amount(unit, demand) if self.status in _PAYS_UNSEEN else 0
+        if unit is Unit.IMAGES:
+            return self.units.get("images", 0)
+        return self.units.get("input_tokens", 0) + self.units.get("output_tokens", 0)
+
+
+class Account:
+    """One key, in its tenant: what the data plane asks before each request and tells after it.
+
+    `gates` are those of the key and of the tenant together.
+    """
+
+    __slots__ = ("gates", "key", "tenant")
+
+    def __init__(self, tenant: Level, key: Level) -> None:
+        self.tenant = tenant
+        self.key = key
+        self.gates: Gates = (*key.gates, *tenant.gates)
+
+    def check(self, demand: Demand, now: float) -> None:
+        """Refuse a request that the limits do not allow; takes nothing.
+
+        Raises:
+            QuotaExceeded, BudgetExceeded: as `Level.check`.
+        """
+        tenant, key = self.tenant, self.key
+        if self.gates or tenant.open >= tenant.most_open or key.open >= key.most_open:
+            key.check(demand, now)
+            tenant.check(demand, now)
+
+    def begin(self, demand: Demand, now: float) -> Gates:
+        """A request was admitted; gives the gates to `end` it on, whatever changes meanwhile."""
+        self.tenant.open += 1
+        self.key.open += 1
+        for gate in self.gates:
+            gate.reserve(_amount(gate.unit, demand), now)
+        return self.gates
+
+    def end(self, gates: Gates, demand: Demand, use: Use | None, now: float) -> None:
+        """An admitted request ended; without `use` it was never tried and pays nothing."""
+        self.tenant.open -= 1
+        self.key.open -= 1
+        for gate in gates:
+            used = 0.0 if use is None else use.amount(gate.unit, demand)
+            gate.settle(_amount(gate.unit, demand), used, now)
+
+    def check_api_request(self, now: float) -> None:
+        """Count a request that is no prediction.
+
+        Raises:
+            QuotaExceeded: there are too many of them.
+        """
+        for level in (self.key, self.tenant):
+            bucket = level.api_bucket
+            wait_s = 0.0 if bucket is None else bucket.wait_s(1, now)
+            if wait_s > 0:
+                raise QuotaExceeded(
+                    f"{level.owner} may send {level.limits.api_requests_per_second:g} requests "
+                    f"per second to the API. Try again in {wait_s:.3g} s.",
+                    retry_after_s=wait_s,
+                )
+        for level in (self.key, self.tenant):
+            if level.api_bucket is not None:
+                level.api_bucket.take(1, now)
+
+    def allowance(self, unit: Unit, now: float) -> Allowance | None:
+        """What is left of a unit by the narrower of the key's and the tenant's limits."""
+        gates = (level.gate(unit) for level in (self.key, self.tenant))
+        found = (gate.allowance(now) for gate in gates if gate is not None)
+        return min(
+            (one for one in found if one is not None), key=lambda one: one.remaining, default=None
+        )
+
+
+class Accounts:
+    """All accounts of this process. Used on one event loop only.
+
+    Args:
+        open_requests: how many requests of one tenant may be open in this process.
+        tenant_defaults: the limits of tenants, where nobody said others.
+        key_defaults: the limits of keys, where nobody said others.
+        clock: gives the time of day.
+
+    Attributes:
+        known_use: what was used today and this month, by tenant, key and unit, as of the last
+            exchange; where accounts that are made later begin.
+    """
+
+    def __init__(
+        self,
+        *,
+        open_requests: int = 8192,
+        tenant_defaults: QuotaLimits = UNLIMITED,
+        key_defaults: QuotaLimits = UNLIMITED,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._open_requests = open_requests
+        self._tenant_defaults = tenant_defaults
+        self._key_defaults = key_defaults
+        self._clock = clock
+        self._limits: Mapping[Subject, QuotaLimits] = {}
+        self.known_use: Mapping[tuple[str, str, str], tuple[float, float]] = {}
+        self._tenants: dict[str, Level] = {}
+        self._accounts: dict[Subject, Account] = {}
+
+    def of(self, principal: Principal) -> Account:
+        """The account of a caller."""
+        found = self._accounts.get((principal.tenant_id, principal.key_id))
+        return found or self._made(principal.tenant_id, principal.key_id)
+
+    def tenant(self, tenant_id: str) -> Level:
+        """The tenant's level."""
+        found = self._tenants.get(tenant_id)
+        if found is None:
+            found = Level(tenant_id, TENANT_WIDE, self._open_requests, self._clock)
+            self._set(found, time.monotonic())
+            self._tenants[tenant_id] = found
+        return found
+
+    def limits_of(self, tenant_id: str, key_id: str) -> QuotaLimits:
+        """The limits of a key, or of a tenant as a whole, defaults included."""
+        return self.with_defaults(key_id, self._limits.get((tenant_id, key_id), UNLIMITED))
+
+    def with_defaults(self, key_id: str, limits: QuotaLimits) -> QuotaLimits:
+        """Limits that were set, with the defaults of keys or of tenants where none was."""
+        return limits.or_else(self._key_defaults if key_id else self._tenant_defaults)
+
+    def change(self, quota: Quota) -> None:
+        """Use other limits for one key or tenant."""
+        subject = (quota.tenant_id, quota.key_id)
+        self.apply({**self._limits, subject: quota.limits})
+
+    def _made(self, tenant_id: str, key_id: str) -> Account:
+        key = Level(tenant_id, key_id, math.inf, self._clock)
+        self._set(key, time.monotonic())
+        account = self._accounts[tenant_id, key_id] = Account(self.tenant(tenant_id), key)
+        return account
+
+    def apply(self, limits: Mapping[Subject, QuotaLimits]) -> None:
+        """Use these limits from now on, and forget the accounts of which nothing is to be known."""
+        now = time.monotonic()
+        self._limits = limits
+        self._accounts = {
+            subject: account
+            for subject, account in self._accounts.items()
+            if account.key.open or account.gates or subject in limits
+        }
+        for level in self.levels():
+            self._set(level, now)
+        for account in self._accounts.values():
+            account.gates = (*account.key.gates, *account.tenant.gates)
+
+    def _set(self, level: Level, now: float) -> None:
+        wanted = self.limits_of(level.tenant_id, level.key_id)
+        if wanted == level.limits:
+            return
+        before = set(level.gates)
+        level.set(wanted, now)
+        for gate in level.gates:
+            if gate not in before:
+                total = (level.tenant_id, level.key_id, gate.unit.value)
+                gate.day, gate.month = self.known_use.get(total, (0.0, 0.0))
+
+    def levels(self) -> Iterator[Level]:
+        """Every tenant's and every key's level."""
+        yield from self._tenants.values()
+        for account in self._accounts.values():
+            yield account.key
+
+    def open_requests(self) -> int:
+        """How many requests of all tenants are being answered or wait."""
+        return sum(tenant.open for tenant in self._tenants.values())
+
+
+def _amount(unit: Unit, demand: Demand) -> float:
+    if unit is Unit.REQUESTS:
+        return 1
+    if unit is Unit.TOKENS:
+        return demand.tokens
+    return demand.images if unit is Unit.IMAGES else 0

@@ -1,0 +1,54 @@
+"""A token bucket."""
+
+from __future__ import annotations
+
+_ROUNDING = 1e-9
+"""Relative; so that who waits as long as it was told to is admitted."""
+
+
+class TokenBucket:
+    """Fills with `rate` per second up to `burst`; may go into debt when more was used than asked.
+
+    Admits at most `rate` * t + `burst` in any t seconds. A clock that goes backwards fills nothing
+    until it has caught up.
+
+    Args:
+        rate: per second, above 0.
+        burst: the most that it holds, above 0.
+        now: seconds of any clock; the bucket is full then.
+    """
+
+    __slots__ = ("burst", "level", "rate", "stamp")
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self.rate = rate
+        self.burst = burst
+        self.level = burst
+        self.stamp = now
+
+    def fill(self, now: float) -> float:
+        """What is in it at `now`; below 0 is debt."""
+        elapsed = now - self.stamp
+        if elapsed > 0:
+            self.stamp = now
+            self.level = min(self.burst, self.level + elapsed * self.rate)
+        return self.level
+
+    def wait_s(self, amount: float, now: float) -> float:
+        """Seconds until `amount` (at most a full bucket) can be taken, 0.0 if it can be now."""
+        missing = min(amount, self.burst) - self.fill(now)
+        return missing / self.rate if missing > self.burst * _ROUNDING else 0.0
+
+    def take(self, amount: float, now: float) -> None:
+        """Take `amount`, whether it is there or not; a negative amount is given back."""
+        self.level = min(self.burst, self.fill(now) - amount)
+
+    def full_in_s(self, now: float) -> float:
+        """Seconds until it is full."""
+        return max(0.0, (self.burst - self.fill(now)) / self.rate)
+
+    def resized(self, rate: float, burst: float, now: float) -> TokenBucket:
+        """A bucket with other bounds, as empty as this one."""
+        other = TokenBucket(rate, burst, now)
+        other.level = min(burst, self.fill(now) - self.burst + burst)
+        return other
