@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import shutil
 import socket
 import subprocess
-import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import orjson
 
-from modelry.adapters.processes.pool import worker_environment
+from modelry.adapters.processes.pool import worker_command, worker_environment
+from modelry.domain.sandbox import DEFAULT_POLICY
 from modelry.runtime_api.engine import LoadSpec
 from modelry.runtime_api.frames import Frame, FrameDecoder, Kind, encode, error_from_wire
 from modelry.runtime_api.generation import (
@@ -81,12 +84,13 @@ class WorkerChild:
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
+        self._scratch = Path(tempfile.mkdtemp(prefix="modelry-"))
         self._socket = ours
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "modelry.worker", "--fd", str(theirs.fileno())],
+                worker_command(theirs.fileno(), self._scratch, DEFAULT_POLICY),
                 pass_fds=(theirs.fileno(),),
-                env=worker_environment(os.environ),
+                env=worker_environment(os.environ, self._scratch),
                 stderr=subprocess.DEVNULL,
             )
         self._answers: dict[int, queue.SimpleQueue[Frame | None]] = {0: queue.SimpleQueue()}
@@ -135,6 +139,7 @@ class WorkerChild:
         status = self.process.wait(TIMEOUT_S)
         self._reader.join(TIMEOUT_S)
         self._socket.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
         return status
 
     @contextlib.contextmanager

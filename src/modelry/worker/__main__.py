@@ -1,23 +1,47 @@
-"""`python -m modelry.worker --fd N`."""
+"""`python -P -m modelry.worker --fd N`."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
+
+from modelry.domain.sandbox import SandboxLevel, SandboxReport
+from modelry.worker.start import Start, await_load
 
 
 def main() -> None:
-    """Read the arguments and serve."""
-    parser = argparse.ArgumentParser(prog="python -m modelry.worker", description=main.__doc__)
+    """Read the arguments, shut this process in, and serve."""
+    parser = argparse.ArgumentParser(prog="python -P -m modelry.worker", description=main.__doc__)
     parser.add_argument("--fd", type=int, required=True, help="the socket to the gateway")
+    parser.add_argument("--scratch", type=Path, help="the folder that may be written to")
+    parser.add_argument("--read", type=Path, action="append", default=[], help="may be read too")
+    parser.add_argument(
+        "--require",
+        type=SandboxLevel,
+        choices=list(SandboxLevel),
+        default=SandboxLevel.NONE,
+        help="load nothing below this level of the sandbox",
+    )
     arguments = parser.parse_args()
     # before numpy is imported: processing steps run in threads of their own, and cores are shared
     for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    start = await_load(arguments.fd)
+    if start is None:
+        return
+    report = start.shut_in(arguments.scratch, arguments.read)
+    if not start.is_good_enough(report, arguments.require):
+        return
+    _serve(start, report)
+
+
+def _serve(start: Start, report: SandboxReport) -> None:
+    # imported in the sandbox: engines and plug-ins come with it
     from modelry.worker.process import run
 
-    run(arguments.fd)
+    run(start.connection, start.frame, report)
 
 
 if __name__ == "__main__":

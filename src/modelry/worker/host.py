@@ -125,6 +125,10 @@ class WorkerHost:
             services.generation.expire(now)
         self.turns.pass_on_if_lent_since(now - SLOW_RUN_S)
 
+    def take(self, frame: Frame) -> None:
+        """Handle a frame that was received before this host was there."""
+        self._dispatch([frame])
+
     @property
     def is_busy(self) -> bool:
         """Whether calls are open."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from modelry.domain.sandbox import SandboxReport
 from modelry.runtime_api.engine import (
     Engine,
     LoadSpec,
@@ -29,6 +30,7 @@ class Loaded:
     tuning: Tuning
     abilities: tuple[str, ...]
     load_s: float
+    sandbox: SandboxReport = field(default_factory=SandboxReport)
 
     @property
     def capacity(self) -> int:
@@ -46,6 +48,7 @@ class Loaded:
             "context_length": getattr(self.engine, "context_length", None),
             "batch_max": self.tuning.max_rows,
             "load_s": round(self.load_s, 3),
+            "sandbox": self.sandbox.to_wire(),
         }
 
 

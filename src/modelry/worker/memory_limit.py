@@ -25,12 +25,12 @@ class MemoryLimit:
         self.limit_bytes = limit_bytes
 
     def apply(self) -> None:
-        """Have the kernel refuse allocations far beyond the limit."""
+        """Have the kernel refuse allocations far beyond the limit, for good."""
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         wanted = self.limit_bytes + SLACK_BYTES
         if hard != resource.RLIM_INFINITY:
             wanted = min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+        resource.setrlimit(resource.RLIMIT_DATA, (wanted, wanted))
 
     def excess(self) -> str | None:
         """What to say when the process uses more than it may, else None."""

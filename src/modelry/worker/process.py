@@ -11,8 +11,11 @@ import socket
 import sys
 import threading
 import time
+from dataclasses import replace
 
+from modelry.domain.sandbox import SandboxReport
 from modelry.runtime_api.engine import LoadSpec
+from modelry.runtime_api.frames import Frame
 from modelry.worker.calls import log
 from modelry.worker.host import WorkerHost
 from modelry.worker.loading import Loaded, load
@@ -23,21 +26,24 @@ WATCH_IDLE_S = 0.1
 GC_THRESHOLD = 20_000
 GIL_SWITCH_S = 0.001
 """How long processing steps in Python may keep the reading thread waiting (5 ms by default)."""
-_PR_SET_PDEATHSIG = 1
 _EXIT_OUT_OF_MEMORY = 137
 _EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
-def run(fd: int) -> None:
-    """Serve the gateway at the other end of `fd`; does not return."""
+def run(connection: socket.socket, load_frame: Frame, sandbox: SandboxReport) -> None:
+    """Serve the gateway; does not return.
+
+    Args:
+        connection: the socket to the gateway.
+        load_frame: what it asked to load.
+        sandbox: what is in force around this process.
+    """
     faulthandler.enable()
     sys.setswitchinterval(GIL_SWITCH_S)
-    end_with_parent()
-    connection = socket.socket(fileno=fd)
-    connection.set_inheritable(False)
-    memory = _Memory()
+    memory = _Memory(sandbox)
     host = WorkerHost(connection, leave, memory.load)
     _take_signals(host)
+    host.take(load_frame)
     threading.Thread(target=_watch, args=(host, memory), name="watch", daemon=True).start()
     threading.Thread(target=host.read_in_turn, name="reader", daemon=True).start()
     host.read_in_turn()
@@ -49,12 +55,6 @@ def leave(status: int) -> None:
     """End the process at once: native threads of an engine may never end by themselves."""
     sys.stderr.flush()
     os._exit(status)
-
-
-def end_with_parent() -> None:
-    """Have the kernel kill this process when its parent dies, however that happens."""
-    # a parent that died before this line has closed the socket, which ends the worker as well
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _take_signals(host: WorkerHost) -> None:
@@ -72,17 +72,19 @@ def _take_signals(host: WorkerHost) -> None:
 class _Memory:
     """The memory limit, known once the LOAD frame is there."""
 
-    def __init__(self) -> None:
+    def __init__(self, sandbox: SandboxReport) -> None:
+        self._sandbox = sandbox
         self.limit: MemoryLimit | None = None
 
     def load(self, spec: LoadSpec) -> Loaded:
-        """Apply the limit of `spec`, then load it."""
+        """Apply the limit of `spec`, then load it; ends the process if it does not fit."""
         if spec.memory_bytes is not None:
             self.limit = MemoryLimit(spec.memory_bytes)
             self.limit.apply()
         loaded = load(spec)
         _settle()
-        return loaded
+        self.check()
+        return replace(loaded, sandbox=self._sandbox)
 
     def check(self) -> None:
         """End the process when it uses more than it may."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -18,23 +21,42 @@ import psutil
 
 from modelry.adapters.processes.last_words import last_words
 from modelry.adapters.processes.link import WorkerLink
+from modelry.domain.sandbox import DEFAULT_POLICY, SandboxPolicy
+from modelry.runtime_api.engine import LoadSpec
 from modelry.runtime_api.frames import Frame, Kind
 from modelry.services.deployments.ports import ReplicaEnd, ReplicaSpec
 
 LOG_LINES = 500
 HEARTBEAT_S = 2.0
 SEND_BUFFER_BYTES = 2**20
+SCRATCH_BYTES = 64 * 2**20
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
 _KEPT_ENVIRONMENT = re.compile(
-    r"PATH|HOME|LANG|LC_\w+|TZ|TMPDIR|LD_LIBRARY_PATH|PYTHONPATH|PYTHONHASHSEED|VIRTUAL_ENV"
+    r"PATH|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|PYTHONPATH|PYTHONHASHSEED|VIRTUAL_ENV"
     r"|OMP_\w+|GOMP_\w+|MKL_\w+|OV_\w+|CUDA_\w+"
 )
 
 
 class LocalReplicaPool:
-    """A `ReplicaPool` of processes on this machine."""
+    """A `ReplicaPool` of processes on this machine.
+
+    Args:
+        sandbox: what is asked of the sandbox that each worker is in.
+    """
+
+    def __init__(self, sandbox: SandboxPolicy = DEFAULT_POLICY) -> None:
+        self._sandbox = sandbox
 
     async def start(self, spec: ReplicaSpec) -> LocalReplica:
         """Start a worker process and tell it what to load."""
+        scratch = make_scratch(spec.load)
+        try:
+            return await self._start(spec, scratch)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+
+    async def _start(self, spec: ReplicaSpec, scratch: Path) -> LocalReplica:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         for end in (ours, theirs):
             # as much as the kernel allows: a turn of the loop sends all its calls at once
@@ -43,16 +65,12 @@ class LocalReplicaPool:
             # A session of its own, so that Ctrl-C in the terminal reaches the gateway alone,
             # which then drains.
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "modelry.worker",
-                "--fd",
-                str(theirs.fileno()),
+                *worker_command(theirs.fileno(), scratch, self._sandbox),
                 pass_fds=(theirs.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
-                env=worker_environment(os.environ),
+                env=worker_environment(os.environ, scratch),
                 start_new_session=True,
                 limit=1 << 20,
             )
@@ -61,26 +79,48 @@ class LocalReplicaPool:
             raise
         finally:
             theirs.close()
-        replica = LocalReplica(spec, process)
+        replica = LocalReplica(spec, process, scratch)
         await replica.connect(ours)
         return replica
 
 
-def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
+def make_scratch(load: LoadSpec) -> Path:
+    """The only folder that a worker may write to: in memory where there is room, as decrypted
+    models must not reach a disk; its path is short, as those of Unix sockets must be.
+    """
+    needed = SCRATCH_BYTES + sum(path.stat().st_size for path in load.files.values())
+    has_room = _SHARED_MEMORY.is_dir() and shutil.disk_usage(_SHARED_MEMORY).free > needed
+    in_memory = has_room and os.access(_SHARED_MEMORY, os.W_OK)
+    return Path(tempfile.mkdtemp(prefix="modelry-", dir=_SHARED_MEMORY if in_memory else None))
+
+
+def worker_command(fd: int, scratch: Path, sandbox: SandboxPolicy) -> list[str]:
+    """How a worker is started: `-P` keeps the folder that the server was started in from it."""
+    command = [sys.executable, "-P", "-m", "modelry.worker"]
+    command += ["--fd", str(fd), "--scratch", str(scratch), "--require", sandbox.required.value]
+    for path in sandbox.readable:
+        command += ["--read", str(path)]
+    return command
+
+
+def worker_environment(environment: Mapping[str, str], scratch: Path) -> dict[str, str]:
     """The few variables that a worker needs; no key or secret of the gateway gets through."""
     kept = {name: value for name, value in environment.items() if _KEPT_ENVIRONMENT.fullmatch(name)}
-    return {"PYTHONUNBUFFERED": "1", **kept}
+    return {"PYTHONUNBUFFERED": "1", **kept, "HOME": str(scratch), "TMPDIR": str(scratch)}
 
 
 class LocalReplica:
     """One worker process; satisfies `services.deployments.ports.Replica`."""
 
-    def __init__(self, spec: ReplicaSpec, process: asyncio.subprocess.Process) -> None:
+    def __init__(
+        self, spec: ReplicaSpec, process: asyncio.subprocess.Process, scratch: Path
+    ) -> None:
         self.pid: int | None = process.pid
         self.link = WorkerLink(spec.replica_id, spec.group, self._on_control, self._on_lost)
         self.ready_info: Mapping[str, Any] = {}
         self._spec = spec
         self._process = process
+        self._scratch = scratch
         self._lines: deque[str] = deque(maxlen=LOG_LINES)
         self._loaded: asyncio.Future[ReplicaEnd | None] = asyncio.get_running_loop().create_future()
         self._kill_reason: str | None = None
@@ -188,6 +228,7 @@ class LocalReplica:
     async def _watch(self) -> ReplicaEnd:
         code = await self._process.wait()
         await self._stderr
+        await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
         self._heartbeat.cancel()
         self.link.close()
         end = self._describe_end(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -34,9 +35,10 @@ def load_chat(spec: LoadSpec, facts: FileFacts) -> OpenVinoChatEngine:
     defaults = ChatDefaults.of(spec)
     folder = Path(tempfile.mkdtemp(prefix="modelry-"))
     try:
-        # the library goes by the extension
+        # the library goes by the extension, and opens the file for writing, though it writes
+        # nothing: a copy of its own, which is gone once the weights are in the engine
         named = folder / "model.gguf"
-        named.symlink_to(spec.files["model"].resolve())
+        _copy(spec.files["model"], named, name)
         with caught_stderr():
             pipeline = openvino_genai.ContinuousBatchingPipeline(
                 str(named), settings.scheduler(), "CPU", settings.properties(), {}
@@ -49,3 +51,14 @@ def load_chat(spec: LoadSpec, facts: FileFacts) -> OpenVinoChatEngine:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return OpenVinoChatEngine(pipeline, book, defaults, settings)
+
+
+def _copy(source: Path, target: Path, name: str) -> None:
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise ModelFailed(
+            f"OpenVINO needs a copy of '{name}' while it loads it, for which the server has no "
+            f"room ({os.strerror(error.errno or 0)}); use the runtime 'llamacpp', or give the "
+            "server more shared memory or a larger temporary folder."
+        ) from None

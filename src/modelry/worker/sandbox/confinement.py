@@ -1,0 +1,193 @@
+"""Every measure, in the order that they depend on each other, and what came of each."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelry.domain.sandbox import Measure, SandboxReport
+from modelry.worker.sandbox import landlock, namespaces, paths, privileges, seccomp
+from modelry.worker.sandbox.kernel import Refused, machine
+
+SCRATCH_BYTES = 64 * 2**20
+"""What a scratch folder holds beside the room for a copy of the model."""
+_OWN_DESCRIPTORS = "/proc/self/fd/"
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a worker may touch.
+
+    Attributes:
+        files: what the model is loaded from.
+        scratch: the folder that it may write to, which lies in `TMPDIR`; None for none.
+        extra: what the operator lets every worker read.
+    """
+
+    files: Sequence[Path] = ()
+    scratch: Path | None = None
+    extra: Sequence[Path] = ()
+
+    @property
+    def scratch_bytes(self) -> int:
+        """How much the scratch folder may hold: some engines want a copy of the model."""
+        sizes = [path.stat().st_size for path in self.files if path.is_file()]
+        return SCRATCH_BYTES + sum(sizes)
+
+    @property
+    def links(self) -> dict[Path, str]:
+        """Files that are links to what this process has open, with their targets."""
+        targets = {path: str(path.readlink()) for path in self.files if path.is_symlink()}
+        return {
+            path: target for path, target in targets.items() if target.startswith(_OWN_DESCRIPTORS)
+        }
+
+
+def confine(ground: Ground) -> SandboxReport:
+    """Shut this process in for good; call it while the process has one thread.
+
+    Never fails: what the kernel does not grant is in the report, and who asked decides.
+    """
+    progress = _Progress()
+    name = machine()
+    if not name:
+        for measure in Measure:
+            progress.lacking[measure] = "not Linux"
+        return progress.report()
+    keeping = _keep_sight_of_self()
+    links, file_bytes = ground.links, ground.scratch_bytes
+    files = [path for path in ground.files if path not in links]
+    code = paths.code(ground.extra)
+    readable = [*code, *files, paths.own_process(), paths.NULL_DEVICE]
+    scratch = [ground.scratch] if ground.scratch else []
+    with progress.measure(Measure.PRIVILEGES) as told:
+        privileges.refuse_new_privileges()
+        told("no new privileges")
+    _leave_namespaces(progress, name, ground, readable, links)
+    privileges.drop_bound()
+    _switch_user(progress, [*code, *files], scratch)
+    if Measure.PRIVILEGES in progress.in_force:
+        with progress.measure(Measure.PRIVILEGES) as told:
+            privileges.drop_capabilities(name)
+            told("no new privileges, no capabilities")
+    with contextlib.suppress(Refused):
+        privileges.end_with_parent()
+    with progress.measure(Measure.RESOURCES) as told:
+        privileges.limit_resources(file_bytes)
+        told(f"{privileges.OPEN_FILES} open files, files of {file_bytes >> 20} MiB")
+    _limit_threads(progress)
+    with progress.measure(Measure.UNDUMPABLE) as told:
+        privileges.forbid_dumps()
+        told("no core files, memory and environment hidden")
+    _restrict_files(progress, readable, scratch)
+    with progress.measure(Measure.SYSTEM_CALLS) as told:
+        told(seccomp.restrict())
+    progress.lacking[Measure.MEMORY_GROUP] = "the server has set none up for this worker"
+    progress.kept = keeping
+    return progress.report()
+
+
+class _Progress:
+    """What came of each measure so far."""
+
+    def __init__(self) -> None:
+        self.in_force: dict[Measure, str] = {}
+        self.lacking: dict[Measure, str] = {}
+        self.kept: int | None = None
+
+    @contextlib.contextmanager
+    def measure(self, measure: Measure) -> Iterator[Callable[[str], None]]:
+        """Note that `measure` is in force when told how, or lacking when something is refused."""
+        self.in_force.pop(measure, None)
+
+        def told(how: str) -> None:
+            self.in_force[measure] = how
+
+        try:
+            yield told
+        except (Refused, OSError, ValueError) as error:
+            self.lacking[measure] = str(error)
+
+    def report(self) -> SandboxReport:
+        """The report."""
+        return SandboxReport(self.in_force, self.lacking)
+
+
+def _keep_sight_of_self() -> int | None:
+    """Hold `/proc/<pid>` open: Landlock grants what is held, and the kernel may forget the rest."""
+    try:
+        return os.open(paths.own_process(), os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return None
+
+
+def _leave_namespaces(
+    progress: _Progress,
+    name: str,
+    ground: Ground,
+    readable: Iterable[Path],
+    links: dict[Path, str],
+) -> None:
+    try:
+        how = namespaces.leave()
+    except Refused as error:
+        for measure in (Measure.NETWORK, Measure.IPC, Measure.TREE, Measure.SCRATCH):
+            progress.lacking[measure] = str(error)
+        return
+    progress.in_force[Measure.NETWORK] = f"no interface, {how}"
+    progress.in_force[Measure.IPC] = how
+    if ground.scratch is None:
+        for measure in (Measure.TREE, Measure.SCRATCH):
+            progress.lacking[measure] = "the worker was given no scratch folder"
+        return
+    with progress.measure(Measure.TREE) as told:
+        namespaces.enter_tree(name, readable, links, ground.scratch, ground.scratch_bytes)
+        told(f"{how}, read-only")
+        progress.in_force[Measure.SCRATCH] = f"{ground.scratch_bytes >> 20} MiB in memory"
+    if Measure.TREE in progress.lacking:
+        progress.lacking[Measure.SCRATCH] = progress.lacking[Measure.TREE]
+
+
+def _switch_user(progress: _Progress, readable: Iterable[Path], owned: Iterable[Path]) -> None:
+    if os.geteuid() != 0:
+        progress.lacking[Measure.USER] = "the user of the server, who is not root"
+        return
+    with progress.measure(Measure.USER) as told:
+        told(privileges.switch_user(readable, owned))
+
+
+def _limit_threads(progress: _Progress) -> None:
+    """The kernel counts by user and user namespace; only one's own count is worth a limit."""
+    is_own_user = Measure.USER in progress.in_force
+    is_own_namespace = os.geteuid() != 0 and "user namespace" in progress.in_force.get(
+        Measure.NETWORK, ""
+    )
+    if not is_own_user and not is_own_namespace:
+        progress.lacking[Measure.THREADS] = (
+            "root has no such limit" if os.geteuid() == 0 else "the count is shared with the server"
+        )
+        return
+    with progress.measure(Measure.THREADS) as told:
+        told(privileges.limit_threads())
+
+
+def _restrict_files(
+    progress: _Progress, readable: Sequence[Path], writable: Sequence[Path]
+) -> None:
+    version = landlock.abi()
+    if version == 0:
+        reason = "the kernel has no Landlock, or it is switched off"
+        progress.lacking |= {Measure.FILES: reason, Measure.SIGNALS: reason}
+        return
+    with progress.measure(Measure.FILES) as told:
+        landlock.restrict(version, readable, [*writable, paths.NULL_DEVICE])
+        told(f"Landlock ABI {version}")
+    if landlock.scopes_signals(version) and Measure.FILES in progress.in_force:
+        progress.in_force[Measure.SIGNALS] = f"Landlock ABI {version}"
+    else:
+        progress.lacking[Measure.SIGNALS] = progress.lacking.get(
+            Measure.FILES, f"Landlock ABI {version}; ABI {landlock.SCOPE_ABI} has it"
+        )

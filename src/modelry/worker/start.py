@@ -1,0 +1,66 @@
+"""The first moments of a worker, while it has one thread: it learns its model, and is shut in."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelry.domain.errors import NotSupported
+from modelry.domain.sandbox import SandboxLevel, SandboxReport
+from modelry.runtime_api.engine import LoadSpec
+from modelry.runtime_api.frames import PREFIX, Frame, FrameError, Kind, encode_error, split_frames
+from modelry.worker.sandbox.confinement import Ground, confine
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What to load, and who asked for it."""
+
+    connection: socket.socket
+    frame: Frame
+
+    def shut_in(self, scratch: Path | None, extra: Sequence[Path]) -> SandboxReport:
+        """Keep to the model's files, `scratch` and `extra` from now on; tells what is in force."""
+        files = LoadSpec.from_wire(self.frame.json()).files
+        return confine(Ground(tuple(files.values()), scratch, extra))
+
+    def is_good_enough(self, report: SandboxReport, wanted: SandboxLevel) -> bool:
+        """Whether the level is reached; the gateway is told when it is not."""
+        shortfall = report.shortfall(wanted)
+        if shortfall is None:
+            return True
+        error = NotSupported(
+            f"This server loads models in a sandbox of level '{wanted}' or none; this machine "
+            f"reaches '{report.level}'. Lacking: {shortfall}."
+        )
+        self.connection.sendall(encode_error(0, error))
+        return False
+
+
+def await_load(fd: int) -> Start | None:
+    """Wait for the LOAD frame, which comes first; None when the gateway goes away instead.
+
+    Not a byte more is read: what follows belongs to the host.
+    """
+    connection = socket.socket(fileno=fd)
+    connection.set_inheritable(False)
+    try:
+        prefix = _receive(connection, PREFIX.size)
+        _, _, needed = split_frames(prefix)
+        frames, _, _ = split_frames(prefix + _receive(connection, needed - len(prefix)))
+    except (EOFError, FrameError, OSError):
+        return None
+    frame = frames[0]
+    return Start(connection, frame) if frame.kind == Kind.LOAD else None
+
+
+def _receive(connection: socket.socket, size: int) -> bytes:
+    received = bytearray()
+    while len(received) < size:
+        data = connection.recv(size - len(received))
+        if not data:
+            raise EOFError
+        received += data
+    return bytes(received)
