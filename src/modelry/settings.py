@@ -85,6 +85,16 @@ class Settings(BaseSettings):
     encryption_kms_endpoint: str | None = Field(
         None, description="URL of AWS KMS, if not the region's own."
     )
+    audit_key: SecretStr | None = Field(
+        None,
+        description="The secret of the audit log (64 hexadecimal digits), the same for all servers "
+        "on one database; by default one is made in the data folder.",
+    )
+    audit_heads: Path | None = Field(
+        None,
+        description="File that signed heads of the audit log are appended to; best on another "
+        "disk than the database. By default in the data folder.",
+    )
     max_body_bytes: Annotated[int, Field(ge=1024)] = Field(
         64 * 2**20, description="Largest body of a prediction request, in bytes."
     )
@@ -131,6 +141,13 @@ class Settings(BaseSettings):
             check_limits(value, for_key=info.field_name == "key_quota")
         except InvalidInput as error:
             raise ValueError(error.message) from None
+        return value
+
+    @field_validator("audit_key")
+    @classmethod
+    def _audit_key_is_hexadecimal(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", value.get_secret_value()):
+            raise ValueError("expected 64 hexadecimal digits, such as `openssl rand -hex 32` gives")
         return value
 
     @model_validator(mode="after")

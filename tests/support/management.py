@@ -13,6 +13,7 @@ import httpx2
 from starlette.types import ASGIApp
 from tests.support.onnx_models import identity
 
+from modelry.adapters.audit.head_file import HeadFile
 from modelry.adapters.blobs.file_store import FileBlobStore
 from modelry.adapters.sql.database import Database, open_database
 from modelry.domain.access import Role
@@ -21,6 +22,10 @@ from modelry.manifest.document import ManifestDocument, parse_manifest
 from modelry.protocols.http.application import build_application
 from modelry.protocols.http.plain_errors import render_error
 from modelry.protocols.management import PREFIX, ManagementApi, build_app
+from modelry.services.audit.chain import ChainKeys
+from modelry.services.audit.denials import Denials
+from modelry.services.audit.service import AuditService
+from modelry.services.audit.trail import ChainedTrail
 from modelry.services.catalog.service import CatalogService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.inference.authentication import Authenticator
@@ -61,6 +66,8 @@ class Installation:
     inference: InferenceService
     tenancy: TenancyService
     usage: UsageService
+    audit: AuditService
+    trail: ChainedTrail
     pool: FakeReplicaPool
     fetcher: FakeFetcher
     starters: FakeStarters
@@ -139,20 +146,27 @@ async def installation(
     inference = InferenceService(authenticator, RouteTable())
     deployments = DeploymentsService(database.deployments, catalog.reader, pool, inference)
     usage = UsageService(database.usage)
+    chain_keys = ChainKeys(b"a" * 32)
+    trail = ChainedTrail(database.audit, chain_keys)
+    audit = AuditService(database.audit, chain_keys, HeadFile(folder / "heads.jsonl"))
     app = build_app(
         catalog=catalog,
         deployments=deployments,
         tenancy=tenancy,
         quotas=QuotasService(database.quotas, inference.accounts),
         usage=usage,
+        audit=audit,
+        trail=trail,
+        denials=Denials(trail),
         authenticator=authenticator,
         status=lambda: {"version": "1.2.3", "ready": True},
     )
     await deployments.start()
     try:
         yield Installation(
-            database, catalog, deployments, inference, tenancy, usage, pool, fetcher, starters,
-            app, build_application((), {PREFIX: app}, authenticator, {"": render_error}), tokens,
+            database, catalog, deployments, inference, tenancy, usage, audit, trail, pool, fetcher,
+            starters, app,
+            build_application((), {PREFIX: app}, authenticator, {"": render_error}), tokens,
         )  # fmt: skip
     finally:
         await deployments.stop(drain_s=0.1)

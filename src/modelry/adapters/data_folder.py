@@ -41,6 +41,16 @@ class DataFolder:
         return self.root / "secrets" / "key-encryption-keys"
 
     @property
+    def audit_secret(self) -> Path:
+        """The secret under which audit entries are chained and their heads signed."""
+        return self.root / "secrets" / "audit"
+
+    @property
+    def audit_heads(self) -> Path:
+        """Signed heads of the audit chains."""
+        return self.root / "audit" / "heads.jsonl"
+
+    @property
     def scratch(self) -> Path:
         """What is being fetched."""
         return self.root / "scratch"

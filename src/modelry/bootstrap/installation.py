@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from pydantic import SecretStr
 
+from modelry.adapters.audit.head_file import HeadFile
 from modelry.adapters.blobs.file_store import FileBlobStore
 from modelry.adapters.crypto.providers import ProviderChoice, open_provider
 from modelry.adapters.data_folder import DataFolder
@@ -16,9 +17,13 @@ from modelry.adapters.secrets.files import load_or_make_secret
 from modelry.adapters.sql.database import Database, open_database
 from modelry.domain.access import DEFAULT_TENANT_ID, ROLE_PERMISSIONS, Principal, Role
 from modelry.domain.catalog import Version
-from modelry.domain.errors import Cancelled
+from modelry.domain.errors import Cancelled, Conflict
 from modelry.domain.quotas import check_limits
 from modelry.manifest.starters import StarterEntries
+from modelry.services.audit.chain import ChainKeys
+from modelry.services.audit.denials import Denials
+from modelry.services.audit.service import AuditService
+from modelry.services.audit.trail import ChainedTrail
 from modelry.services.catalog.ports import FetchProgress
 from modelry.services.catalog.service import CatalogService
 from modelry.services.deployments.service import DeploymentsService
@@ -40,6 +45,10 @@ STARTER_PRINCIPAL = Principal(
     DEFAULT_TENANT_ID, "starter", Role.OWNER, ROLE_PERMISSIONS[Role.OWNER]
 )
 """In whose name the starter models are set up."""
+
+SERVER_ACTOR = "server"
+"""In the audit log, who does what the server does by itself."""
+_AUDIT_KEY_SETTING = "audit_key_fingerprint"
 
 OnStarterProgress = Callable[[str, FetchProgress], None]
 
@@ -77,11 +86,24 @@ class Installation:
     def _wire(self, on_progress: OnStarterProgress) -> None:
         settings, database = self.settings, self.database
         self.encryption = _open_encryption(settings, self.folder, database)
+        chain_keys = open_chain_keys(settings, self.folder, database)
+        self.trail = ChainedTrail(database.audit, chain_keys)
+        self.denials = Denials(self.trail)
+        self.audit = AuditService(
+            database.audit, chain_keys, HeadFile(settings.audit_heads or self.folder.audit_heads)
+        )
         self.tenancy = TenancyService(database.keys, load_or_make_secret(self.folder.pepper))
         self.owner_key: MintedKey | None = self.tenancy.ensure_owner_key(
             settings.owner_key.get_secret_value() if settings.owner_key else None
         )
         self.members = MembersService(database.keys, self.tenancy.changed)
+        if self.owner_key is not None:
+            self.trail.append(
+                DEFAULT_TENANT_ID,
+                actor=SERVER_ACTOR,
+                action="keys.replace_owner_key",
+                resource=f"/keys/{self.owner_key.key.key_id}",
+            )
         policy = FetchPolicy(
             max_bytes=settings.max_upload_bytes, allow_private_hosts=settings.allow_private_sources
         )
@@ -149,6 +171,31 @@ def _open_encryption(
 
 def _revealed(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
+
+
+def open_chain_keys(settings: Settings, folder: DataFolder, database: Database) -> ChainKeys:
+    """The keys of the audit chains in `database`.
+
+    Raises:
+        Conflict: the chains were begun with another secret.
+    """
+    given = settings.audit_key
+    keys = ChainKeys(
+        bytes.fromhex(given.get_secret_value())
+        if given is not None
+        else load_or_make_secret(folder.audit_secret)
+    )
+    known = database.keys.setting(_AUDIT_KEY_SETTING)
+    if known is not None and known != keys.fingerprint:
+        raise Conflict(
+            "The audit log in this database was begun with another secret. Give that one as "
+            "MODELRY_AUDIT_KEY (64 hexadecimal digits), or restore the file 'audit' in the data "
+            "folder's secrets.",
+            param="audit_key",
+        )
+    if known is None:
+        database.keys.put_setting(_AUDIT_KEY_SETTING, keys.fingerprint)
+    return keys
 
 
 class _StarterSource:

@@ -20,6 +20,9 @@ CHECK_S = 2.0
 KEYS_S = 5.0
 """How late a key may expire, or be changed by another server on the same database, in memory."""
 SWEEP_S = 3600.0
+HEADS_S = 60.0
+"""How much of the audit log's end could be cut off without a signed head that tells."""
+LATE_S = 5.0
 
 
 class Upkeep:
@@ -56,6 +59,8 @@ class Upkeep:
             asyncio.create_task(_every(CHECK_S, self._check_database, in_thread=True)),
             asyncio.create_task(_every(KEYS_S, authenticator.refresh, in_thread=True)),
             asyncio.create_task(_every(EXCHANGE_S, installation.counts.run)),
+            asyncio.create_task(_every(LATE_S, self._bring_audit, in_thread=True)),
+            asyncio.create_task(_every(HEADS_S, installation.audit.keep_heads, in_thread=True)),
             asyncio.create_task(_every(SWEEP_S, self._sweep, in_thread=True)),
         ]
 
@@ -67,6 +72,19 @@ class Upkeep:
         self._installation.meter()
         await self._installation.counts.run()
         await asyncio.to_thread(self._installation.usage.stop)
+        await asyncio.to_thread(self._end_audit)
+
+    def _bring_audit(self) -> None:
+        self._installation.trail.bring_late()
+        self._installation.denials.bring()
+
+    def _end_audit(self) -> None:
+        self._installation.trail.bring_late()
+        self._installation.denials.bring(is_last=True)
+        try:
+            self._installation.audit.keep_heads()
+        except ModelryError:
+            log.exception("the last heads of the audit log are not kept")
 
     def _check_database(self) -> None:
         try:

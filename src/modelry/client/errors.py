@@ -17,7 +17,8 @@ ModelryError
     ├── Unavailable             try again after `retry_after_s`
     │   ├── QuotaExceeded
     │   │   └── BudgetExceeded
-    │   └── Overloaded  ModelNotReady  ReplicaLost  KeyUnavailable
+    │   ├── Overloaded  ModelNotReady  ReplicaLost  KeyUnavailable
+    │   └── AuditUnavailable
     └── ServerError             it failed over there
         └── ModelFailed  DeadlineExceeded  SourceUnavailable  InternalError
             DataDamaged
@@ -197,6 +198,12 @@ class Overloaded(Unavailable):
     """The server is full."""
 
     code = "overloaded"
+
+
+class AuditUnavailable(Unavailable):
+    """The server cannot write its audit log, so it did not do it."""
+
+    code = "audit_unavailable"
 
 
 class ModelNotReady(Unavailable):

@@ -19,6 +19,7 @@ ModelryError
 ├── QuotaExceeded             the caller's share is used up (retry later)
 │   └── BudgetExceeded            that of the whole day or month is
 ├── Overloaded                the system is full (retry later)
+├── AuditUnavailable          an act cannot be entered into the audit log, so it is not done
 ├── ModelNotReady             known, but not loaded yet (retry later)
 ├── ModelFailed               loading or running the model failed; carries the reason
 ├── ReplicaLost               the worker process died under the request (safe to retry)
@@ -185,6 +186,12 @@ class Overloaded(ModelryError):
     """The system's queue is full; retry after `retry_after_s`."""
 
     code = "overloaded"
+
+
+class AuditUnavailable(ModelryError):
+    """The act cannot be entered into the audit log, so it is not done; retry later."""
+
+    code = "audit_unavailable"
 
 
 class ModelNotReady(ModelryError):

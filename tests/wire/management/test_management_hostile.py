@@ -112,7 +112,7 @@ NOT_JSON = [
 
 def test_bodies_that_are_no_objects(server, ask):
     routes = json_routes(server)
-    assert len(routes) == 7
+    assert len(routes) > 6
     for method, path, _ in routes:
         for body in NOT_JSON:
             answer = ask(

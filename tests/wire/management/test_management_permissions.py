@@ -11,6 +11,7 @@ from modelry.domain.errors import ERRORS_BY_CODE
 from modelry.protocols.management import PREFIX, build_app
 from modelry.protocols.management.app import ROUTERS
 from modelry.protocols.management.routing import managed_router, needs
+from modelry.services.audit.denials import Denials
 from modelry.services.quotas.service import QuotasService
 
 pytestmark = pytest.mark.anyio
@@ -23,6 +24,7 @@ REQUESTS: dict[tuple[str, str], Any] = {
     ("put", "/deployments/{name}"): {"model": "adder", "version": 1},
     ("post", "/deployments/{name}/scale"): {"min_replicas": 0},
     ("post", "/pulls"): {"source": "nothing"},
+    ("post", "/audit/verify"): {},
     ("post", "/keys"): {"name": "k", "role": "inference"},
     ("put", "/quotas/keys/{key_id}"): {"requests_per_second": 5},
     ("put", "/quotas/tenants/{tenant_id}"): {"tokens_per_day": 1000},
@@ -159,6 +161,9 @@ async def test_an_app_with_an_unchecked_route_is_not_built(server):
             tenancy=server.tenancy,
             quotas=QuotasService(server.database.quotas, server.inference.accounts),
             usage=server.usage,
+            audit=server.audit,
+            trail=server.trail,
+            denials=Denials(server.trail),
             authenticator=server.inference.authenticator,
             status=dict,
             routers=[*ROUTERS, plain],

@@ -9,6 +9,7 @@ from modelry.adapters.sql import row_security
 from modelry.adapters.sql.engine import is_sqlite, open_engine
 from modelry.adapters.sql.row_security import serving_role
 from modelry.adapters.sql.schema import migrate
+from modelry.adapters.sql.stores.audit import SqlAuditStore
 from modelry.adapters.sql.stores.catalog import SqlCatalogStore
 from modelry.adapters.sql.stores.data_keys import SqlDataKeyStore
 from modelry.adapters.sql.stores.deployments import SqlDeploymentStore
@@ -26,6 +27,7 @@ class Database:
         self._engine = engine
         transactions = Transactions(engine)
         self.keys = SqlKeyStore(transactions)
+        self.audit = SqlAuditStore(transactions)
         self.catalog = SqlCatalogStore(transactions)
         self.deployments = SqlDeploymentStore(transactions)
         self.data_keys = SqlDataKeyStore(transactions)

@@ -26,6 +26,7 @@ STATUS_BY_CODE: dict[str, int] = {
     "quota_exceeded": 429,
     "budget_exceeded": 429,
     "overloaded": 503,
+    "audit_unavailable": 503,
     "model_not_ready": 503,
     "model_failed": 500,
     "replica_lost": 503,

@@ -93,7 +93,7 @@ def list_aliases(model: str, caller: Caller, catalog: Catalog) -> AliasList:
 @router.put(
     "/models/{model}/aliases/{alias}",
     summary="Point an alias at a version",
-    openapi_extra=needs(Permission.MODELS_WRITE),
+    openapi_extra=needs(Permission.MODELS_WRITE, recorded=("version", "expected")),
 )
 def set_alias(model: str, alias: str, body: AliasBody, caller: Caller, catalog: Catalog) -> Alias:
     """Made if it is not there; each move is recorded."""

@@ -15,6 +15,7 @@ from modelry.protocols.http.plain_errors import render_error
 from modelry.protocols.management import (
     account,
     aliases,
+    audit,
     deployments,
     keys,
     models,
@@ -28,6 +29,9 @@ from modelry.protocols.management import (
 from modelry.protocols.management.marks import MarkedAnswers
 from modelry.protocols.management.routing import check_routes
 from modelry.protocols.management.services import Services, StatusSource
+from modelry.services.audit.denials import Denials
+from modelry.services.audit.service import AuditService
+from modelry.services.audit.trail import ChainedTrail
 from modelry.services.catalog.service import CatalogService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.inference.authentication import Authenticator
@@ -50,6 +54,7 @@ ROUTERS: Sequence[APIRouter] = (
     keys.router,
     quotas.router,
     account.router,
+    audit.router,
 )
 """Every route of the management API."""
 
@@ -71,6 +76,9 @@ def build_app(
     tenancy: TenancyService,
     quotas: QuotasService,
     usage: UsageService,
+    audit: AuditService,
+    trail: ChainedTrail,
+    denials: Denials,
     authenticator: Authenticator,
     status: StatusSource,
     routers: Sequence[APIRouter] = ROUTERS,
@@ -86,6 +94,9 @@ def build_app(
         tenancy: API keys.
         quotas: limits of keys and tenants.
         usage: what was used.
+        audit: shows and verifies the audit log.
+        trail: takes what every unsafe route does.
+        denials: takes what was refused.
         authenticator: keys to principals.
         status: what `/status` tells of the server itself.
         routers: the routes.
@@ -98,7 +109,16 @@ def build_app(
         openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, title="Modelry"
     )
     app.state.services = Services(
-        catalog, deployments, tenancy, quotas, usage, authenticator, status
+        catalog,
+        deployments,
+        tenancy,
+        quotas,
+        usage,
+        audit,
+        trail,
+        denials,
+        authenticator,
+        status,
     )
     for router in routers:
         app.include_router(router)

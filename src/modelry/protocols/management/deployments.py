@@ -58,7 +58,7 @@ async def get_deployment(name: str, caller: Caller, deployments: Deployments) ->
 @router.put(
     "/deployments/{name}",
     summary="Create or change a deployment",
-    openapi_extra=needs(Permission.DEPLOYMENTS_WRITE),
+    openapi_extra=needs(Permission.DEPLOYMENTS_WRITE, recorded=("model", "version")),
 )
 async def deploy(name: str, body: DeploymentBody, caller: Caller, services: All) -> Deployment:
     """Replicas follow in the background; ask again, or load it, to wait for them."""
@@ -92,7 +92,9 @@ async def undeploy(name: str, caller: Caller, deployments: Deployments) -> None:
 @router.post(
     "/deployments/{name}/scale",
     summary="Change how many replicas a deployment has",
-    openapi_extra=needs(Permission.DEPLOYMENTS_WRITE),
+    openapi_extra=needs(
+        Permission.DEPLOYMENTS_WRITE, recorded=("min_replicas", "max_replicas", "idle_unload_s")
+    ),
 )
 async def scale(name: str, body: ScaleBody, caller: Caller, deployments: Deployments) -> Deployment:
     """What is left out stays."""

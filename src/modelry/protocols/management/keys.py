@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from modelry.domain.access import ApiKey, Permission, Role
+from modelry.protocols.management.auditing import note
 from modelry.protocols.management.routing import managed_router, needs
 from modelry.protocols.management.services import Caller, Tenancy
 from modelry.protocols.management.shapes import Answer, Body, Moment, Name
@@ -76,7 +77,9 @@ def list_keys(caller: Caller, tenancy: Tenancy) -> KeyList:
     "/keys",
     status_code=201,
     summary="Make an API key",
-    openapi_extra=needs(Permission.KEYS_WRITE),
+    openapi_extra=needs(
+        Permission.KEYS_WRITE, recorded=("name", "role", "expires_at", "deployments")
+    ),
 )
 def create_key(body: KeyBody, caller: Caller, tenancy: Tenancy) -> MintedKey:
     """The token is told this once and kept nowhere."""
@@ -87,6 +90,7 @@ def create_key(body: KeyBody, caller: Caller, tenancy: Tenancy) -> MintedKey:
         expires_at=body.expires_at,
         deployments=body.deployments,
     )
+    note(key_id=minted.key.key_id)
     return MintedKey(key=Key.of(minted.key), token=minted.token)
 
 

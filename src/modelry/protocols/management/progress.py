@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from modelry.domain.errors import Cancelled, InternalError, ModelryError
 from modelry.protocols.http.plain_errors import error_body
+from modelry.protocols.management.auditing import note_failure
 from modelry.services.catalog.ports import FetchProgress
 
 log = logging.getLogger(__name__)
@@ -103,9 +104,11 @@ async def _lines(
     try:
         yield _line({outcome: await work})
     except ModelryError as error:
+        note_failure(error.code)
         yield _line(error_body(error))
     except Exception:
         log.exception("work behind a progress stream failed")
+        note_failure(InternalError.code)
         yield _line(error_body(InternalError("Something went wrong in the server; see its log.")))
 
 

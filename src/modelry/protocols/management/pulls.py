@@ -10,6 +10,7 @@ from fastapi import Response
 from pydantic import Field, model_validator
 
 from modelry.domain.access import Permission, Principal
+from modelry.protocols.management.auditing import note
 from modelry.protocols.management.progress import ProgressFeed, ProgressResponse
 from modelry.protocols.management.routing import managed_router, needs
 from modelry.protocols.management.services import All, Caller, Services
@@ -64,7 +65,7 @@ class PullBody(Body):
             },
         }
     },
-    openapi_extra=needs(Permission.MODELS_WRITE),
+    openapi_extra=needs(Permission.MODELS_WRITE, recorded=("name", "task")),
 )
 async def pull(body: PullBody, caller: Caller, services: All) -> Response:
     """Going away stops the fetch; asked for again, it goes on from where it was."""
@@ -88,4 +89,5 @@ async def _pulled(
     done = await services.pull_threads.run(
         lambda: services.catalog.pull(caller, source, feed.tell, name=body.name, task=body.task)
     )
+    note(version=done.version.ref, digest=done.version.digest)
     return Registration.of(done).model_dump(mode="json")

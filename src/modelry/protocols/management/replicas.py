@@ -40,7 +40,7 @@ async def list_replicas(name: str, caller: Caller, deployments: Deployments) -> 
 @router.get(
     "/deployments/{name}/logs",
     summary="Last lines of the replicas' stderr",
-    openapi_extra=needs(Permission.DEPLOYMENTS_READ),
+    openapi_extra=needs(Permission.DEPLOYMENTS_READ, audited=True),
 )
 async def logs(
     name: str,

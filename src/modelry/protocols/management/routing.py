@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, HTTPException
@@ -13,9 +14,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from modelry.domain.access import Permission
-from modelry.domain.errors import ModelryError, NotFound, UnsupportedField
+from modelry.domain.errors import (
+    InternalError,
+    ModelryError,
+    NotFound,
+    PermissionDenied,
+    UnsupportedField,
+)
 from modelry.protocols.http.endpoint import unexpected
 from modelry.protocols.http.plain_errors import render_error
+from modelry.protocols.management.auditing import CANCELLED, Act, RouteAudit, note_denial
 from modelry.protocols.management.bodies import JsonRequest, read_json
 from modelry.protocols.management.errors import ErrorAnswer, told
 from modelry.protocols.management.services import services_of
@@ -25,16 +33,31 @@ log = logging.getLogger(__name__)
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 _PERMISSION = "x-permission"
+_AUDITED = "x-audited"
+_RECORDED = "x-audited-fields"
 
 
-def needs(permission: Permission, **operation: Any) -> dict[str, Any]:
+def needs(
+    permission: Permission,
+    *,
+    audited: bool = False,
+    recorded: Sequence[str] = (),
+    **operation: Any,
+) -> dict[str, Any]:
     """The permission that a route demands, for its `openapi_extra`.
 
     Args:
         permission: the right; anything but `Permission.PUBLIC`.
+        audited: enter its calls into the audit log; those of unsafe methods always are.
+        recorded: the fields of its body that the audit log may tell; never secrets.
         operation: what else to merge into its OpenAPI operation.
     """
-    return {_PERMISSION: permission.value, **operation}
+    marks: dict[str, Any] = {_PERMISSION: permission.value}
+    if audited:
+        marks[_AUDITED] = True
+    if recorded:
+        marks[_RECORDED] = list(recorded)
+    return {**marks, **operation}
 
 
 def managed_router(tag: str) -> APIRouter:
@@ -61,17 +84,28 @@ class ManagedRoute(APIRoute):
         answer = super().get_route_handler()
         queries = frozenset(parameter.alias for parameter in self.dependant.query_params)
         takes_json = self.body_field is not None
+        audit = _audit_of(self, permission)
 
         async def checked(request: Request) -> Response:
+            services = services_of(request)
             authorization = request.headers.get("authorization", "").encode("latin-1")
-            principal = services_of(request).authenticator.from_header(authorization)
-            principal.require(permission)
+            principal = services.authenticator.from_header(authorization)
+            try:
+                principal.require(permission)
+            except PermissionDenied as error:
+                await note_denial(services.denials, audit, request, principal, error.code)
+                raise
             request.state.principal = principal
             _check_url(request, queries)
+            value = None
             if takes_json:
                 raw, value = await read_json(request)
                 request = JsonRequest(request, raw, value)
-            return await answer(request)
+            if not audit.is_entered:
+                return await answer(request)
+            act = Act(services.trail, audit, request, principal)
+            await act.begin()
+            return await _audited(act, answer, request, audit.recorded_of(value))
 
         async def handle(request: Request) -> Response:
             try:
@@ -88,6 +122,32 @@ class ManagedRoute(APIRoute):
                 return render_error(unexpected(request_id))
 
         return handle
+
+
+async def _audited(
+    act: Act, answer: Handler, request: Request, recorded: Mapping[str, Any]
+) -> Response:
+    """The answer, whose outcome is entered whatever happens."""
+    if recorded:
+        act.noted.detail["given"] = recorded
+    try:
+        response = await answer(request)
+    except BaseException as error:
+        if isinstance(error, RequestValidationError):
+            act.noted.detail.clear()  # fields of another form than declared may hold anything
+        await act.end(_outcome_of(error))
+        raise
+    if not act.follow(response):
+        await act.end(act.noted.outcome)
+    return response
+
+
+def _outcome_of(error: BaseException) -> str:
+    if isinstance(error, ModelryError):
+        return error.code
+    if isinstance(error, RequestValidationError):
+        return told(error).code
+    return CANCELLED if isinstance(error, asyncio.CancelledError) else InternalError.code
 
 
 def check_routes(routers: Iterable[APIRouter]) -> None:
@@ -108,6 +168,13 @@ def _declared(route: APIRoute) -> Permission:
     if declared is None or declared == Permission.PUBLIC:
         raise TypeError(f"management {route.path} declares no permission")
     return Permission(declared)
+
+
+def _audit_of(route: APIRoute, permission: Permission) -> RouteAudit:
+    marks = route.openapi_extra or {}
+    return RouteAudit.of(
+        route, permission, marks.get(_RECORDED, ()), is_marked=bool(marks.get(_AUDITED))
+    )
 
 
 def _check_url(request: Request, queries: frozenset[str]) -> None:

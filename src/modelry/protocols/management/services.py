@@ -10,6 +10,9 @@ from fastapi import Depends, Request
 
 from modelry.domain.access import Principal
 from modelry.protocols.management.threads import OwnThreads
+from modelry.services.audit.denials import Denials
+from modelry.services.audit.service import AuditService
+from modelry.services.audit.trail import ChainedTrail
 from modelry.services.catalog.service import CatalogService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.inference.authentication import Authenticator
@@ -33,6 +36,9 @@ class Services:
     tenancy: TenancyService
     quotas: QuotasService
     usage: UsageService
+    audit: AuditService
+    trail: ChainedTrail
+    denials: Denials
     authenticator: Authenticator
     status: StatusSource
     upload_threads: OwnThreads = field(
@@ -77,11 +83,16 @@ async def _quotas(request: Request) -> QuotasService:
     return services_of(request).quotas
 
 
+async def _audit(request: Request) -> AuditService:
+    return services_of(request).audit
+
+
 async def _usage(request: Request) -> UsageService:
     return services_of(request).usage
 
 
 All = Annotated[Services, Depends(_services)]
+Audit = Annotated[AuditService, Depends(_audit)]
 Caller = Annotated[Principal, Depends(_caller)]
 Catalog = Annotated[CatalogService, Depends(_catalog)]
 Deployments = Annotated[DeploymentsService, Depends(_deployments)]

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from modelry.domain.access import Permission
 from modelry.domain.errors import MalformedBody
+from modelry.protocols.management.auditing import note
 from modelry.protocols.management.incoming import IncomingBytes
 from modelry.protocols.management.routing import managed_router, needs
 from modelry.protocols.management.services import All, Caller, Catalog
@@ -69,11 +70,13 @@ class UploadBody(Body):
     "/uploads",
     status_code=201,
     summary="Announce a file",
-    openapi_extra=needs(Permission.MODELS_WRITE),
+    openapi_extra=needs(Permission.MODELS_WRITE, recorded=("size_bytes", "digest")),
 )
 def begin_upload(body: UploadBody, caller: Caller, catalog: Catalog) -> Upload:
     """An upload that does not grow for a day is discarded."""
-    return Upload.of(catalog.begin_upload(caller, body.size_bytes, body.digest))
+    begun = catalog.begin_upload(caller, body.size_bytes, body.digest)
+    note(upload_id=begun.upload_id)
+    return Upload.of(begun)
 
 
 @router.get(
@@ -115,6 +118,7 @@ async def append_upload(
     finally:
         feeding.cancel()
     response.headers["upload-offset"] = str(upload.offset)
+    note(offset=upload.offset, digest=upload.digest)
     return Upload.of(upload)
 
 

@@ -12,6 +12,7 @@ from modelry.domain import catalog as domain
 from modelry.domain.access import Permission
 from modelry.domain.errors import InvalidInput
 from modelry.manifest.document import ManifestDocument, parse_manifest
+from modelry.protocols.management.auditing import note
 from modelry.protocols.management.routing import managed_router, needs
 from modelry.protocols.management.services import Caller, Catalog
 from modelry.protocols.management.shapes import Answer, Body, Digest, Name, NumberInPath, ShortText
@@ -175,7 +176,7 @@ def delete_version(model: str, version: NumberInPath, caller: Caller, catalog: C
     status_code=201,
     summary="Register a version of uploaded files",
     response_description="A new version; 200 when the same bytes were registered before.",
-    openapi_extra=needs(Permission.MODELS_WRITE),
+    openapi_extra=needs(Permission.MODELS_WRITE, recorded=("name", "task")),
 )
 def register(
     body: RegistrationBody, caller: Caller, catalog: Catalog, response: Response
@@ -195,4 +196,5 @@ def register(
             source=body.source,
         )
     response.status_code = 201 if done.created else 200
+    note(version=done.version.ref, digest=done.version.digest)
     return Registration.of(done)

@@ -41,6 +41,7 @@ STATUS_BY_CODE: dict[str, grpc.StatusCode] = {
     "conflict": grpc.StatusCode.ALREADY_EXISTS,
     "quota_exceeded": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "overloaded": grpc.StatusCode.UNAVAILABLE,
+    "audit_unavailable": grpc.StatusCode.UNAVAILABLE,
     "model_not_ready": grpc.StatusCode.UNAVAILABLE,
     "model_failed": grpc.StatusCode.INTERNAL,
     "replica_lost": grpc.StatusCode.UNAVAILABLE,

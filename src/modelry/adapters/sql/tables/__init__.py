@@ -9,6 +9,7 @@ from modelry.adapters.sql.tables.access import (
     TenantDeletionRow,
     TenantRow,
 )
+from modelry.adapters.sql.tables.audit import AuditEntryRow, AuditHeadRow
 from modelry.adapters.sql.tables.base import Base, TenantScoped
 from modelry.adapters.sql.tables.catalog import (
     AliasMoveRow,
@@ -37,6 +38,8 @@ __all__ = [
     "AliasMoveRow",
     "AliasRow",
     "ApiKeyRow",
+    "AuditEntryRow",
+    "AuditHeadRow",
     "Base",
     "BlobRow",
     "DataKeyRow",
