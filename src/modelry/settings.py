@@ -42,6 +42,16 @@ class Settings(BaseSettings):
         description="Folder of the database, models and secrets; by default in the user's data "
         "folder.",
     )
+    secrets: Path | None = Field(
+        None,
+        description="Folder of the server's secrets, of which all servers on one database need "
+        "the same; by default `secrets` in the data folder.",
+    )
+    blobs: Path | None = Field(
+        None,
+        description="Folder of the models' files, which all servers on one database share; by "
+        "default `blobs` in the data folder.",
+    )
     cache: Path = Field(
         default_factory=_default_cache,
         description="Folder of downloads that can be fetched again.",
@@ -64,6 +74,11 @@ class Settings(BaseSettings):
         None,
         description="URL of the same database with the role that owns the tables, used at the "
         "start to bring the schema up to date; by default the role of the database URL does that.",
+    )
+    accept_lost_pepper: bool = Field(
+        default=False,
+        description="Go on with another secret of API keys than the one that the keys in the "
+        "database were made under: none of them is valid any more.",
     )
     encryption_provider: str | None = Field(
         None,

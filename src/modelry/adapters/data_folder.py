@@ -14,10 +14,16 @@ class DataFolder:
 
     Args:
         root: the folder; made, for its owner alone, if it is not there.
+        secrets: where secrets lie, if not below it: several servers on one database share them.
+        blobs: where contents lie, if not below it; for the same reason.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(
+        self, root: Path, *, secrets: Path | None = None, blobs: Path | None = None
+    ) -> None:
         self.root = root.expanduser().absolute()
+        self._secrets = secrets.expanduser().absolute() if secrets else self.root / "secrets"
+        self._blobs = blobs.expanduser().absolute() if blobs else self.root / "blobs"
         self._lock: int | None = None
 
     @property
@@ -28,17 +34,17 @@ class DataFolder:
     @property
     def blobs(self) -> Path:
         """Contents by digest."""
-        return self.root / "blobs"
+        return self._blobs
 
     @property
     def pepper(self) -> Path:
         """The secret under which API keys are hashed."""
-        return self.root / "secrets" / "pepper"
+        return self._secrets / "pepper"
 
     @property
     def key_file(self) -> Path:
         """The key-encryption keys, unless they are kept elsewhere."""
-        return self.root / "secrets" / "key-encryption-keys"
+        return self._secrets / "key-encryption-keys"
 
     @property
     def audit_secret(self) -> Path:

@@ -67,7 +67,7 @@ class Installation:
     def __init__(self, settings: Settings, on_progress: OnStarterProgress) -> None:
         self.settings = settings
         self.started_at = datetime.now(UTC)
-        self.folder = DataFolder(settings.data)
+        self.folder = DataFolder(settings.data, secrets=settings.secrets, blobs=settings.blobs)
         self.folder.open()
         try:
             self.database = open_database(
@@ -94,7 +94,9 @@ class Installation:
         )
         self.tenancy = TenancyService(database.keys, load_or_make_secret(self.folder.pepper))
         self.owner_key: MintedKey | None = self.tenancy.ensure_owner_key(
-            settings.owner_key.get_secret_value() if settings.owner_key else None
+            _revealed(settings.owner_key),
+            # a data folder of its own may be new; a database that others share is not
+            may_lose_keys=settings.database_url is None or settings.accept_lost_pepper,
         )
         self.members = MembersService(database.keys, self.tenancy.changed)
         if self.owner_key is not None:

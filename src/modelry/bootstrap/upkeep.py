@@ -17,8 +17,10 @@ log = logging.getLogger(__name__)
 
 METER_S = 1.0
 CHECK_S = 2.0
-KEYS_S = 5.0
+KEYS_S = 3.0
 """How late a key may expire, or be changed by another server on the same database, in memory."""
+FOLLOW_S = 3.0
+"""How late a deployment that another server changed is changed here."""
 SWEEP_S = 3600.0
 HEADS_S = 60.0
 """How much of the audit log's end could be cut off without a signed head that tells."""
@@ -26,7 +28,7 @@ LATE_S = 5.0
 
 
 class Upkeep:
-    """Meters, checks the database, reads the keys again, collects what nobody refers to.
+    """Meters, checks the database, follows other servers on it, collects what nobody refers to.
 
     Args:
         installation: what to look after.
@@ -58,6 +60,7 @@ class Upkeep:
             asyncio.create_task(_every(METER_S, installation.meter)),
             asyncio.create_task(_every(CHECK_S, self._check_database, in_thread=True)),
             asyncio.create_task(_every(KEYS_S, authenticator.refresh, in_thread=True)),
+            asyncio.create_task(_every(FOLLOW_S, installation.deployments.follow)),
             asyncio.create_task(_every(EXCHANGE_S, installation.counts.run)),
             asyncio.create_task(_every(LATE_S, self._bring_audit, in_thread=True)),
             asyncio.create_task(_every(HEADS_S, installation.audit.keep_heads, in_thread=True)),

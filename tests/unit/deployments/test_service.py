@@ -319,3 +319,72 @@ async def test_what_waits_while_replicas_end_is_answered_by_new_ones(service, po
     await changing
     async with asyncio.timeout(5):
         assert [body for _, body in await asyncio.gather(*asks)] == [b"old", b"hello"]
+
+
+@pytest.fixture
+async def other(store, service):
+    """A second server on the same database."""
+    inference = InferenceService(Authenticator(Keys()), RouteTable())
+    other = DeploymentsService(store, Versions(), FakeReplicaPool(), inference)
+    other.inference = inference
+    await other.start()
+    yield other
+    await other.stop(drain_s=0.1)
+
+
+async def test_what_another_server_changes_is_followed(service, other):
+    await service.deploy(OWNER, model="m", version=1)
+    with pytest.raises(NotFound):
+        other.inference.target(OWNER, "m")
+    await other.follow()
+    await until(lambda: states(other) == [ReplicaState.READY])
+    assert await ask(other) == await ask(service)
+
+    await service.deploy(OWNER, model="m", version=2)
+    await other.follow()
+    assert other.inference.target(OWNER, "m").version.number == 2
+
+    await other.undeploy(OWNER, "m")
+    await service.follow()
+    with pytest.raises(NotFound):
+        service.get(OWNER, "m")
+    with pytest.raises(NotFound):
+        service.inference.target(OWNER, "m")
+
+
+async def test_following_leaves_alone_what_nobody_changed(service):
+    await service.deploy(OWNER, model="m", version=1)
+    await until(lambda: states(service) == [ReplicaState.READY])
+    group, generation = (
+        service.inference.target(OWNER, "m").group,
+        service.inference.routes.generation,
+    )
+    await service.follow()
+    assert service.inference.target(OWNER, "m").group is group
+    assert service.inference.routes.generation == generation
+
+
+async def test_a_change_builds_on_what_another_server_kept(service, other):
+    await service.deploy(OWNER, model="m", version=1)
+    await other.follow()
+    await service.scale(OWNER, "m", Scale(2, 2))
+    changed = await other.deploy(OWNER, model="m", version=2)
+    assert (changed.scale, changed.traffic) == (Scale(2, 2), (TrafficShare(2),))
+    await service.undeploy(OWNER, "m")
+    with pytest.raises(NotFound):
+        await other.scale(OWNER, "m", Scale(1, 1))
+    with pytest.raises(NotFound):
+        await other.undeploy(OWNER, "m")
+
+
+async def test_what_cannot_be_applied_is_told_once(service, store, caplog):
+    found = await service.deploy(OWNER, model="m", version=1)
+    lost = dataclasses.replace(found, name="lost", traffic=(TrafficShare(9),))
+    store.put(lost)
+    await service.follow()
+    await service.follow()
+    assert len([one for one in caplog.records if "could not be applied" in one.message]) == 1
+    assert service.get(OWNER, "m").name == "m"
+    store.put(dataclasses.replace(lost, traffic=(TrafficShare(1),), updated_at=datetime.now(UTC)))
+    await service.follow()
+    assert service.get(OWNER, "lost").name == "lost"

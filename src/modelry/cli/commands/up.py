@@ -53,6 +53,14 @@ def up(
             "the start."
         ),
     ] = None,
+    secrets: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the server's secrets. [default: in the data folder]"),
+    ] = None,
+    blobs: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the models' files. [default: in the data folder]"),
+    ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder of downloads that can be fetched again.")
     ] = None,
@@ -86,6 +94,8 @@ def up(
         "data": data,
         "database_url": database_url,
         "database_owner_url": database_owner_url,
+        "secrets": secrets,
+        "blobs": blobs,
         "cache": cache,
         "starter": starter,
         "insecure": insecure,

@@ -49,17 +49,15 @@ class DeploymentsService:
         self._inference = inference
         self._deployments: dict[Key, Deployment] = {}
         self._replicas: dict[Key, dict[int, VersionReplicas]] = {}
+        self._applied: dict[Key, datetime] = {}
+        self._told: dict[Key, datetime] = {}
         self._changes = asyncio.Lock()
         self._leaving: set[asyncio.Task[None]] = set()
         self._ticker: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Bring up all kept deployments; one that cannot be applied is logged, not fatal."""
-        for deployment in await asyncio.to_thread(self._store.list_all):
-            try:
-                await self._apply(deployment)
-            except ModelryError:
-                log.exception("deployment %s could not be applied", deployment.name)
+        await self.follow()
         self._ticker = asyncio.create_task(self._tick())
 
     async def stop(self, drain_s: float = 10.0) -> None:
@@ -68,6 +66,44 @@ class DeploymentsService:
             self._ticker.cancel()
         closing = [one.close(drain_s) for one in self._all_replicas()]
         await asyncio.gather(*closing, *self._leaving)
+
+    async def follow(self) -> None:
+        """Bring into force here what other servers on the same database changed.
+
+        What cannot be applied is tried again each time, and logged when it is new or changed.
+        """
+        async with self._changes:
+            kept = await asyncio.to_thread(self._store.list_all)
+            by_key = {(one.tenant_id, one.name): one for one in kept}
+            for key in {*self._deployments} - {*by_key}:
+                self._take_away(key)
+            for key, deployment in by_key.items():
+                await self._take(key, deployment)
+
+    async def _look_again(self, key: Key) -> None:
+        """Before a change: another server may have changed the deployment meanwhile."""
+        deployment = await asyncio.to_thread(self._store.get, *key)
+        if deployment is not None:
+            await self._take(key, deployment)
+        elif key in self._deployments:
+            self._take_away(key)
+
+    async def _take(self, key: Key, deployment: Deployment) -> None:
+        if self._applied.get(key) == deployment.updated_at:
+            return
+        try:
+            await self._apply(deployment)
+        except ModelryError:
+            if self._told.get(key) != deployment.updated_at:
+                self._told[key] = deployment.updated_at
+                log.exception("deployment %s could not be applied", deployment.name)
+
+    def _take_away(self, key: Key) -> None:
+        self._applied.pop(key, None)
+        self._deployments.pop(key)
+        for replicas in self._replicas.pop(key, {}).values():
+            self._let_go(replicas)
+        self._publish()
 
     def _all_replicas(self) -> list[VersionReplicas]:
         return list(itertools.chain.from_iterable(one.values() for one in self._replicas.values()))
@@ -118,6 +154,7 @@ class DeploymentsService:
             )
         now = datetime.now(UTC)
         async with self._changes:
+            await self._look_again((principal.tenant_id, name))
             old = self._deployments.get((principal.tenant_id, name))
             if old is not None and old.model_name != model:
                 raise Conflict(
@@ -157,6 +194,7 @@ class DeploymentsService:
         """
         principal.require(Permission.DEPLOYMENTS_WRITE)
         async with self._changes:
+            await self._look_again((principal.tenant_id, name))
             old = self.get(principal, name)
             new = dataclasses.replace(old, scale=scale, updated_at=datetime.now(UTC))
             await self._change(new)
@@ -170,13 +208,11 @@ class DeploymentsService:
         """
         principal.require(Permission.DEPLOYMENTS_WRITE)
         async with self._changes:
-            self.get(principal, name)
             key = (principal.tenant_id, name)
+            await self._look_again(key)
+            self.get(principal, name)
             await asyncio.to_thread(self._store.delete, *key)
-            del self._deployments[key]
-            for replicas in self._replicas.pop(key).values():
-                self._let_go(replicas)
-            self._publish()
+            self._take_away(key)
 
     def get(self, principal: Principal, name: str) -> Deployment:
         """One deployment of the caller's tenant.
@@ -286,6 +322,7 @@ class DeploymentsService:
             accounts = self._inference.accounts
             new[number] = VersionReplicas(self._pool, deployment, version, files, accounts)
         self._deployments[key] = deployment
+        self._applied[key] = deployment.updated_at
         self._replicas[key] = new
         self._publish()
         for number, replicas in old.items():

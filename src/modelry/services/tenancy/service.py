@@ -101,17 +101,21 @@ class TenancyService:
 
         return self._store.write(DEFAULT_TENANT_ID, work)
 
-    def ensure_owner_key(self, given: str | None = None) -> MintedKey | None:
+    def ensure_owner_key(
+        self, given: str | None = None, *, may_lose_keys: bool = True
+    ) -> MintedKey | None:
         """Make sure that the default tenant has an owner's key.
 
         Args:
             given: the token that the operator chose; it replaces the owner's key before it.
+            may_lose_keys: whether to go on where every key was made under another pepper.
 
         Returns:
             The key if it was made or changed now, None if it is the one that was there.
 
         Raises:
             InvalidInput: `given` is too short or not URL-safe.
+            Conflict: it is another key, or every key was made under another pepper.
         """
         if given is not None and not _GIVEN_OWNER_TOKEN.fullmatch(given):
             raise InvalidInput(
@@ -121,6 +125,14 @@ class TenancyService:
             )
         self.ensure_default_tenant()
         is_pepper_known = self._is_pepper_known()
+        if not is_pepper_known and not may_lose_keys:
+            raise Conflict(
+                "The API keys in this database were made under another server's secret. Give this "
+                "server a copy of that one's secrets folder (--secrets, MODELRY_SECRETS); if it is "
+                "lost, start once with MODELRY_ACCEPT_LOST_PEPPER=1, which makes every key "
+                "invalid.",
+                param="secrets",
+            )
         token = given or make_token(self._environment, make_key_id())
         wanted = self._owner_key(token)
         other = self._store.find_hmac(wanted.secret_hmac)
