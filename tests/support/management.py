@@ -16,6 +16,7 @@ from tests.support.onnx_models import identity
 from modelry.adapters.audit.head_file import HeadFile
 from modelry.adapters.blobs.file_store import FileBlobStore
 from modelry.adapters.sql.database import Database, open_database
+from modelry.adapters.usage_spool import FileSegmentSpool
 from modelry.domain.access import Role
 from modelry.manifest.digests import digest_of_bytes
 from modelry.manifest.document import ManifestDocument, parse_manifest
@@ -33,6 +34,7 @@ from modelry.services.inference.routing import RouteTable
 from modelry.services.inference.service import InferenceService
 from modelry.services.quotas.service import QuotasService
 from modelry.services.tenancy.service import TenancyService
+from modelry.services.usage.ledger import Ledger
 from modelry.services.usage.service import UsageService
 from modelry.testing.catalog_fakes import FakeFetcher, FakeStarters, FakeTaskRules
 from modelry.testing.replica_pool import FakeReplicaPool
@@ -145,7 +147,9 @@ async def installation(
     tokens[OTHER] = tenancy.create(stranger, name="Stranger", role=Role.OWNER).token
     inference = InferenceService(authenticator, RouteTable())
     deployments = DeploymentsService(database.deployments, catalog.reader, pool, inference)
-    usage = UsageService(database.usage)
+    ledger = Ledger(database.usage, FileSegmentSpool(folder / "usage-spool"))
+    ledger.start()
+    usage = UsageService(database.usage, ledger)
     chain_keys = ChainKeys(b"a" * 32)
     trail = ChainedTrail(database.audit, chain_keys)
     audit = AuditService(database.audit, chain_keys, HeadFile(folder / "heads.jsonl"))
@@ -170,4 +174,5 @@ async def installation(
         )  # fmt: skip
     finally:
         await deployments.stop(drain_s=0.1)
+        ledger.stop()
         database.close()

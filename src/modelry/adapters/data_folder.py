@@ -57,6 +57,11 @@ class DataFolder:
         return self.root / "audit" / "heads.jsonl"
 
     @property
+    def usage_spool(self) -> Path:
+        """What was used and is not in the database yet."""
+        return self.root / "usage-spool"
+
+    @property
     def scratch(self) -> Path:
         """What is being fetched."""
         return self.root / "scratch"

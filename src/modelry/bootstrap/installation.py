@@ -15,6 +15,7 @@ from modelry.adapters.hubs import CachingFetcher, FetchPolicy
 from modelry.adapters.processes.pool import LocalReplicaPool
 from modelry.adapters.secrets.files import load_or_make_secret
 from modelry.adapters.sql.database import Database, open_database
+from modelry.adapters.usage_spool import FileSegmentSpool
 from modelry.domain.access import DEFAULT_TENANT_ID, ROLE_PERMISSIONS, Principal, Role
 from modelry.domain.catalog import Version
 from modelry.domain.errors import Cancelled, Conflict
@@ -37,6 +38,7 @@ from modelry.services.quotas.exchange import CountExchange
 from modelry.services.quotas.service import QuotasService
 from modelry.services.tenancy.members import MembersService
 from modelry.services.tenancy.service import MintedKey, TenancyService
+from modelry.services.usage.ledger import Ledger
 from modelry.services.usage.service import UsageService
 from modelry.settings import Settings
 from modelry.tasks.rules import InstalledTasks
@@ -119,7 +121,6 @@ class Installation:
             scratch=self.folder.scratch,
             max_file_bytes=settings.max_upload_bytes,
         )
-        self.usage = UsageService(database.usage)
         accounts = Accounts(
             open_requests=settings.tenant_requests,
             tenant_defaults=check_limits(settings.tenant_quota, for_key=False),
@@ -128,6 +129,9 @@ class Installation:
         self.inference = InferenceService(Authenticator(self.tenancy), RouteTable(), accounts)
         self.quotas = QuotasService(database.quotas, accounts)
         self.counts = CountExchange(database.quotas, accounts)
+        spool = FileSegmentSpool(self.folder.usage_spool)
+        ledger = Ledger(database.usage, spool, self._tell_room)
+        self.usage = UsageService(database.usage, ledger)
         self.deployments = DeploymentsService(
             database.deployments, self.catalog.reader, LocalReplicaPool(), self.inference
         )
@@ -140,9 +144,11 @@ class Installation:
         self.tenancy.on_change(self.inference.authenticator.refresh)
 
     def meter(self) -> None:
-        """Bring what was metered since the last time to the usage buffer."""
-        for totals in self.inference.take_meter():
-            self.usage.add(totals)
+        """Hand what was metered since the last time to the ledger."""
+        self.usage.ledger.add(self.inference.meter.take())
+
+    def _tell_room(self, is_full: bool) -> None:  # noqa: FBT001 - a callback's only word
+        self.inference.meter.is_full = is_full
 
     def stop_fetching(self) -> None:
         """End the fetching of starters; it goes on from there at the next start."""

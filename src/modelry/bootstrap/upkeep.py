@@ -15,7 +15,7 @@ from modelry.services.quotas.exchange import EXCHANGE_S
 
 log = logging.getLogger(__name__)
 
-METER_S = 1.0
+METER_S = 0.5
 CHECK_S = 2.0
 KEYS_S = 3.0
 """How late a key may expire, or be changed by another server on the same database, in memory."""
@@ -47,7 +47,7 @@ class Upkeep:
     def start(self) -> None:
         """Begin; needs a running event loop."""
         installation = self._installation
-        installation.usage.start()
+        installation.usage.ledger.start()
         authenticator = installation.inference.authenticator
         loop = asyncio.get_running_loop()
         accounts = installation.inference.accounts
@@ -74,7 +74,7 @@ class Upkeep:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._installation.meter()
         await self._installation.counts.run()
-        await asyncio.to_thread(self._installation.usage.stop)
+        await asyncio.to_thread(self._installation.usage.ledger.stop)
         await asyncio.to_thread(self._end_audit)
 
     def _bring_audit(self) -> None:

@@ -1,26 +1,72 @@
-"""What one request used."""
+"""What was used: one record per request."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
+
+REQUESTS = "requests"
+DURATION = "duration_us"
+COMPUTE = "compute_us"
+"""Units that do not depend on the task: requests, microseconds from arrival to the end, and
+microseconds of processor time that the engine took. The tasks count `input_tokens`,
+`output_tokens`, `cached_tokens`, `images`, `rows` and `items`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """What answers: one version in one deployment, as it was when it answered.
+
+    `tenant_id` is the deployment's owner. `graph_digest` is of the processing around the engine.
+    Origins are told apart as objects: each replica group has its own.
+    """
+
+    tenant_id: str
+    deployment: str
+    model: str
+    version_number: int
+    task: str
+    version_digest: str = ""
+    graph_digest: str = ""
+    engine_options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+
+    def name_for(self, tenant_id: str) -> str:
+        """The deployment's name as callers of `tenant_id` write it."""
+        shared = tenant_id != self.tenant_id and bool(self.tenant_id)
+        return f"{self.deployment}@{self.tenant_id}" if shared else self.deployment
+
+
+NOWHERE = Origin("", "", "", 0, "")
+"""Of requests that were refused before it was known which deployment they were for."""
 
 
 @dataclass(frozen=True, slots=True)
 class UsageRecord:
-    """One request as it is metered.
+    """One request as the ledger keeps it.
 
-    `status` is `ok` or an error code; `units` counts what the task counts (`requests`,
-    `input_tokens`, `output_tokens`, `cached_tokens`, `images`, `items`).
+    `tenant_id` is whose record it is. A request to another tenant's shared deployment leaves two:
+    the caller's, which is the one that is paid for and tells nothing of the owner's installation,
+    and the owner's, whose `caller` is the tenant that called and which tells no key of it. `status`
+    is `ok` or an error code. The digests, the replica and the options say what made the answer;
+    `parameters` are the numbers and switches that the request chose, never its texts.
     """
 
     request_id: str
     tenant_id: str
+    caller: str
     key_id: str
     deployment: str
+    model: str
     version_number: int
     task: str
     status: str
     started_at: datetime
-    duration_s: float
-    units: dict[str, int] = field(default_factory=dict)
+    duration_us: int
+    units: Mapping[str, int] = field(default_factory=dict)
+    replica_id: str = ""
+    version_digest: str = ""
+    graph_digest: str = ""
+    engine_options: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)

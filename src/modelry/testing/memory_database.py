@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeVar
 
 from modelry.domain.access import ApiKey, Member, Tenant
@@ -20,8 +20,9 @@ from modelry.domain.errors import Conflict
 from modelry.domain.quotas import Quota
 from modelry.services.catalog.ports import BlobRecord, CatalogRecords, UploadRecord
 from modelry.services.tenancy.ports import KeyRecords
-from modelry.services.usage.ports import UsageAmount, UsageGroup, UsageTotal
+from modelry.services.usage.ports import Segment
 from modelry.testing.memory_quotas import MemoryQuotaStore
+from modelry.testing.memory_usage import MemoryUsageStore
 
 T = TypeVar("T")
 
@@ -46,7 +47,7 @@ class TenantState:
     uploads: dict[str, UploadRecord] = field(default_factory=dict)
     deployments: dict[str, Deployment] = field(default_factory=dict)
     quotas: dict[str, Quota] = field(default_factory=dict)
-    usage: list[UsageAmount] = field(default_factory=list)
+    segments: dict[tuple[str, int], Segment] = field(default_factory=dict)
 
     def copy(self) -> TenantState:
         """A copy that may be changed; the values in it are frozen and shared."""
@@ -384,42 +385,3 @@ class MemoryDeploymentStore:
 
 def _by_name(state: TenantState) -> list[Deployment]:
     return [state.deployments[name] for name in sorted(state.deployments)]
-
-
-class MemoryUsageStore:
-    """A `UsageStore`."""
-
-    def __init__(self, database: MemoryDatabase) -> None:
-        self._database = database
-
-    def add_many(self, amounts: Sequence[UsageAmount]) -> None:
-        """See `UsageStore.add_many`."""
-        for tenant_id in self._database.states():
-            own = [one for one in amounts if one.tenant_id == tenant_id]
-            self._database.transact(tenant_id, lambda state, own=own: state.usage.extend(own))  # type: ignore[misc]
-
-    def totals(
-        self, tenant_id: str, since: datetime, until: datetime, group_by: Sequence[UsageGroup]
-    ) -> list[UsageTotal]:
-        """See `UsageStore.totals`."""
-        state = self._database.states().get(tenant_id, TenantState())
-        within = [one for one in state.usage if since <= one.minute < until]
-        return _summed(within, [group.value for group in group_by])
-
-
-def _summed(amounts: Iterable[UsageAmount], names: Sequence[str]) -> list[UsageTotal]:
-    sums: dict[tuple[str | int | datetime, ...], dict[str, int]] = {}
-    for one in amounts:
-        units = sums.setdefault(tuple(getattr(one, name) for name in names), {})
-        units[one.unit] = units.get(one.unit, 0) + one.amount
-    return [
-        UsageTotal(
-            {name: _word(value) for name, value in zip(names, group, strict=True)},
-            dict(sorted(units.items())),
-        )
-        for group, units in sorted(sums.items())
-    ]
-
-
-def _word(value: str | int | datetime) -> str:
-    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else str(value)

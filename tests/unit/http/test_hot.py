@@ -20,6 +20,7 @@ class Echo:
     def __init__(self):
         self.held = None
         self.heads = []
+        self.refused = []
 
     def match(self, url):
         return url if url.startswith(b"/hot") else None
@@ -38,6 +39,9 @@ class Echo:
             exchange.respond(b"content-type: text/plain\r\n", exchange.body + tag)
         else:
             self.held.append(exchange)
+
+    def note_refused(self, exchange, match, code):
+        self.refused.append(code)
 
     def render_error(self, error):
         return error.code.encode()

@@ -32,9 +32,9 @@ async def test_a_call_is_answered_and_counted(make_group, principal):
     assert await one.answer() == (b"{}", b"abc")
     assert group.in_flight == 0
     assert group.accounts.open_requests() == 0
-    (total,) = group.take_meter().values()
-    assert total.requests == 1
-    assert group.take_meter() == {}
+    (series,) = group.meter.take().series
+    assert (len(series), series.key.key_id, series.key.replica_id) == (1, "k1", "r")
+    assert group.meter.take().series == ()
 
 
 async def test_the_least_loaded_replica_gets_the_next_call(make_group, principal):
@@ -189,8 +189,8 @@ async def test_stream_gives_events_in_order_and_counts_tokens(make_group, princi
     link.finish(one)
     texts = [event.get("text") async for event in one.events()]
     assert texts == ["a", "b", None]
-    (total,) = group.take_meter().values()
-    assert total.units == {"input_tokens": 3, "output_tokens": 2, "cached_tokens": 1}
+    (series,) = group.meter.take().series
+    assert series.units == [{"input_tokens": 3, "output_tokens": 2, "cached_tokens": 1}]
 
 
 async def test_leaving_a_stream_cancels_it(make_group, principal):

@@ -8,7 +8,7 @@ from modelry.domain.access import ROLE_PERMISSIONS, Principal, Role
 from modelry.domain.deployments import Limits
 from modelry.domain.errors import ModelryError, ReplicaLost
 from modelry.runtime_api.frames import FrameDecoder, Kind, encode, encode_error
-from modelry.services.inference.call import Call
+from modelry.services.inference.call import DoorCall
 from modelry.services.inference.replica_group import ReplicaGroup
 from modelry.services.quotas.accounts import Accounts
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 OWNER = Principal("t1", "k1", Role.OWNER, ROLE_PERMISSIONS[Role.OWNER])
 
 
-class Noted(Call):
+class Noted(DoorCall):
     """Keeps what it was told."""
 
     def __init__(self, header=b"{}", body=b""):

@@ -4,10 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 import httpx2
 import pytest
+from tests.support.usage import note
 
 from modelry.domain.access import ROLE_PERMISSIONS, Role
-from modelry.domain.usage import UsageRecord
 from modelry.protocols.management import PREFIX
+from modelry.services.inference.metering import Meter
 
 pytestmark = pytest.mark.anyio
 
@@ -144,15 +145,14 @@ async def test_wrong_keys(owner):
 
 
 async def test_usage(server, owner):
-    now = datetime.now(UTC)
+    meter = Meter()
     for key_id, status in (("a", "ok"), ("a", "ok"), ("b", "overloaded")):
-        server.usage.record(
-            UsageRecord(
-                "r", "default", key_id, "pets", 1, "tensor", status, now, 0.25, {"images": 2}
-            )
-        )
-    total = (await owner.get("/usage")).json()["usage"]
-    assert total == [{"group": {}, "units": {"duration_us": 750_000, "images": 6, "requests": 3}}]
+        note(meter, key_id=key_id, status=status)
+    server.usage.ledger.add(meter.take())
+    (total,) = (await owner.get("/usage")).json()["usage"]
+    assert total["group"] == {}
+    assert total["units"].pop("duration_us") == pytest.approx(750_000, abs=3)
+    assert total["units"] == {"images": 6, "requests": 3, "compute_us": 210}
     grouped = await owner.get("/usage?group_by=key_id&group_by=status")
     assert [(one["group"], one["units"]["requests"]) for one in grouped.json()["usage"]] == [
         ({"key_id": "a", "status": "ok"}, 2),

@@ -12,12 +12,14 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from modelry.domain.access import Permission
 from modelry.domain.errors import InternalError, ModelryError
 from modelry.protocols.http.request import ApiRequest
 from modelry.protocols.http.trace import continue_trace
 from modelry.services.inference.authentication import Authenticator
+from modelry.services.inference.metering import Meter, OpenRequest
 from modelry.services.inference.request_ids import current_request_id, request_id_of
 
 log = logging.getLogger(__name__)
@@ -44,14 +46,20 @@ class Endpoint:
     max_body_bytes: int = DEFAULT_BODY_BYTES
     operation: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_prediction(self) -> bool:
+        """Whether its requests use a model, so that each of them is metered."""
+        return self.permission is Permission.INFERENCE and "POST" in self.methods
+
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """A protocol: its endpoints and its way to tell errors."""
+    """A protocol: its endpoints, its way to tell errors, and what meters its predictions."""
 
     name: str
     endpoints: tuple[Endpoint, ...]
     render_error: ErrorRenderer
+    meter: Meter | None = None
 
 
 def starlette_routes(door: Door, authenticator: Authenticator) -> list[Route]:
@@ -70,17 +78,29 @@ def starlette_routes(door: Door, authenticator: Authenticator) -> list[Route]:
 def _asgi_handler(
     door: Door, endpoint: Endpoint, authenticator: Authenticator
 ) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(raw: Request, request_id: str, metered: OpenRequest | None) -> Response:
+        principal = None
+        if endpoint.permission is not Permission.PUBLIC:
+            authorization = raw.headers.get("authorization", "").encode("latin-1")
+            principal = authenticator.from_header(authorization)
+            if metered is not None:
+                metered.principal = principal
+            principal.require(endpoint.permission)
+        request = ApiRequest(raw, principal, request_id, endpoint.max_body_bytes)
+        response = await endpoint.handler(request)
+        if metered is not None and isinstance(response, EventStream):
+            response.hold_open(metered)
+        return response
+
     async def handle(raw: Request) -> Response:
         request_id = _id_of(raw)
         current_request_id.set(request_id)
         try:
-            principal = None
-            if endpoint.permission is not Permission.PUBLIC:
-                authorization = raw.headers.get("authorization", "").encode("latin-1")
-                principal = authenticator.from_header(authorization)
-                principal.require(endpoint.permission)
-            request = ApiRequest(raw, principal, request_id, endpoint.max_body_bytes)
-            response = await endpoint.handler(request)
+            if door.meter is not None and endpoint.is_prediction:
+                with OpenRequest(door.meter, request_id) as metered:
+                    response = await answer(raw, request_id, metered)
+            else:
+                response = await answer(raw, request_id, None)
         except ModelryError as error:
             response = door.render_error(error)
         except Exception:
@@ -121,9 +141,28 @@ def json_response(value: Any, status: int = 200, headers: dict[str, str] | None 
     )
 
 
+class EventStream(StreamingResponse):
+    """Server-sent events, which may outlast the handling of their request."""
+
+    _held: OpenRequest | None = None
+
+    def hold_open(self, request: OpenRequest) -> None:
+        """Keep `request` open until the last event is sent or the caller has gone away."""
+        request.hold()
+        self._held = request
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if self._held is not None:
+                self._held.release()
+
+
 def event_stream(
     events: AsyncIterator[bytes], render_failure: Callable[[ModelryError], Sequence[bytes]]
-) -> StreamingResponse:
+) -> EventStream:
     """Server-sent events; `events` yields complete `data: …` blocks.
 
     When the caller goes away, `events` is closed. A failure in mid-stream is told by the
@@ -143,7 +182,7 @@ def event_stream(
             for block in render_failure(InternalError("The stream broke off in the server.")):
                 yield block
 
-    return StreamingResponse(
+    return EventStream(
         guarded(),
         media_type="text/event-stream",
         headers={"cache-control": "no-cache", "x-accel-buffering": "no"},

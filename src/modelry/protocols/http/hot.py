@@ -109,6 +109,7 @@ class HotHttpProtocol(KeepAliveProtocol):
         except ModelryError as error:
             exchange.keep_alive = False
             exchange.parts.clear()
+            route.note_refused(exchange, match, error.code)
             exchange.fail(error)
 
     def on_message_complete(self) -> None:
@@ -131,6 +132,7 @@ class HotHttpProtocol(KeepAliveProtocol):
         try:
             head.route.start(exchange, head.match)
         except ModelryError as error:
+            head.route.note_refused(exchange, head.match, error.code)
             exchange.fail(error)
         except Exception:  # noqa: BLE001 - the last resort: a defect is logged and told
             self._defect(exchange)
@@ -140,7 +142,10 @@ class HotHttpProtocol(KeepAliveProtocol):
 
         request_id = exchange.request_id().decode()
         log.exception("request %s failed", request_id)
-        exchange.fail(unexpected(request_id))
+        error = unexpected(request_id)
+        if exchange.call is None:
+            exchange.head.route.note_refused(exchange, exchange.head.match, error.code)
+        exchange.fail(error)
 
     def finish(self, exchange: HotExchange, status: int, head: bytes, payload: bytes) -> None:
         """Write an exchange's answer; the next request of the connection may follow."""

@@ -38,6 +38,10 @@ class HotRoute(Protocol):
         """
         ...
 
+    def note_refused(self, exchange: HotExchange, match: Any, code: str) -> None:
+        """A request is answered with the error `code` and never became a `Call`."""
+        ...
+
     def render_error(self, error: ModelryError) -> bytes:
         """The JSON body that tells `error`."""
         ...

@@ -10,13 +10,12 @@ from fastapi import Query
 
 from modelry.domain.access import Permission, Role
 from modelry.domain.deployments import Deployment, ReplicaState, ReplicaStatus
-from modelry.domain.errors import InvalidInput
 from modelry.protocols.management.routing import managed_router, needs
 from modelry.protocols.management.services import All, Caller, Usage
 from modelry.protocols.management.shapes import Answer, Moment
 from modelry.services.usage.ports import UsageGroup
+from modelry.services.usage.service import TotalsAsked
 
-MAX_BY_MINUTE = timedelta(days=7)
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 router = managed_router("account")
@@ -70,17 +69,12 @@ def read_usage(
     """By default the last 24 hours, all in one sum."""
     end = until or datetime.now(UTC) + timedelta(minutes=1)
     begin = since or max(end, _EARLIEST) - timedelta(days=1)
-    if UsageGroup.MINUTE in group_by and end - begin > MAX_BY_MINUTE:
-        raise InvalidInput(
-            f"By minute, at most {MAX_BY_MINUTE.days} days can be asked for at once.",
-            param="since",
-        )
     return UsageTotals(
         since=begin,
         until=end,
         usage=[
             UsageTotal(group=one.group, units=one.units)
-            for one in usage.totals(caller, begin, end, group_by)
+            for one in usage.totals(caller, TotalsAsked(begin, end, tuple(group_by)))
         ],
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -18,6 +18,7 @@ from modelry.runtime_api.tensors import (
     decode_tensor,
     encode_tensor,
 )
+from modelry.services.inference.service import units_of_tensors
 
 _CONTENTS: dict[Datatype, str] = {
     Datatype.BOOL: "bool_contents",
@@ -36,8 +37,16 @@ _CONTENTS: dict[Datatype, str] = {
 """Which field of InferTensorContents holds a datatype; FP16 and BF16 travel raw only."""
 
 
-def frame_of_request(request: pb.ModelInferRequest, signature: Signature) -> tuple[bytes, bytes]:
-    """Header and body of the INFER frame for `request`.
+class InferFrame(NamedTuple):
+    """Header and body of an INFER frame, and what its tensors count as."""
+
+    header: bytes
+    body: bytes
+    units: Mapping[str, int]
+
+
+def frame_of_request(request: pb.ModelInferRequest, signature: Signature) -> InferFrame:
+    """The INFER frame for `request`.
 
     Raises:
         MalformedBody: raw contents do not match the inputs in number.
@@ -68,7 +77,8 @@ def frame_of_request(request: pb.ModelInferRequest, signature: Signature) -> tup
     _check_complete([entry["name"] for entry in entries], signature)
     check_batch(entries, signature)
     wanted = _wanted(request, signature)
-    return orjson.dumps({"inputs": entries, "outputs": wanted}), b"".join(parts)
+    header = orjson.dumps({"inputs": entries, "outputs": wanted})
+    return InferFrame(header, b"".join(parts), units_of_tensors(entries, signature))
 
 
 def _check_complete(names: Sequence[str], signature: Signature) -> None:

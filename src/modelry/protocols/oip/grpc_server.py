@@ -20,6 +20,7 @@ from modelry.protocols.oip.routes import version_of
 from modelry.runtime_api.frames import Kind
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.inference.call import RawCall
+from modelry.services.inference.metering import OpenRequest
 from modelry.services.inference.request_ids import current_request_id, request_id_of
 from modelry.services.inference.routing import Target
 from modelry.services.inference.service import InferenceService
@@ -84,7 +85,7 @@ class InferenceServicer:
             "ServerMetadata": self._unary(pb.ServerMetadataRequest, public, self._metadata),
             "ModelReady": self._unary(pb.ModelReadyRequest, call, self._model_ready),
             "ModelMetadata": self._unary(pb.ModelMetadataRequest, call, self._model_metadata),
-            "ModelInfer": self._unary(pb.ModelInferRequest, call, self._infer),
+            "ModelInfer": self._unary(pb.ModelInferRequest, call, self._infer, is_prediction=True),
             "ModelStatistics": self._unary(
                 pb.ModelStatisticsRequest, Permission.METRICS_READ, self._statistics
             ),
@@ -106,16 +107,31 @@ class InferenceServicer:
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     def _unary(
-        self, request_type: type[Request], permission: Permission, handler: Handler[Request]
+        self,
+        request_type: type[Request],
+        permission: Permission,
+        handler: Handler[Request],
+        *,
+        is_prediction: bool = False,
     ) -> grpc.RpcMethodHandler[Any, Any]:
+        async def answer(
+            request: Request, context: Context, metered: OpenRequest | None
+        ) -> Message:
+            principal = None
+            if permission is not Permission.PUBLIC:
+                principal = self._principal(context)
+                if metered is not None:
+                    metered.principal = principal
+                principal.require(permission)
+            return await handler(request, principal)
+
         async def handle(request: Request, context: Context) -> Message:
             request_id = _begin(context)
             try:
-                principal = None
-                if permission is not Permission.PUBLIC:
-                    principal = self._principal(context)
-                    principal.require(permission)
-                return await handler(request, principal)
+                if not is_prediction:
+                    return await answer(request, context, None)
+                with OpenRequest(self._inference.meter, request_id) as metered:
+                    return await answer(request, context, metered)
             except ModelryError as error:
                 await _abort(context, error)
             except Exception:
@@ -167,8 +183,9 @@ class InferenceServicer:
     ) -> pb.ModelInferResponse:
         caller = _known(principal)
         target = self._target(caller, request.model_name, request.model_version)
-        header, body = frame_of_request(request, target.version.signature)
-        call = RawCall(caller, Kind.INFER, header, body)
+        frame = frame_of_request(request, target.version.signature)
+        call = RawCall(caller, Kind.INFER, frame.header, frame.body)
+        call.units = frame.units
         target.group.submit(call)
         answer = await call.answer()
         return response_of_frame(target.deployment.name, target.version.number, request.id, *answer)
@@ -176,8 +193,11 @@ class InferenceServicer:
     async def _stream_infer(
         self, requests: AsyncIterator[pb.ModelInferRequest], context: Context
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
-        """Each request is answered in turn; a failing one does not end the stream."""
-        _begin(context)
+        """Each request is answered in turn; a failing one does not end the stream.
+
+        All of them have the id of the stream.
+        """
+        request_id = _begin(context)
         try:
             principal = self._principal(context)
             principal.require(Permission.INFERENCE)
@@ -186,7 +206,9 @@ class InferenceServicer:
             return
         async for request in requests:
             try:
-                answer = await self._infer(request, principal)
+                with OpenRequest(self._inference.meter, request_id) as metered:
+                    metered.principal = principal
+                    answer = await self._infer(request, principal)
                 yield pb.ModelStreamInferResponse(infer_response=answer)
             except ModelryError as error:
                 yield pb.ModelStreamInferResponse(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import NamedTuple, TypeVar
 from urllib.parse import unquote
@@ -16,6 +17,7 @@ from modelry.protocols.oip.repeated_json import JsonTemplate, RepeatedJson, fits
 from modelry.runtime_api.frames import Kind
 from modelry.services.inference.authentication import Admission
 from modelry.services.inference.call import Call
+from modelry.services.inference.metering import OpenRequest
 from modelry.services.inference.routing import Route, Target
 from modelry.services.inference.service import InferenceService
 
@@ -46,14 +48,15 @@ class InferCall(Call):
         """See `Call.request_id`."""
         return self.exchange.request_id().decode()
 
-    def on_result(self, header: bytes, body: bytes) -> None:
+    def on_result(self, header: bytes, body: bytes) -> str | None:
         """Render and send the answer."""
         try:
             head, payload = self.route.render(self.target, self.plan, header, body)
         except ModelryError as error:
             self.exchange.fail(error)
-        else:
-            self.exchange.respond(head, payload)
+            return error.code
+        self.exchange.respond(head, payload)
+        return None
 
     def on_error(self, error: ModelryError) -> None:
         """Tell the failure."""
@@ -142,8 +145,19 @@ class InferRoute:
         call.plan = plan
         call.route = self
         call.target = target
+        call.units = plan.units
         exchange.call = call
         target.group.submit(call)
+
+    def note_refused(self, exchange: HotExchange, match: ModelPath, code: str) -> None:
+        """Note a request that never became a call, for the key that sent it."""
+        inference = self._inference
+        with OpenRequest(inference.meter, exchange.request_id().decode()) as request:
+            request.failed(code)
+            with contextlib.suppress(ModelryError):
+                authorization = exchange.head.header(b"authorization")
+                request.principal = inference.authenticator.from_header(authorization)
+                inference.target(request.principal, match.model, match.version)
 
     def _read_head(self, head: HotHead, match: ModelPath) -> _Known:
         routes = self._inference.routes

@@ -17,6 +17,7 @@ from modelry.domain.errors import InvalidInput, MalformedBody, TensorMismatch, U
 from modelry.domain.signature import ITEM_BYTES, Datatype, Signature
 from modelry.protocols.oip.json_data import bytes_of_json
 from modelry.runtime_api.tensors import count_elements, decode_tensor
+from modelry.services.inference.service import units_of_tensors
 
 _REQUEST_FIELDS = {"id", "parameters", "inputs", "outputs"}
 _INPUT_FIELDS = {"name", "shape", "datatype", "parameters", "data"}
@@ -38,6 +39,7 @@ class Plan:
         request_id: the caller's `id`, echoed.
         binary_outputs: names of outputs wanted as binary; None stands for all.
         is_binary: the binary part is the frame's body as it is.
+        units: what the tensors count as.
     """
 
     frame_header: bytes
@@ -48,6 +50,7 @@ class Plan:
     request_id: str | None
     binary_outputs: frozenset[str] | None
     is_binary: bool
+    units: Mapping[str, int]
 
     def frame_body(self, binary: bytes | memoryview) -> bytes | memoryview:
         """The frame's body for this request's binary part.
@@ -116,6 +119,7 @@ def make_plan(json_part: bytes | memoryview, signature: Signature) -> Plan:
         request_id=request_id,
         binary_outputs=binary_outputs,
         is_binary=not all_json and all(isinstance(part, int) for part in inputs.parts),
+        units=units_of_tensors(inputs.entries, signature),
     )
 
 

@@ -82,7 +82,7 @@ def build_door(
                 f"{prefix}/stats", ("GET",), Permission.METRICS_READ, handlers.stats, "Statistics"
             ),
         ]
-    return Door("oip", tuple(endpoints), render_error)
+    return Door("oip", tuple(endpoints), render_error, inference.meter)
 
 
 def render_error(error: ModelryError) -> Response:
@@ -140,6 +140,7 @@ class _Handlers:
         json_part, binary = split_body(await request.body(), json_bytes)
         plan, frame_body = self._infer_route.plan(target, json_part, binary)
         call = RawCall(request.principal, Kind.INFER, plan.frame_header, frame_body)
+        call.units = plan.units
         target.group.submit(call)
         header, body = await request.while_connected(call.answer())
         head, payload = self._infer_route.render(target, plan, header, body)

@@ -70,7 +70,7 @@ def build_door(inference: InferenceService, *, max_body_bytes: int = DEFAULT_BOD
         post("/v1/embeddings", handlers.embeddings, "Embed texts"),
         post("/v1/rerank", handlers.rerank, "Order documents by relevance to a query"),
     )
-    return Door("openai", endpoints, render_error)
+    return Door("openai", endpoints, render_error, inference.meter)
 
 
 class _Handlers:

@@ -55,7 +55,7 @@ def build_door(inference: InferenceService, *, max_body_bytes: int = DEFAULT_BOD
         )
         for path, (summary, tasks) in ENDPOINTS.items()
     )
-    return Door("tasks", endpoints, render_error)
+    return Door("tasks", endpoints, render_error, inference.meter)
 
 
 def _handler(inference: InferenceService, tasks: tuple[str, ...]) -> Handler:

@@ -319,8 +319,14 @@ class DeploymentsService:
                 new[number] = current
                 continue
             files = await asyncio.to_thread(self._versions.files, version)
-            accounts = self._inference.accounts
-            new[number] = VersionReplicas(self._pool, deployment, version, files, accounts)
+            new[number] = VersionReplicas(
+                self._pool,
+                deployment,
+                version,
+                files,
+                self._inference.accounts,
+                meter=self._inference.meter,
+            )
         self._deployments[key] = deployment
         self._applied[key] = deployment.updated_at
         self._replicas[key] = new
@@ -334,13 +340,9 @@ class DeploymentsService:
             self._let_go(replicas)
 
     def _let_go(self, replicas: VersionReplicas) -> None:
-        task = asyncio.create_task(self._close(replicas))
+        task = asyncio.create_task(replicas.close(drain_s=30.0))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
-
-    async def _close(self, replicas: VersionReplicas) -> None:
-        await replicas.close(drain_s=30.0)
-        self._inference.retire(replicas.group)
 
     def _publish(self) -> None:
         routes: dict[Key, Route] = {}

@@ -11,12 +11,15 @@ from pathlib import Path
 from modelry.domain.catalog import Version
 from modelry.domain.deployments import Deployment, ReplicaState, ReplicaStatus
 from modelry.domain.errors import ModelFailed, ModelNotReady
+from modelry.domain.usage import Origin
 from modelry.runtime_api.engine import LoadSpec
 from modelry.services.deployments.ports import ReplicaPool, ReplicaSpec
 from modelry.services.deployments.supervisor import ReplicaSupervisor
 from modelry.services.inference.call import Call
+from modelry.services.inference.metering import Meter
 from modelry.services.inference.replica_group import ReplicaGroup, ReplicaLink
 from modelry.services.quotas.accounts import Accounts
+from modelry.tasks.graphs import graph_digest
 
 SCALE_UP_AFTER_S = 1.0
 """How long requests must have been waiting before another replica is started."""
@@ -38,6 +41,8 @@ class VersionReplicas:
         version: Version,
         files: Mapping[str, Path],
         accounts: Accounts,
+        *,
+        meter: Meter,
     ) -> None:
         self.deployment = deployment
         self.version = version
@@ -46,6 +51,17 @@ class VersionReplicas:
             deployment.limits,
             accounts,
             self.wake,
+            meter=meter,
+            origin=Origin(
+                tenant_id=deployment.tenant_id,
+                deployment=deployment.name,
+                model=version.model_name,
+                version_number=version.number,
+                task=version.task,
+                version_digest=version.digest,
+                graph_digest=graph_digest(version.task, version.manifest),
+                engine_options=deployment.engine_options,
+            ),
         )
         self.group.on_overdue = self._kill_overdue
         self._pool = pool

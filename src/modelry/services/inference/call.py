@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from modelry.domain.errors import Cancelled, ModelryError
 from modelry.runtime_api.frames import Kind
+from modelry.services.inference.metering import OK, open_request
 from modelry.services.inference.request_ids import current_request_id, new_request_id
 from modelry.services.quotas.accounts import NOTHING, Account, Gates
 
 if TYPE_CHECKING:
     from modelry.domain.access import Principal
+    from modelry.services.inference.metering import OpenRequest
     from modelry.services.inference.replica_group import ReplicaGroup, ReplicaLink
 
 
@@ -24,12 +26,22 @@ class Call:
 
     Callbacks run on the event loop and must not block or raise. Exactly one of `on_result`
     and `on_error` is called, and nothing after it.
+
+    Attributes:
+        request: the request that it is a part of; None when it is one by itself.
+        parameters: what the request chose, as a JSON object of numbers and switches.
+        units: what it used, as the task counts; so far, while it runs.
+        compute_us: processor time that the engine took, in microseconds, once it is known.
     """
+
+    request: OpenRequest | None = None
+    parameters: bytes = b""
 
     __slots__ = (
         "account",
         "body",
         "call_id",
+        "compute_us",
         "deadline",
         "demand",
         "done",
@@ -59,7 +71,8 @@ class Call:
         self.wait_until = 0.0
         self.group: ReplicaGroup | None = None
         self.link: ReplicaLink | None = None
-        self.units: dict[str, int] | None = None
+        self.units: Mapping[str, int] | None = None
+        self.compute_us = 0
         self.demand = NOTHING
 
     account: Account
@@ -76,8 +89,12 @@ class Call:
     def on_event(self, header: bytes, body: bytes) -> None:
         """A part of a streamed answer came."""
 
-    def on_result(self, header: bytes, body: bytes) -> None:
-        """The (rest of the) answer came; the call is over."""
+    def on_result(self, header: bytes, body: bytes) -> str | None:
+        """The (rest of the) answer came; the call is over.
+
+        Returns:
+            The code of the error that was told instead, where the answer could not be told.
+        """
         raise NotImplementedError
 
     def on_error(self, error: ModelryError) -> None:
@@ -89,9 +106,9 @@ class Call:
         if self.done:
             return
         self.done = True
-        self.on_result(header, body)
+        status = self.on_result(header, body)
         if self.group is not None:
-            self.group.record(self, "ok")
+            self.group.record(self, status or OK)
 
     def fail(self, error: ModelryError) -> None:
         """Deliver the failure, once; used by links and groups."""
@@ -101,6 +118,8 @@ class Call:
         self.on_error(error)
         if self.group is not None:
             self.group.record(self, error.code)
+        elif self.request is not None:
+            self.request.ended(self, error.code)
 
     def cancel(self) -> None:
         """The caller went away: stop the engine, answer nobody."""
@@ -118,13 +137,15 @@ class Call:
 class DoorCall(Call):
     """A call that is part of the request that is being answered where it is made."""
 
-    __slots__ = ("_request_id",)
+    __slots__ = ("_request_id", "parameters", "request")
 
     def __init__(
         self, principal: Principal, kind: int, header: bytes, body: bytes | memoryview = b""
     ) -> None:
         super().__init__(principal, kind, header, body)
         self._request_id = current_request_id.get() or new_request_id().decode()
+        self.request = open_request.get()
+        self.parameters = b""
 
     @property
     def request_id(self) -> str:
@@ -185,25 +206,32 @@ class ItemsCall(RawCall):
 class StreamedCall(DoorCall):
     """A call whose answer comes in events."""
 
-    __slots__ = ("_arrived", "_items")
+    __slots__ = ("_arrived", "_items", "_tokens")
 
     _END = object()
 
     def __init__(self, principal: Principal, header: bytes) -> None:
         super().__init__(principal, Kind.GENERATE, header)
+        self._tokens = {"input_tokens": 0, "output_tokens": 0, "cached_tokens": 0}
         self._items: list[object] = []
         self._arrived = asyncio.Event()
 
     def on_event(self, header: bytes, body: bytes) -> None:  # noqa: ARG002 - events have no body
         """Queue the event for the reader."""
         event = orjson.loads(header)
+        tokens = self._tokens
+        self.units = tokens
         if "usage" in event:
             usage = event["usage"]
-            self.units = {
-                "input_tokens": usage["prompt_tokens"],
-                "output_tokens": usage["completion_tokens"],
-                "cached_tokens": usage["cached_tokens"],
-            }
+            tokens["input_tokens"] = usage["prompt_tokens"]
+            tokens["output_tokens"] = usage["completion_tokens"]
+            tokens["cached_tokens"] = usage["cached_tokens"]
+        elif "prompt_tokens" in event:
+            tokens["input_tokens"] = event["prompt_tokens"]
+            return  # for the meter alone: an answer tells its tokens at its end
+        elif "finished" not in event:
+            # a piece is one token or more: what a caller that leaves early has had by then
+            tokens["output_tokens"] += 1
         self._push(event)
 
     def on_result(self, header: bytes, body: bytes) -> None:  # noqa: ARG002 - an end mark only

@@ -6,7 +6,6 @@ import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from modelry.domain.deployments import Limits
@@ -17,8 +16,10 @@ from modelry.domain.errors import (
     ModelryError,
     Overloaded,
 )
+from modelry.domain.usage import Origin
 from modelry.runtime_api.frames import Kind
 from modelry.services.inference.call import Call
+from modelry.services.inference.metering import OK, Meter
 from modelry.services.quotas.accounts import Accounts, Use
 from modelry.services.quotas.demands import tensor_demand
 
@@ -52,29 +53,6 @@ class ReplicaLink(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class MeterKey:
-    """What a usage total is kept by."""
-
-    tenant_id: str
-    key_id: str
-    deployment: str
-    version_number: int
-    task: str
-    status: str
-
-
-class MeterTotal:
-    """Running totals of one `MeterKey`."""
-
-    __slots__ = ("duration_s", "requests", "units")
-
-    def __init__(self) -> None:
-        self.requests = 0
-        self.duration_s = 0.0
-        self.units: dict[str, int] = {}
-
-
 class Statistics:
     """Counters of one group since start, for metrics and the v2 statistics extension."""
 
@@ -92,10 +70,12 @@ class ReplicaGroup:
     """Sends each call to the least loaded ready replica, or lets it wait, bounded.
 
     Args:
-        identity: (tenant id, deployment name, version number, task) for metering.
+        identity: (tenant id, deployment name, version number, task).
         limits: the deployment's bounds.
         accounts: the limits of those who call, shared by all groups.
         wake: called when a request waits and no replica is there; starts one.
+        meter: notes what each call used; by default one of its own.
+        origin: what the notes say answered; by default what `identity` tells.
     """
 
     def __init__(
@@ -104,6 +84,9 @@ class ReplicaGroup:
         limits: Limits,
         accounts: Accounts,
         wake: Callable[[], None],
+        *,
+        meter: Meter | None = None,
+        origin: Origin | None = None,
     ) -> None:
         self.identity = identity
         self.limits = limits
@@ -114,7 +97,8 @@ class ReplicaGroup:
         self.closed = False
         self.last_used = time.monotonic()
         self.statistics = Statistics()
-        self.meter: dict[tuple[str, str], MeterTotal] = {}
+        self.meter = Meter() if meter is None else meter
+        self.origin = origin or Origin(identity[0], identity[1], "", identity[2], identity[3])
         self.on_overdue: Callable[[ReplicaLink, Call], None] | None = None
         self._open: set[Call] = set()
         self._wake = wake
@@ -134,10 +118,12 @@ class ReplicaGroup:
 
         Raises:
             QuotaExceeded, BudgetExceeded: the caller's limits do not allow it.
-            Overloaded: the queue is full.
+            Overloaded: the queue is full, or what requests use cannot be kept.
             ModelFailed: the version cannot be loaded; carries the reason.
             ModelNotReady: the deployment is being taken away.
         """
+        if self.meter.is_full:
+            self.meter.check_room()
         if self.closed:
             raise ModelNotReady(
                 f"Deployment '{self.identity[1]}' is being changed; try again.", retry_after_s=1
@@ -159,6 +145,8 @@ class ReplicaGroup:
 
     def _admit(self, call: Call) -> None:
         call.group = self
+        if call.request is not None:
+            call.request.began(call)
         self._open.add(call)
         call.gates = call.account.begin(call.demand, call.started)
 
@@ -232,32 +220,36 @@ class ReplicaGroup:
         self._open.discard(call)
         now = time.monotonic()
         duration = now - call.started
-        call.account.end(call.gates, call.demand, _use(call, status) if call.gates else None, now)
+        link = call.link
+        engine_s = 0.0 if link is None else link.engine_clock - call.engine_from
+        call.compute_us = round(engine_s * 1e6)
+        use = Use(status, call.units, engine_s) if call.gates else None
+        call.account.end(call.gates, call.demand, use, now)
         statistics = self.statistics
         statistics.requests += 1
         statistics.duration_s += duration
-        if status == "ok":
+        if status == OK:
             statistics.ok_duration_s += duration
         statistics.by_status[status] = statistics.by_status.get(status, 0) + 1
         statistics.buckets[bisect_left(LATENCY_BUCKETS_S, duration)] += 1
-        key = (call.principal.key_id, status)
-        total = self.meter.get(key)
-        if total is None:
-            total = self.meter[key] = MeterTotal()
-        total.requests += 1
-        total.duration_s += duration
-        if call.units:
-            for unit, count in call.units.items():
-                total.units[unit] = total.units.get(unit, 0) + count
-
-    def take_meter(self) -> dict[MeterKey, MeterTotal]:
-        """The totals since the last time, which start again from zero."""
-        taken, self.meter = self.meter, {}
-        tenant_id, deployment, version_number, task = self.identity
-        return {
-            MeterKey(tenant_id, key_id, deployment, version_number, task, status): total
-            for (key_id, status), total in taken.items()
-        }
+        if call.request is not None:
+            call.request.ended(call, status)
+        else:
+            principal = call.principal
+            self.meter.note(
+                (
+                    self.origin,
+                    principal.tenant_id,
+                    principal.key_id,
+                    status,
+                    "" if link is None else link.replica_id,
+                    call.parameters,
+                ),
+                call.started,
+                now,
+                call.request_id,
+                (call.units, call.compute_us),
+            )
 
     def expire(self) -> None:
         """End calls whose time ran out; called a few times a second."""
@@ -323,8 +315,3 @@ class ReplicaGroup:
                     retry_after_s=1,
                 )
             )
-
-
-def _use(call: Call, status: str) -> Use:
-    link = call.link
-    return Use(status, call.units, 0.0 if link is None else link.engine_clock - call.engine_from)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
 
 from modelry.domain.access import Principal
 from modelry.domain.errors import InvalidInput, ModelryError, NotSupported
+from modelry.domain.signature import Signature
 from modelry.runtime_api.frames import Kind
 from modelry.runtime_api.generation import (
     ChatRequest,
@@ -21,11 +22,7 @@ from modelry.runtime_api.generation import (
 from modelry.runtime_api.tensors import Array, pack_tensors, unpack_tensors
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.inference.call import ItemsCall, RawCall, StreamedCall
-from modelry.services.inference.replica_group import (
-    MeterKey,
-    MeterTotal,
-    ReplicaGroup,
-)
+from modelry.services.inference.metering import Meter, open_request
 from modelry.services.inference.routing import Route, RouteTable, Target
 from modelry.services.quotas.accounts import Accounts
 from modelry.services.quotas.demands import items_demand, text_demand
@@ -64,17 +61,7 @@ class InferenceService:
         self.authenticator = authenticator
         self.routes = routes
         self.accounts = accounts or Accounts()
-        self._retired: list[ReplicaGroup] = []
-
-    def take_meter(self) -> list[Mapping[MeterKey, MeterTotal]]:
-        """What every replica group metered since the last time, also those taken away since."""
-        routed = [target.group for route in self.routes.all() for target in route.targets]
-        groups, self._retired = [*routed, *self._retired], []
-        return [totals for group in groups if (totals := group.take_meter())]
-
-    def retire(self, group: ReplicaGroup) -> None:
-        """A group answered its last request and is no longer routed to."""
-        self._retired.append(group)
+        self.meter = Meter()
 
     def cut_off(self, error: ModelryError) -> None:
         """Fail every open request with `error`, and stop the engines' work on them."""
@@ -93,7 +80,11 @@ class InferenceService:
             PermissionDenied, NotFound: as `RouteTable.find` and `Route.version`.
         """
         route = self.routes.find(principal, name)
-        return route.pick() if version_number is None else route.version(version_number)
+        target = route.pick() if version_number is None else route.version(version_number)
+        request = open_request.get()
+        if request is not None:
+            request.origin = target.group.origin
+        return target
 
     def models(self, principal: Principal) -> list[Route]:
         """The deployments that `principal` may call."""
@@ -128,6 +119,7 @@ class InferenceService:
         entries, parts = pack_tensors(inputs)
         header = orjson.dumps({"inputs": entries, "outputs": list(outputs)})
         call = RawCall(principal, Kind.INFER, header, b"".join(parts))
+        call.units = units_of_tensors(entries, target.version.signature)
         target.group.submit(call)
         answer, body = await call.answer()
         return TensorAnswer(target, unpack_tensors(orjson.loads(answer)["outputs"], body))
@@ -151,6 +143,7 @@ class InferenceService:
         header = orjson.dumps({"items": encoded, "options": dict(options or {})})
         call = ItemsCall(principal, Kind.PREDICT, header, body)
         call.demand = items_demand(target.version.task, len(items), header)
+        call.parameters = parameters_of(options or {})
         return await self._run_items(call, target)
 
     async def embed(
@@ -187,6 +180,7 @@ class InferenceService:
         require_task(target, "chat")
         call = StreamedCall(principal, orjson.dumps(request_to_wire(request)))
         call.demand = text_demand(call.header, request.n, request.sampling.max_tokens)
+        call.parameters = parameters_of(chosen_in(request))
         target.group.submit(call)
         return _typed_events(call)
 
@@ -197,6 +191,28 @@ async def _typed_events(call: StreamedCall) -> AsyncIterator[GenerationEvent]:
             yield event_from_wire(event)
     finally:
         call.cancel()
+
+
+def units_of_tensors(
+    entries: Sequence[Mapping[str, Any]], signature: Signature
+) -> Mapping[str, int]:
+    """What tensors count as: the rows of their batch, or 1 where a model takes no batches."""
+    return {"items": int(entries[0]["shape"][0]) if signature.batched else 1}
+
+
+def chosen_in(request: ChatRequest | CompletionRequest) -> Mapping[str, Any]:
+    """What a generation request chose."""
+    chosen = {"n": request.n, "top_logprobs": request.top_logprobs, **asdict(request.sampling)}
+    if isinstance(request, ChatRequest):
+        chosen["json_schema"] = None if request.json_schema is None else True
+        chosen["tools"] = len(request.tools) or None
+    return chosen
+
+
+def parameters_of(chosen: Mapping[str, Any]) -> bytes:
+    """The numbers and switches among `chosen`, as JSON; a text could be anybody's words."""
+    kept = {name: value for name, value in chosen.items() if isinstance(value, int | float)}
+    return orjson.dumps(kept, option=orjson.OPT_SORT_KEYS) if kept else b""
 
 
 def require_task(target: Target, *tasks: str) -> None:

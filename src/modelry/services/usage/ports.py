@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,27 +12,93 @@ from typing import Protocol
 class UsageGroup(StrEnum):
     """What totals can be told apart by."""
 
+    TENANT = "tenant_id"
+    CALLER = "caller"
     KEY = "key_id"
     DEPLOYMENT = "deployment"
+    MODEL = "model"
     VERSION = "version_number"
     TASK = "task"
     STATUS = "status"
     MINUTE = "minute"
+    HOUR = "hour"
+    DAY = "day"
 
 
 @dataclass(frozen=True, slots=True)
 class UsageAmount:
-    """How much of one unit was used within one minute (`minute` is its beginning, UTC)."""
+    """How much of one unit was used within one minute (`minute` counts from 1970, UTC).
+
+    `caller` is the tenant that called a deployment which `tenant_id` shares with it; empty for
+    what `tenant_id` itself used.
+    """
 
     tenant_id: str
-    minute: datetime
+    minute: int
+    caller: str
     key_id: str
     deployment: str
+    model: str
     version_number: int
     task: str
     status: str
     unit: str
     amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Records of one tenant that are kept, or not, together, and what they add up to.
+
+    It is told apart by tenant, run and sequence: to add it again changes nothing. `other_ids`
+    are fingerprints of the ids that callers chose themselves. All its requests began and ended
+    between `first_at` and `last_at`.
+    """
+
+    tenant_id: str
+    run_id: str
+    sequence: int
+    first_at: datetime
+    last_at: datetime
+    records: int
+    data: bytes
+    other_ids: bytes
+    amounts: tuple[UsageAmount, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSegment:
+    """A segment as it is read again."""
+
+    tenant_id: str
+    data: bytes
+    other_ids: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TotalsQuery:
+    """Which totals to add up, and how to tell them apart.
+
+    Attributes:
+        tenant_id: whose; None for those of every tenant.
+        since: first minute.
+        until: the minute after the last.
+        group_by: what to tell apart; the order of the answer.
+        where: values that a column must have one of.
+        shared: what other tenants used of deployments that they are allowed to call, instead of
+            what the tenant itself used.
+        limit: how many groups at most.
+        after: only groups after this one, in the order of the answer.
+    """
+
+    tenant_id: str | None
+    since: datetime
+    until: datetime
+    group_by: tuple[UsageGroup, ...] = ()
+    where: tuple[tuple[UsageGroup, tuple[str, ...]], ...] = ()
+    shared: bool = False
+    limit: int | None = None
+    after: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +110,61 @@ class UsageTotal:
 
 
 class UsageStore(Protocol):
-    """Keeps usage."""
+    """The ledger: keeps segments and totals."""
 
-    def add_many(self, amounts: Sequence[UsageAmount]) -> None:
-        """Add amounts to what is kept, all or none, in one transaction."""
+    def add(self, segments: Sequence[Segment]) -> None:
+        """Keep segments and add their amounts to the totals, all or none, in one transaction.
+
+        Those that are kept already are left out, and so are those of tenants that are gone.
+        """
         ...
 
-    def totals(
-        self, tenant_id: str, since: datetime, until: datetime, group_by: Sequence[UsageGroup]
-    ) -> list[UsageTotal]:
-        """Sums over the minutes from `since` up to (excluding) `until`, ordered by group."""
+    def totals(self, query: TotalsQuery) -> list[UsageTotal]:
+        """Sums by group, ordered by it: names and times ascending."""
+        ...
+
+    def find_segments(
+        self, tenant_id: str, first: datetime, last: datetime
+    ) -> Iterator[KeptSegment]:
+        """A tenant's segments whose time and that from `first` to `last` overlap, oldest first."""
+        ...
+
+    def segments_with_other_ids(self, tenant_id: str) -> Iterator[KeptSegment]:
+        """A tenant's segments with ids that callers chose themselves, newest first."""
+        ...
+
+    def delete_segments(self, before: datetime) -> int:
+        """Delete the segments of all tenants that end before a time; the totals stay."""
+        ...
+
+    def delete_totals(self, before: datetime) -> int:
+        """Delete the totals of all tenants of the minutes before a time."""
+        ...
+
+
+class SegmentSpool(Protocol):
+    """Durable place for segments that the store cannot take now; survives the process."""
+
+    def put(self, segments: Sequence[Segment]) -> str:
+        """Keep segments; they are on the disk when this returns. Gives the name to ask for.
+
+        Raises:
+            OSError: they cannot be kept.
+        """
+        ...
+
+    def names(self) -> list[str]:
+        """What is there, oldest first."""
+        ...
+
+    def get(self, name: str) -> list[Segment]:
+        """What was put under that name; empty when it is damaged, which is logged."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Let go of it."""
+        ...
+
+    def size_bytes(self) -> int:
+        """How much there is."""
         ...

@@ -1,169 +1,136 @@
-"""Buffers what was used and brings it to the store a few times a minute."""
+"""Use cases on what was used."""
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from modelry.domain.access import Permission, Principal
 from modelry.domain.errors import InvalidInput
-from modelry.domain.usage import UsageRecord
-from modelry.services.inference.replica_group import MeterKey, MeterTotal
-from modelry.services.usage.ports import UsageAmount, UsageGroup, UsageStore, UsageTotal
+from modelry.services.usage.ledger import Ledger
+from modelry.services.usage.ports import TotalsQuery, UsageGroup, UsageStore, UsageTotal
 
-log = logging.getLogger(__name__)
+MAX_BY_MINUTE = timedelta(days=7)
+SETTLE_S = 2.0
+"""How long a question waits for what is on its way to the store."""
+TIMES = (UsageGroup.MINUTE, UsageGroup.HOUR, UsageGroup.DAY)
 
-REQUESTS = "requests"
-DURATION = "duration_us"
-"""Units that every request has, besides those of its task: requests, and microseconds."""
 
-MAX_BUFFERED = 100_000
+@dataclass(frozen=True, slots=True)
+class TotalsAsked:
+    """What a caller wants to know of its usage; see `TotalsQuery`."""
 
-_Key = tuple[datetime, MeterKey, str]
+    since: datetime
+    until: datetime
+    group_by: tuple[UsageGroup, ...] = ()
+    where: Mapping[UsageGroup, tuple[str, ...]] | None = None
+    shared: bool = False
+    all_tenants: bool = False
+    limit: int | None = None
+    after: tuple[str, ...] | None = None
 
 
 class UsageService:
-    """Adds usage up in memory, per minute, and flushes it.
-
-    What was answered is lost from the totals only if the process is killed before the next
-    flush: the loss window is `flush_s` seconds. While the store cannot be written the buffer
-    keeps adding up; its size depends on how many keys, deployments and minutes there are, not
-    on how many requests, and beyond `MAX_BUFFERED` entries new ones are dropped and counted.
+    """Answers questions about usage; what is asked for counts all that is in the ledger's hands.
 
     Args:
         store: keeps usage.
-        clock: gives the time.
-        flush_s: seconds between flushes.
+        ledger: brings it there.
     """
 
-    def __init__(
-        self,
-        store: UsageStore,
-        *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        flush_s: float = 5.0,
-    ) -> None:
+    def __init__(self, store: UsageStore, ledger: Ledger) -> None:
         self._store = store
-        self._clock = clock
-        self._flush_s = flush_s
-        self._buffer: dict[_Key, int] = {}
-        self._lock = threading.Lock()
-        self._flushing = threading.Lock()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        self.dropped = 0
+        self.ledger = ledger
 
-    def start(self) -> None:
-        """Flush every `flush_s` seconds from now on, in a thread of its own."""
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._run, name="usage-flush", daemon=True)
-        self._thread.start()
+    def totals(self, principal: Principal, asked: TotalsAsked) -> list[UsageTotal]:
+        """What was used, in whole minutes, by what `asked` groups by.
 
-    def stop(self) -> None:
-        """Flush what is left, and end."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        self.flush()
-
-    def add(self, totals: Mapping[MeterKey, MeterTotal]) -> None:
-        """Add what a replica group metered since the last time."""
-        minute = self._clock().replace(second=0, microsecond=0)
-        with self._lock:
-            for key, total in totals.items():
-                self._put((minute, key, REQUESTS), total.requests)
-                self._put((minute, key, DURATION), round(total.duration_s * 1e6))
-                for unit, amount in total.units.items():
-                    self._put((minute, key, unit), amount)
-
-    def record(self, record: UsageRecord) -> None:
-        """Add one request."""
-        key = MeterKey(
-            record.tenant_id,
-            record.key_id,
-            record.deployment,
-            record.version_number,
-            record.task,
-            record.status,
-        )
-        minute = record.started_at.astimezone(UTC).replace(second=0, microsecond=0)
-        with self._lock:
-            self._put((minute, key, REQUESTS), 1)
-            self._put((minute, key, DURATION), round(record.duration_s * 1e6))
-            for unit, amount in record.units.items():
-                self._put((minute, key, unit), amount)
-
-    def flush(self) -> bool:
-        """Bring the buffer to the store; if that fails it is kept for the next time.
-
-        Returns:
-            Whether nothing is left to bring.
-        """
-        with self._flushing:
-            with self._lock:
-                taken, self._buffer = self._buffer, {}
-            if not taken:
-                return True
-            try:
-                self._store.add_many([_amount(key, amount) for key, amount in taken.items()])
-            except Exception:  # whatever the store raises, usage must not be lost for it
-                log.exception("usage could not be saved; it is kept and tried again")
-                with self._lock:
-                    for key, amount in taken.items():
-                        self._put(key, amount)
-                return False
-            return True
-
-    def totals(
-        self,
-        principal: Principal,
-        since: datetime,
-        until: datetime,
-        group_by: Sequence[UsageGroup] = (),
-    ) -> list[UsageTotal]:
-        """What the caller's tenant used, whole minutes from `since` up to `until`.
+        A key that is for some deployments sees what was used of these alone.
 
         Raises:
-            InvalidInput: times without timezone or in the wrong order, or a repeated group.
+            PermissionDenied: the caller may not see usage, or not that of all tenants.
+            InvalidInput: times without timezone or in the wrong order, a repeated group, or
+                values that a group cannot have.
         """
         principal.require(Permission.METRICS_READ)
-        if since.tzinfo is None or until.tzinfo is None or since >= until:
-            raise InvalidInput(
-                "Expected two times with timezone, 'since' before 'until', such as "
-                "'2030-01-31T00:00:00Z'.",
-                param="since",
-            )
-        if len(set(group_by)) != len(group_by):
-            raise InvalidInput("Name each group once.", param="group_by")
-        self.flush()
-        return self._store.totals(principal.tenant_id, since, until, group_by)
-
-    def _put(self, key: _Key, amount: int) -> None:
-        if key in self._buffer:
-            self._buffer[key] += amount
-        elif len(self._buffer) < MAX_BUFFERED:
-            self._buffer[key] = amount
-        else:
-            self.dropped += 1
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._flush_s):
-            self.flush()
+        if asked.all_tenants:
+            principal.require(Permission.PLATFORM_READ)
+        query = _query(principal, asked)
+        if query is None:
+            return []
+        self.ledger.settle(SETTLE_S)
+        return self._store.totals(query)
 
 
-def _amount(key: _Key, amount: int) -> UsageAmount:
-    minute, meter, unit = key
-    return UsageAmount(
-        meter.tenant_id,
-        minute,
-        meter.key_id,
-        meter.deployment,
-        meter.version_number,
-        meter.task,
-        meter.status,
-        unit,
-        amount,
+def _query(principal: Principal, asked: TotalsAsked) -> TotalsQuery | None:
+    """The query for a question; None when nothing can match it."""
+    _check_times(asked.since, asked.until)
+    groups = asked.group_by
+    if len(set(groups)) != len(groups):
+        raise InvalidInput("Name each group once.", param="group_by")
+    if UsageGroup.TENANT in groups and not asked.all_tenants:
+        raise InvalidInput(
+            "Only usage of all tenants can be told apart by tenant_id; ask with all_tenants.",
+            param="group_by",
+        )
+    if UsageGroup.CALLER in groups and not asked.shared:
+        raise InvalidInput(
+            "Only usage of shared deployments can be told apart by caller; ask with shared.",
+            param="group_by",
+        )
+    if UsageGroup.MINUTE in groups and asked.until - asked.since > MAX_BY_MINUTE:
+        raise InvalidInput(
+            f"By minute, at most {MAX_BY_MINUTE.days} days can be asked for at once.",
+            param="since",
+        )
+    where = dict(asked.where or {})
+    for group, words in where.items():
+        _check_words(group, words)
+    if principal.deployments and not asked.all_tenants:
+        own = frozenset(where.get(UsageGroup.DEPLOYMENT, principal.deployments))
+        where[UsageGroup.DEPLOYMENT] = tuple(sorted(own & principal.deployments))
+    if any(not words for words in where.values()):
+        return None
+    query = TotalsQuery(
+        tenant_id=None if asked.all_tenants else principal.tenant_id,
+        since=asked.since,
+        until=asked.until,
+        group_by=groups,
+        where=tuple(where.items()),
+        shared=asked.shared,
+        limit=asked.limit,
     )
+    return query if asked.after is None else replace(query, after=_checked_after(groups, asked))
+
+
+def _check_times(since: datetime, until: datetime) -> None:
+    if since.tzinfo is None or until.tzinfo is None or since >= until:
+        raise InvalidInput(
+            "Expected two times with timezone, 'since' before 'until', such as "
+            "'2030-01-31T00:00:00Z'.",
+            param="since",
+        )
+
+
+def _check_words(group: UsageGroup, words: tuple[str, ...]) -> None:
+    for word in words:
+        is_fit = word.isascii() and word.isdigit() and len(word) <= 9
+        if group is UsageGroup.VERSION and not is_fit:
+            raise InvalidInput(f"{word[:40]!r} is no version number.", param=group.value)
+
+
+def _checked_after(groups: tuple[UsageGroup, ...], asked: TotalsAsked) -> tuple[str, ...]:
+    after = asked.after or ()
+    if len(after) != len(groups):
+        raise InvalidInput("The cursor is not of a question with these groups.", param="cursor")
+    for group, word in zip(groups, after, strict=True):
+        _check_words(group, (word,))
+        if group in TIMES:
+            try:
+                moment = datetime.fromisoformat(word)
+            except ValueError:
+                moment = None
+            if moment is None or moment.tzinfo is None:
+                raise InvalidInput("The cursor is not one that was told.", param="cursor")
+    return after

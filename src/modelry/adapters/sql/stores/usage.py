@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
-from sqlalchemy import func, inspect, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, delete, func, or_, select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from modelry.adapters.sql.tables import TenantRow, UsageRow
+from modelry.adapters.sql.tables import TenantRow, UsageRow, UsageSegmentRow
 from modelry.adapters.sql.transactions import Transactions
-from modelry.services.usage.ports import UsageAmount, UsageGroup, UsageTotal
+from modelry.services.usage.ports import (
+    KeptSegment,
+    Segment,
+    TotalsQuery,
+    UsageAmount,
+    UsageGroup,
+    UsageTotal,
+)
 
-_KEY = tuple(column.name for column in inspect(UsageRow).primary_key)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_AMOUNT_KEY = tuple(field.name for field in fields(UsageAmount) if field.name != "amount")
+_CHUNK = 32
+"""Segments that are read at once."""
+_MINUTES_OF = {UsageGroup.MINUTE: 1, UsageGroup.HOUR: 60, UsageGroup.DAY: 1440}
+
+_Place = tuple[datetime, str, int]
 
 
 class SqlUsageStore:
@@ -23,53 +38,190 @@ class SqlUsageStore:
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
 
-    def add_many(self, amounts: Sequence[UsageAmount]) -> None:
-        """See `UsageStore.add_many`."""
+    def add(self, segments: Sequence[Segment]) -> None:
+        """See `UsageStore.add`."""
 
         def work(session: Session) -> None:
+            # a tenant deleted since has nobody to bill
             tenants = set(session.scalars(select(TenantRow.tenant_id)))
-            sums: Counter[tuple[Any, ...]] = Counter()
-            for amount in amounts:
-                # a tenant deleted since has nobody to bill
-                if amount.tenant_id in tenants:
-                    sums[tuple(getattr(amount, name) for name in _KEY)] += amount.amount
-            for key, total in sums.items():
-                _add(session, key, total)
+            added = [one for one in segments if one.tenant_id in tenants and _add(session, one)]
+            _add_up(session, added)
 
-        self._transactions.write_all_tenants("flush usage", work)
+        if segments:
+            self._transactions.write_all_tenants("flush usage", work)
 
-    def totals(
-        self, tenant_id: str, since: datetime, until: datetime, group_by: Sequence[UsageGroup]
-    ) -> list[UsageTotal]:
+    def totals(self, query: TotalsQuery) -> list[UsageTotal]:
         """See `UsageStore.totals`."""
-        columns = [getattr(UsageRow, group.value) for group in group_by]
-        query = (
-            select(*columns, UsageRow.unit, func.sum(UsageRow.amount))
-            .where(UsageRow.minute >= since, UsageRow.minute < until)
-            .group_by(*columns, UsageRow.unit)
-            .order_by(*columns, UsageRow.unit)
-        )
 
         def work(session: Session) -> list[UsageTotal]:
-            units: dict[tuple[str, ...], dict[str, int]] = {}
-            for *group, unit, amount in session.execute(query):
-                units.setdefault(tuple(map(_word, group)), {})[unit] = int(amount)
-            names = [group.value for group in group_by]
-            return [
-                UsageTotal(dict(zip(names, group, strict=True)), sums)
-                for group, sums in units.items()
-            ]
+            return _totals(session, query)
 
-        return self._transactions.read(tenant_id, work)
+        if query.tenant_id is None:
+            return self._transactions.read_all_tenants("usage of all tenants", work)
+        return self._transactions.read(query.tenant_id, work)
+
+    def find_segments(
+        self, tenant_id: str, first: datetime, last: datetime
+    ) -> Iterator[KeptSegment]:
+        """See `UsageStore.find_segments`."""
+        row = UsageSegmentRow
+        query = select(row).where(row.last_at >= first, row.first_at <= last)
+        return self._segments(tenant_id, query, newest_first=False)
+
+    def segments_with_other_ids(self, tenant_id: str) -> Iterator[KeptSegment]:
+        """See `UsageStore.segments_with_other_ids`."""
+        query = select(UsageSegmentRow).where(UsageSegmentRow.other_ids.is_not(None))
+        return self._segments(tenant_id, query, newest_first=True)
+
+    def _segments(
+        self, tenant_id: str, query: Select[UsageSegmentRow], *, newest_first: bool
+    ) -> Iterator[KeptSegment]:
+        row = UsageSegmentRow
+        columns = (row.last_at, row.run_id, row.sequence)
+        ordered = query.order_by(*(one.desc() if newest_first else one for one in columns))
+        place: _Place | None = None
+        while True:
+            after = ordered
+            if place is not None:
+                here, there = tuple_(*columns), tuple_(*place)
+                after = ordered.where(here < there if newest_first else here > there)
+            found = self._transactions.read(tenant_id, partial(_read, after.limit(_CHUNK)))
+            for one in found:
+                yield KeptSegment(one.tenant_id, one.data, one.other_ids or b"")
+            if len(found) < _CHUNK:
+                return
+            place = (found[-1].last_at, found[-1].run_id, found[-1].sequence)
+
+    def delete_segments(self, before: datetime) -> int:
+        """See `UsageStore.delete_segments`."""
+        return self._delete(delete(UsageSegmentRow).where(UsageSegmentRow.last_at < before))
+
+    def delete_totals(self, before: datetime) -> int:
+        """See `UsageStore.delete_totals`."""
+        return self._delete(delete(UsageRow).where(UsageRow.minute < _minute_of(before)))
+
+    def _delete(self, statement: Any) -> int:
+        def work(session: Session) -> int:
+            return int(session.execute(statement).rowcount)  # type: ignore[attr-defined] # of a cursor
+
+        return self._transactions.write_all_tenants("usage retention", work)
 
 
-def _add(session: Session, key: tuple[Any, ...], amount: int) -> None:
-    row = session.get(UsageRow, key)
-    if row is None:
-        session.add(UsageRow(**dict(zip(_KEY, key, strict=True)), amount=amount))
-    else:
-        row.amount += amount
+def _read(wanted: Select[UsageSegmentRow], session: Session) -> list[UsageSegmentRow]:
+    return list(session.scalars(wanted))
 
 
-def _word(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+def _add(session: Session, segment: Segment) -> bool:
+    """Keep a segment; False when it is kept already."""
+    key = (segment.tenant_id, segment.run_id, segment.sequence)
+    row = UsageSegmentRow
+    known = select(row.sequence).where(tuple_(row.tenant_id, row.run_id, row.sequence) == key)
+    if session.scalar(known) is not None:
+        return False
+    session.add(
+        UsageSegmentRow(
+            tenant_id=segment.tenant_id,
+            run_id=segment.run_id,
+            sequence=segment.sequence,
+            first_at=segment.first_at,
+            last_at=segment.last_at,
+            records=segment.records,
+            data=segment.data,
+            other_ids=segment.other_ids or None,
+        )
+    )
+    return True
+
+
+def _add_up(session: Session, segments: Sequence[Segment]) -> None:
+    sums: Counter[tuple[Any, ...]] = Counter()
+    for segment in segments:
+        for amount in segment.amounts:
+            sums[tuple(getattr(amount, name) for name in _AMOUNT_KEY)] += amount.amount
+    if not sums:
+        return
+    query = select(UsageRow).where(
+        UsageRow.tenant_id.in_({key[0] for key in sums}),
+        UsageRow.minute.in_({key[1] for key in sums}),
+    )
+    known = {
+        tuple(getattr(row, name) for name in _AMOUNT_KEY): row for row in session.scalars(query)
+    }
+    for key, more in sums.items():
+        row = known.get(key)
+        if row is None:
+            session.add(UsageRow(**dict(zip(_AMOUNT_KEY, key, strict=True)), amount=more))
+        else:
+            row.amount += more
+
+
+def _totals(session: Session, query: TotalsQuery) -> list[UsageTotal]:
+    columns = [_column(group) for group in query.group_by]
+    conditions = _conditions(query)
+    if columns and query.limit is not None:
+        places = (
+            select(*columns).where(*conditions).distinct().order_by(*columns).limit(query.limit)
+        )
+        groups = [tuple(row) for row in session.execute(places)]
+        if not groups:
+            return []
+        here = tuple_(*columns)
+        conditions += [here >= tuple_(*groups[0]), here <= tuple_(*groups[-1])]
+    sums = (
+        select(*columns, UsageRow.unit, func.sum(UsageRow.amount))
+        .where(*conditions)
+        .group_by(*columns, UsageRow.unit)
+        .order_by(*columns, UsageRow.unit)
+    )
+    units: dict[tuple[str, ...], dict[str, int]] = {}
+    for *group, unit, amount in session.execute(sums):
+        words = tuple(map(_word, query.group_by, group))
+        units.setdefault(words, {})[unit] = int(amount)
+    names = [group.value for group in query.group_by]
+    return [
+        UsageTotal(dict(zip(names, words, strict=True)), found) for words, found in units.items()
+    ]
+
+
+def _conditions(query: TotalsQuery) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [
+        UsageRow.minute >= _minute_of(query.since),
+        UsageRow.minute < _minute_of(query.until),
+        UsageRow.caller != "" if query.shared else UsageRow.caller == "",
+    ]
+    for group, words in query.where:
+        column = _column(group)
+        conditions.append(or_(*(column == _value(group, word) for word in words)))
+    if query.after is not None:
+        values = map(_value, query.group_by, query.after)
+        columns = map(_column, query.group_by)
+        conditions.append(tuple_(*columns) > tuple_(*values))
+    return conditions
+
+
+def _column(group: UsageGroup) -> ColumnElement[Any] | InstrumentedAttribute[Any]:
+    minutes = _MINUTES_OF.get(group)
+    if minutes is None:
+        column: InstrumentedAttribute[Any] = getattr(UsageRow, group.value)
+        return column
+    return UsageRow.minute // minutes
+
+
+def _word(group: UsageGroup, value: Any) -> str:
+    minutes = _MINUTES_OF.get(group)
+    if minutes is None:
+        return str(value)
+    return (_EPOCH + timedelta(minutes=value * minutes)).isoformat()
+
+
+def _value(group: UsageGroup, word: str) -> str | int:
+    """What `_word` told, or a caller asked for, as the column has it."""
+    minutes = _MINUTES_OF.get(group)
+    if minutes is not None:
+        return _minute_of(datetime.fromisoformat(word)) // minutes
+    return int(word) if group is UsageGroup.VERSION else word
+
+
+def _minute_of(moment: datetime) -> int:
+    """Whole minutes from 1970 to `moment`."""
+    return int((moment - _EPOCH) // timedelta(minutes=1))

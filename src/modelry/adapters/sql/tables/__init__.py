@@ -32,7 +32,7 @@ from modelry.adapters.sql.tables.quotas import (
     QuotaOpenRow,
     QuotaUseRow,
 )
-from modelry.adapters.sql.tables.usage import UsageRow
+from modelry.adapters.sql.tables.usage import UsageRow, UsageSegmentRow
 
 __all__ = [
     "AliasMoveRow",
@@ -58,6 +58,7 @@ __all__ = [
     "TrafficShareRow",
     "UploadRow",
     "UsageRow",
+    "UsageSegmentRow",
     "VersionFileRow",
     "VersionRow",
 ]

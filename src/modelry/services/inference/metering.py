@@ -1,0 +1,236 @@
+"""Notes what each request used, and whose it was; nothing here waits or touches a database.
+
+Requests are kept as columns, a set of them for all that have the same key, version, outcome and
+replica: a note costs a look-up and some appends, and the columns go to the ledger as they are.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from modelry.domain.errors import Cancelled, InternalError, ModelryError, Overloaded
+from modelry.domain.usage import NOWHERE, Origin
+
+if TYPE_CHECKING:
+    from modelry.domain.access import Principal
+    from modelry.services.inference.call import Call
+
+OK = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesKey:
+    """What the requests of a series have in common; `parameters` is a JSON object."""
+
+    origin: Origin
+    tenant_id: str
+    key_id: str
+    status: str
+    replica_id: str
+    parameters: bytes
+
+
+class Series:
+    """Requests with the same `SeriesKey`, a list per column.
+
+    `started` is monotonic time in seconds until `Meter.take` makes it Unix time.
+    """
+
+    __slots__ = ("compute_us", "durations", "key", "request_ids", "started", "units")
+
+    def __init__(self, key: SeriesKey) -> None:
+        self.key = key
+        self.started = array("d")
+        self.durations = array("d")
+        self.compute_us = array("q")
+        self.request_ids: list[str] = []
+        self.units: list[Mapping[str, int] | None] = []
+
+    def __len__(self) -> int:
+        return len(self.request_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What was noted since the last time; `clock_offset_s` makes its times Unix times."""
+
+    series: tuple[Series, ...]
+    clock_offset_s: float
+
+
+class Meter:
+    """All requests that ended since they were last taken; used on the event loop alone.
+
+    `unauthenticated` counts requests without a valid key: nobody's, so they leave no record.
+    While `is_full` is set new requests are refused, since what they use could not be kept; these
+    refusals are counted in `dropped` and leave no record, or they would fill what is full.
+    """
+
+    def __init__(self) -> None:
+        self.unauthenticated = 0
+        self.is_full = False
+        self.dropped = 0
+        self._series: dict[tuple[Origin, str, str, str, str, bytes], Series] = {}
+
+    def check_room(self) -> None:
+        """See that what a new request uses can be kept.
+
+        Raises:
+            Overloaded: the ledger could not be written for so long that no room is left.
+        """
+        if self.is_full:
+            raise Overloaded(
+                "The server cannot record what requests use at the moment, so it takes none; "
+                "try again later.",
+                retry_after_s=5,
+            )
+
+    def note(
+        self,
+        key: tuple[Origin, str, str, str, str, bytes],
+        started: float,
+        ended: float,
+        request_id: str,
+        used: tuple[Mapping[str, int] | None, int],
+    ) -> None:
+        """Keep an ended request.
+
+        Args:
+            key: the fields of its `SeriesKey`; a plain tuple is found faster.
+            started: monotonic time, in seconds.
+            ended: likewise.
+            request_id: its id.
+            used: its units, and the microseconds of processor time.
+        """
+        if self.is_full and key[3] == Overloaded.code:
+            self.dropped += 1
+            return
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = Series(SeriesKey(*key))
+        series.started.append(started)
+        series.durations.append(ended - started)
+        series.request_ids.append(request_id)
+        units, compute_us = used
+        series.units.append(units)
+        series.compute_us.append(compute_us)
+
+    def take(self) -> Taken:
+        """What was noted since the last time; it starts again from nothing."""
+        taken, self._series = self._series, {}
+        return Taken(tuple(taken.values()), time.time() - time.monotonic())
+
+
+open_request: ContextVar[OpenRequest | None] = ContextVar("open_request", default=None)
+"""The request that a door is answering, for the calls that are made on its behalf."""
+
+
+class OpenRequest:
+    """One request of a door, from its arrival to the end of its answer; leaves one record.
+
+    A request may need several calls (a completion of several prompts), or fail before the first.
+    Use it as a context manager around the handling; `hold` and `release` keep it open while its
+    answer is streamed afterwards. It ends when nobody holds it and its calls have ended: calls of
+    a caller that went away end a little later, with what they used until then.
+    """
+
+    __slots__ = (
+        "_calls", "_compute_us", "_holds", "_meter", "_open", "_parameters", "_replica_id",
+        "_started", "_status", "_token", "_units", "origin", "principal", "request_id",
+    )  # fmt: skip
+
+    def __init__(self, meter: Meter, request_id: str) -> None:
+        self.request_id = request_id
+        self.principal: Principal | None = None
+        self.origin = NOWHERE
+        self._meter = meter
+        self._started = time.monotonic()
+        self._holds = 0
+        self._open: set[Call] = set()
+        self._status = OK
+        self._replica_id = ""
+        self._parameters = b""
+        self._units: dict[str, int] = {}
+        self._compute_us = 0
+
+    def __enter__(self) -> Self:
+        self._token = open_request.set(self)
+        self.hold()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        open_request.reset(self._token)
+        if isinstance(error, ModelryError):
+            self.failed(error.code)
+        elif error is not None:  # cancelled with its task, or a defect of ours
+            is_defect = isinstance(error, Exception)
+            self.failed(InternalError.code if is_defect else Cancelled.code)
+        self.release()
+
+    def hold(self) -> None:
+        """The answer is not complete yet."""
+        self._holds += 1
+
+    def release(self) -> None:
+        """One who held it is done."""
+        self._holds -= 1
+        self._end_if_done()
+
+    def failed(self, status: str) -> None:
+        """It was answered with an error; the first one counts."""
+        if self._status == OK:
+            self._status = status
+
+    def began(self, call: Call) -> None:
+        """A call was admitted on its behalf."""
+        self._open.add(call)
+        if call.group is not None:
+            self.origin = call.group.origin
+
+    def ended(self, call: Call, status: str) -> None:
+        """A call of it ended."""
+        if call not in self._open:
+            return
+        self._open.discard(call)
+        if status != OK:
+            self.failed(status)
+        if call.link is not None:
+            self._replica_id = call.link.replica_id
+        self._parameters = call.parameters or self._parameters
+        self._compute_us += call.compute_us
+        for unit, count in (call.units or {}).items():
+            self._units[unit] = self._units.get(unit, 0) + count
+        self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        if self._holds or self._open:
+            return
+        if self.principal is None:
+            self._meter.unauthenticated += 1
+            return
+        principal = self.principal
+        self._meter.note(
+            (
+                self.origin,
+                principal.tenant_id,
+                principal.key_id,
+                self._status,
+                self._replica_id,
+                self._parameters,
+            ),
+            self._started,
+            time.monotonic(),
+            self.request_id,
+            (self._units or None, self._compute_us),
+        )

@@ -1,0 +1,320 @@
+"""Segments: the records of one tenant and one flush, as compressed columns.
+
+A row per request would cost a database more than the request cost us. A segment holds thousands:
+what its records have in common once, the rest column by column, bytes of the same significance
+next to each other, so that it compresses to a few bytes per record beside the request's id.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import orjson
+
+from modelry.domain.usage import COMPUTE, DURATION, REQUESTS, UsageRecord
+from modelry.runtime_api.tensors import Array
+from modelry.services.inference.metering import Series, Taken
+from modelry.services.usage.ports import Segment, UsageAmount
+
+FORMAT = 1
+MINUTE_US = 60_000_000
+_COMPRESSION = 1
+_PREFIX = struct.Struct("<BI")
+_OUR_ID = b"req_"
+_OUR_CHARS = 32
+_OUR_BYTES = 14
+_TOTALLED = ("caller", "key_id", "deployment", "model", "version_number", "task", "status")
+
+
+def segments_of(taken: Taken, run_id: str, sequence: int) -> list[Segment]:
+    """What was taken from the meter as segments, one per tenant that it concerns.
+
+    Args:
+        taken: notes of ended requests.
+        run_id: tells the runs of all servers apart.
+        sequence: the number of the flush within the run.
+    """
+    by_tenant: dict[str, list[_View]] = {}
+    for series in taken.series:
+        for view in _views(series):
+            by_tenant.setdefault(view.tenant_id, []).append(view)
+    return [
+        _segment(tenant_id, (run_id, sequence), views, taken.clock_offset_s)
+        for tenant_id, views in by_tenant.items()
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A series as one tenant may see it."""
+
+    tenant_id: str
+    series: Series
+    fields: dict[str, Any]
+
+
+def _views(series: Series) -> Iterator[_View]:
+    key = series.key
+    origin = key.origin
+    common = {
+        "model": origin.model,
+        "version_number": origin.version_number,
+        "task": origin.task,
+        "status": key.status,
+        "parameters": orjson.loads(key.parameters) if key.parameters else {},
+    }
+    inside = {
+        "replica_id": key.replica_id,
+        "version_digest": origin.version_digest,
+        "graph_digest": origin.graph_digest,
+        "engine_options": dict(origin.engine_options),
+    }
+    is_own = origin.tenant_id in ("", key.tenant_id)
+    own = {"caller": "", "key_id": key.key_id, "deployment": origin.name_for(key.tenant_id)}
+    yield _View(key.tenant_id, series, common | own | (inside if is_own else {}))
+    if not is_own:
+        other = {"caller": key.tenant_id, "key_id": "", "deployment": origin.deployment}
+        yield _View(origin.tenant_id, series, common | other | inside)
+
+
+def _segment(
+    tenant_id: str, identity: tuple[str, int], views: Sequence[_View], offset_s: float
+) -> Segment:
+    started = np.concatenate([np.frombuffer(view.series.started) for view in views])
+    started_us = np.rint((started + offset_s) * 1e6).astype("<i8")
+    durations = np.concatenate([np.frombuffer(view.series.durations) for view in views])
+    duration_us = np.rint(np.maximum(durations, 0) * 1e6).astype("<i8")
+    compute_us = np.concatenate([np.frombuffer(view.series.compute_us, "i8") for view in views])
+    amounts: Counter[UsageAmount] = Counter()
+    entries: list[dict[str, Any]] = []
+    columns = [_packed(np.diff(started_us, prepend=0)), _packed(duration_us), _packed(compute_us)]
+    at = 0
+    for view in views:
+        until = at + len(view.series)
+        constant, varying = _units(view.series.units)
+        entries.append(
+            {
+                **view.fields,
+                "count": until - at,
+                "units": constant,
+                "columns": list(varying),
+            }
+        )
+        columns += [_packed(column) for column in varying.values()]
+        measured = {
+            DURATION: duration_us[at:until],
+            COMPUTE: compute_us[at:until],
+            **varying,
+        }
+        _add_up(amounts, view, started_us[at:until], measured, constant)
+        at = until
+    request_ids = [one for view in views for one in view.series.request_ids]
+    packed_ids, others = _packed_ids(request_ids)
+    header = orjson.dumps({"series": entries, "others": others})
+    data = b"".join((header, packed_ids, *columns))
+    first, last = int(started_us.min()), int((started_us + duration_us).max())
+    return Segment(
+        tenant_id=tenant_id,
+        run_id=identity[0],
+        sequence=identity[1],
+        first_at=_moment(first),
+        last_at=_moment(last),
+        records=len(request_ids),
+        data=_PREFIX.pack(FORMAT, len(header)) + zlib.compress(data, _COMPRESSION),
+        other_ids=_fingerprints(other for _, other in others),
+        amounts=tuple(replace(one, amount=amount) for one, amount in amounts.items()),
+    )
+
+
+def _units(
+    units: Sequence[Mapping[str, int] | None],
+) -> tuple[Mapping[str, int], dict[str, Array]]:
+    """Units that are the same for all requests of a series, or else their columns by name."""
+    first = units[0]
+    if units.count(first) == len(units):
+        return first or {}, {}
+    names = sorted({name for one in units if one for name in one})
+    return {}, {
+        name: np.array([one.get(name, 0) if one else 0 for one in units], "<i8") for name in names
+    }
+
+
+def _add_up(
+    amounts: Counter[UsageAmount],
+    view: _View,
+    started_us: Array,
+    measured: Mapping[str, Array],
+    constant: Mapping[str, int],
+) -> None:
+    minutes = started_us // MINUTE_US
+    first, last = int(minutes.min()), int(minutes.max())
+    fields = {name: view.fields[name] for name in _TOTALLED}
+    for minute in range(first, last + 1):
+        within = slice(None) if first == last else minutes == minute
+        count = len(minutes[within])
+        sums = {
+            REQUESTS: count,
+            **{unit: count * amount for unit, amount in constant.items()},
+            **{unit: int(column[within].sum()) for unit, column in measured.items()},
+        }
+        for unit, amount in sums.items():
+            if amount:
+                of = UsageAmount(view.tenant_id, minute, **fields, unit=unit, amount=0)
+                amounts[of] += amount
+
+
+def _packed(column: Array) -> bytes:
+    """The bytes of 64-bit numbers, those of the same significance together."""
+    return np.ascontiguousarray(column, "<i8").view(np.uint8).reshape(-1, 8).T.tobytes()
+
+
+def _unpacked(data: memoryview, count: int) -> Array:
+    by_significance = np.frombuffer(data, np.uint8).reshape(8, count)
+    return np.ascontiguousarray(by_significance.T).view("<i8").reshape(count)
+
+
+def _packed_ids(request_ids: Sequence[str]) -> tuple[bytes, list[tuple[int, str]]]:
+    """Ids of our making as their bytes, and all others by their place."""
+    raw = _our_bytes(request_ids)
+    if raw is not None:
+        return raw, []
+    ours: list[str] = []
+    others: list[tuple[int, str]] = []
+    for place, one in enumerate(request_ids):
+        if _our_bytes([one]) is None:
+            others.append((place, one))
+        else:
+            ours.append(one)
+    return _our_bytes(ours) or b"", others
+
+
+def _our_bytes(request_ids: Sequence[str]) -> bytes | None:
+    """The bytes of ids that all look like ours, by significance; None when one does not."""
+    joined = "".join(request_ids).encode()
+    count = len(request_ids)
+    if len(joined) != count * _OUR_CHARS or any(map(_is_not_our_length, request_ids)):
+        return None
+    characters = np.frombuffer(joined, np.uint8).reshape(count, _OUR_CHARS)
+    if (characters[:, : len(_OUR_ID)] != np.frombuffer(_OUR_ID, np.uint8)).any():
+        return None
+    digits = characters[:, len(_OUR_ID) :].tobytes()
+    try:
+        raw = bytes.fromhex(digits.decode())
+    except ValueError:
+        return None
+    if raw.hex().encode() != digits:
+        return None
+    return np.frombuffer(raw, np.uint8).reshape(count, _OUR_BYTES).T.tobytes()
+
+
+def _is_not_our_length(request_id: str) -> bool:
+    return len(request_id) != _OUR_CHARS
+
+
+def _fingerprints(request_ids: Iterable[str]) -> bytes:
+    found = sorted({zlib.crc32(one.encode()) for one in request_ids})
+    return np.array(found, "<u4").tobytes()
+
+
+def may_hold(other_ids: bytes, request_id: str) -> bool:
+    """Whether a segment with these fingerprints may have a record of a caller's own id."""
+    wanted = zlib.crc32(request_id.encode())
+    fingerprints = np.frombuffer(other_ids, "<u4")
+    place = int(np.searchsorted(fingerprints, wanted))
+    return place < len(fingerprints) and int(fingerprints[place]) == wanted
+
+
+def _moment(unix_us: int) -> datetime:
+    return datetime.fromtimestamp(unix_us / 1e6, UTC)
+
+
+class SegmentReader:
+    """Gives the records of a segment.
+
+    Args:
+        tenant_id: whose segment it is.
+        data: as `Segment.data` has it.
+
+    Raises:
+        ValueError: the data is not a segment, or of a newer format.
+    """
+
+    def __init__(self, tenant_id: str, data: bytes) -> None:
+        version, header_bytes = _PREFIX.unpack_from(data)
+        if version != FORMAT:
+            raise ValueError(f"a usage segment of format {version}; known is {FORMAT}")
+        self._tenant_id = tenant_id
+        self._view = memoryview(zlib.decompress(memoryview(data)[_PREFIX.size :]))
+        header = orjson.loads(self._view[:header_bytes])
+        self._position = header_bytes
+        self._entries: list[dict[str, Any]] = header["series"]
+        self._ends = np.cumsum([entry["count"] for entry in self._entries])
+        count = int(self._ends[-1])
+        self.request_ids = self._ids(count, header["others"])
+        self._started = np.cumsum(self._column(count))
+        self._duration = self._column(count)
+        self._compute = self._column(count)
+        self._units = [
+            {name: self._column(entry["count"]) for name in entry["columns"]}
+            for entry in self._entries
+        ]
+
+    def __len__(self) -> int:
+        return len(self.request_ids)
+
+    def _take(self, size: int) -> memoryview:
+        start = self._position
+        self._position += size
+        return self._view[start : self._position]
+
+    def _column(self, count: int) -> Array:
+        return _unpacked(self._take(8 * count), count)
+
+    def _ids(self, count: int, others: list[tuple[int, str]]) -> list[str]:
+        ours = count - len(others)
+        raw = np.frombuffer(self._take(_OUR_BYTES * ours), np.uint8).reshape(_OUR_BYTES, ours)
+        digits = raw.T.tobytes().hex()
+        width = 2 * _OUR_BYTES
+        made = iter(
+            [f"req_{digits[start : start + width]}" for start in range(0, width * ours, width)]
+        )
+        told: dict[int, str] = dict(others)
+        return [told[at] if at in told else next(made) for at in range(count)]
+
+    def records(self) -> Iterator[UsageRecord]:
+        """All records, in no particular order."""
+        return map(self.record, range(len(self)))
+
+    def records_of(self, request_id: str) -> Iterator[UsageRecord]:
+        """The records with that id."""
+        return (self.record(at) for at, one in enumerate(self.request_ids) if one == request_id)
+
+    def record(self, at: int) -> UsageRecord:
+        """The record at a place."""
+        which = int(np.searchsorted(self._ends, at, side="right"))
+        entry = self._entries[which]
+        within = at - (int(self._ends[which]) - entry["count"])
+        units = dict(entry["units"])
+        for name, column in self._units[which].items():
+            if column[within]:
+                units[name] = int(column[within])
+        if self._compute[at]:
+            units[COMPUTE] = int(self._compute[at])
+        return UsageRecord(
+            request_id=self.request_ids[at],
+            tenant_id=self._tenant_id,
+            started_at=_moment(int(self._started[at])),
+            duration_us=int(self._duration[at]),
+            units=units,
+            **{name: value for name, value in entry.items() if name not in _NOT_FIELDS},
+        )
+
+
+_NOT_FIELDS = frozenset({"count", "units", "columns"})
