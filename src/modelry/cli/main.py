@@ -9,6 +9,7 @@ import typer
 
 from modelry.cli.commands import (
     alias,
+    audit,
     catalog,
     chat,
     classify,
@@ -81,6 +82,7 @@ _ASK = "Ask"
 app.command("up", rich_help_panel=_SERVER)(up.up)
 app.command("status", rich_help_panel=_SERVER)(status.status)
 app.command("doctor", rich_help_panel=_SERVER)(doctor.doctor)
+app.add_typer(audit.app, name="audit", rich_help_panel=_SERVER)
 app.add_typer(keys.app, name="keys", rich_help_panel=_SERVER)
 app.add_typer(quotas.app, name="quotas", rich_help_panel=_SERVER)
 

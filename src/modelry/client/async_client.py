@@ -10,6 +10,7 @@ import httpx2
 
 from modelry.client.async_resources import (
     AsyncAliases,
+    AsyncAudit,
     AsyncDeployments,
     AsyncKeys,
     AsyncModels,
@@ -68,6 +69,7 @@ class AsyncClient(AsyncResource):
         self.aliases = AsyncAliases(self._transport)
         self.deployments = AsyncDeployments(self._transport)
         self.keys = AsyncKeys(self._transport)
+        self.audit = AsyncAudit(self._transport)
         self.quotas = AsyncQuotas(self._transport)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelry.client.methods import AsyncResource, awaitable
-from modelry.client.operations import aliases, deployments, keys, models, quotas
+from modelry.client.operations import aliases, audit, deployments, keys, models, quotas
 
 
 class AsyncModels(AsyncResource):
@@ -64,3 +64,11 @@ class AsyncQuotas(AsyncResource):
     clear_key = awaitable(quotas.clear_key_limits)
     tenant = awaitable(quotas.tenant_limits)
     set_tenant = awaitable(quotas.set_tenant_limits)
+
+
+class AsyncAudit(AsyncResource):
+    """The audit log."""
+
+    list = awaitable(audit.list_entries)
+    head = awaitable(audit.read_head)
+    verify = awaitable(audit.verify)

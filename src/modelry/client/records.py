@@ -234,3 +234,67 @@ class SetLimits:
     limits: Mapping[str, float]
     tenant_id: str = ""
     key_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One act; `mac` binds it to all entries before it."""
+
+    sequence: int
+    at: datetime
+    actor: str
+    action: str
+    resource: str
+    outcome: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    previous_mac: str = ""
+    mac: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """Entries; `next` is None when there are no more."""
+
+    entries: tuple[AuditEntry, ...]
+    next: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditHead:
+    """A signed statement of where a tenant's chain ended at a time."""
+
+    tenant_id: str
+    sequence: int
+    mac: str
+    at: datetime
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditHeadAnswer:
+    """A head, and the server's public key (Ed25519, hexadecimal) that checks its signature."""
+
+    head: AuditHead
+    public_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditBreak:
+    """One thing that is wrong with a chain, at the entry `sequence`."""
+
+    kind: str
+    sequence: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditVerification:
+    """What a check of the whole chain found; `sound` when nothing is wrong."""
+
+    sound: bool
+    checked: int
+    first_sequence: int = 0
+    last_sequence: int = 0
+    heads: int = 0
+    breaks: tuple[AuditBreak, ...] = ()
+    breaks_left_out: int = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelry.client.methods import SyncResource, blocking
-from modelry.client.operations import aliases, deployments, keys, models, quotas
+from modelry.client.operations import aliases, audit, deployments, keys, models, quotas
 
 
 class Models(SyncResource):
@@ -64,3 +64,11 @@ class Quotas(SyncResource):
     clear_key = blocking(quotas.clear_key_limits)
     tenant = blocking(quotas.tenant_limits)
     set_tenant = blocking(quotas.set_tenant_limits)
+
+
+class Audit(SyncResource):
+    """The audit log."""
+
+    list = blocking(audit.list_entries)
+    head = blocking(audit.read_head)
+    verify = blocking(audit.verify)
