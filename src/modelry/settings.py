@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from modelry.domain.errors import InvalidInput
 from modelry.domain.quotas import check_limits
@@ -23,6 +23,13 @@ def _default_data() -> Path:
 def _default_cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "modelry"
+
+
+Names = Annotated[tuple[str, ...], NoDecode]
+"""Several values; written with commas in between."""
+
+_ORIGIN = re.compile(r"https?://[a-z0-9_.:\[\]-]+")
+_HOST_NAME = re.compile(r"\*|\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:]+")
 
 
 class Settings(BaseSettings):
@@ -134,6 +141,22 @@ class Settings(BaseSettings):
     allow_private_sources: bool = Field(
         default=False, description="Let models be fetched from private and loopback addresses."
     )
+    public_url: str | None = Field(
+        None,
+        description="URL under which clients reach this server, such as `https://models.example."
+        "com`, where it differs from the address listened on.",
+    )
+    allowed_hosts: Names = Field(
+        (),
+        description="Further host names that are answered to, with commas in between; "
+        "`.example.com` stands for all names below it, `*` for any. Loopback names, the address "
+        "listened on and the host of the public URL need no mention.",
+    )
+    cors_origins: Names = Field(
+        (),
+        description="Origins of web pages that may call this server from a browser, such as "
+        "`https://app.example.com`, with commas in between; by default none but its own.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severity that is logged."
     )
@@ -164,6 +187,48 @@ class Settings(BaseSettings):
         if value is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", value.get_secret_value()):
             raise ValueError("expected 64 hexadecimal digits, such as `openssl rand -hex 32` gives")
         return value
+
+    @field_validator("allowed_hosts", "cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(one.lower().strip("[]") for one in value)
+        for name in names:
+            if not _HOST_NAME.fullmatch(name):
+                raise ValueError(
+                    f"'{name}' is no host name; write names without scheme, port and path"
+                )
+        return names
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        origins = tuple(one.lower() for one in value)
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"'{origin}' is no origin; write scheme, host and port, such as "
+                    "'https://app.example.com', without a path"
+                )
+        return origins
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_base_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        url = value.lower().rstrip("/")
+        if not _ORIGIN.fullmatch(url):
+            raise ValueError(
+                "expected scheme and host, such as 'https://models.example.com', without a path"
+            )
+        return url
 
     @model_validator(mode="after")
     def _loopback_or_insecure(self) -> Settings:

@@ -31,9 +31,17 @@ def connect(server: Running, timeout_s: float = 20.0) -> socket.socket:
 
 def head(server: Running, method: str, path: str, *lines: str, key: bool = True) -> bytes:
     """A request up to its body."""
+    host = f"Host: {urlsplit(server.url).netloc}"
     authorization = [f"Authorization: Bearer {server.key}"] if key else []
     return "\r\n".join(
-        [f"{method} {path} HTTP/1.1", "Host: test", *authorization, *lines, "", ""]
+        [
+            f"{method} {path} HTTP/1.1",
+            host,
+            *authorization,
+            *lines,
+            "",
+            "",
+        ]
     ).encode()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -12,8 +13,12 @@ from starlette.types import ASGIApp
 from modelry import __version__
 from modelry.bootstrap.installation import Installation
 from modelry.protocols import management, tasks
-from modelry.protocols.http.application import build_application
+from modelry.protocols.http.answer_headers import HardenedAnswers
+from modelry.protocols.http.application import build_application, refusal_in
+from modelry.protocols.http.cross_origin import allow_origins
 from modelry.protocols.http.endpoint import Door
+from modelry.protocols.http.guard import RequestGuard
+from modelry.protocols.http.hosts import HostList
 from modelry.protocols.http.hot import hot_protocol
 from modelry.protocols.oip import routes as oip_routes
 from modelry.protocols.oip.grpc_server import InferenceServicer
@@ -66,18 +71,28 @@ def build_doors(installation: Installation, readiness: Callable[[], Mapping[str,
         operations_routes.build_door(inference, readiness, lambda: document),
     )
     document |= openapi_document(doors, management_app.openapi())
+    shapes = {
+        "": operations_routes.render_error,
+        "/v1/": render_openai_error,
+        "/v2": oip_routes.render_error,
+    }
     application = build_application(
-        doors,
-        {management.PREFIX: management_app},
-        inference.authenticator,
-        {
-            "": operations_routes.render_error,
-            "/v1/": render_openai_error,
-            "/v2": oip_routes.render_error,
-        },
+        doors, {management.PREFIX: management_app}, inference.authenticator, shapes
+    )
+    application = allow_origins(application, settings.cors_origins)
+    hardened = partial(
+        HardenedAnswers,
+        private=(management.PREFIX,),
+        is_public_tls=(settings.public_url or "").startswith("https://"),
+    )
+    guard = RequestGuard(
+        HostList.listening_on(settings.host, settings.allowed_hosts, settings.public_url),
+        refusal_in(shapes, hardened),
+        frozenset(origin.encode() for origin in settings.cors_origins),
     )
     servicer = InferenceServicer(inference, installation.deployments)
-    return Doors(application, hot_protocol((infer_route,)), servicer, document)
+    protocol = hot_protocol((infer_route,), guard)
+    return Doors(hardened(application), protocol, servicer, document)
 
 
 def _status(installation: Installation, readiness: Mapping[str, Any]) -> dict[str, Any]:

@@ -140,10 +140,22 @@ class NotSupported(InvalidInput):
     code = "not_supported"
 
 
+class Misdirected(InvalidInput):
+    """The server does not answer to the host name in your URL."""
+
+    code = "misdirected"
+
+
 class PayloadTooLarge(InvalidInput):
     """More bytes than the server takes."""
 
     code = "payload_too_large"
+
+
+class HeadersTooLarge(PayloadTooLarge):
+    """A URL or headers that are longer than the server reads."""
+
+    code = "headers_too_large"
 
 
 class Unauthenticated(ApiError):

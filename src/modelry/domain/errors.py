@@ -8,8 +8,10 @@ ModelryError
 │   ├── ContextLengthExceeded     prompt and answer do not fit the context
 │   ├── ImageInvalid              not an image that can be decoded within the limits
 │   ├── ManifestInvalid           model.yaml is wrong (carries line and column)
+│   ├── Misdirected               sent to a host name that is not this server's
 │   └── FileRefused               a model file that is malformed, disguised or of a refused format
 ├── PayloadTooLarge           more bytes than the limit
+│   └── HeadersTooLarge           a head that is longer than is read
 ├── Unauthenticated           no key, or one that is not known
 ├── PermissionDenied          a key without the right
 │   └── TenantSuspended           a key of a tenant that is suspended
@@ -128,10 +130,22 @@ class FileRefused(InvalidInput):
     code = "file_refused"
 
 
+class Misdirected(InvalidInput):
+    """A request to a host name that is not this server's."""
+
+    code = "misdirected"
+
+
 class PayloadTooLarge(ModelryError):
     """More bytes than the limit allows."""
 
     code = "payload_too_large"
+
+
+class HeadersTooLarge(PayloadTooLarge):
+    """A URL or headers that are longer, or more, than are read."""
+
+    code = "headers_too_large"
 
 
 class Unauthenticated(ModelryError):

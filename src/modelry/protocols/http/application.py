@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelry.domain.errors import InvalidInput, ModelryError, NotFound
 from modelry.protocols.http.endpoint import (
@@ -19,6 +19,7 @@ from modelry.protocols.http.endpoint import (
     mark,
     starlette_routes,
 )
+from modelry.protocols.http.guard import Refusal
 from modelry.services.inference.authentication import Authenticator
 
 
@@ -45,13 +46,11 @@ def build_application(
         route for door in doors for route in starlette_routes(door, authenticator)
     ]
     routes += [Mount(path, app) for path, app in mounted.items()]
-    by_length = sorted(error_shapes.items(), key=lambda shape: -len(shape[0]))
 
     async def told(request: Request, failure: Exception) -> Response:
         if not isinstance(failure, HTTPException):
             raise failure
-        path = request.url.path
-        render = next(render for prefix, render in by_length if path.startswith(prefix))
+        render = shape_of(request.scope["path"], error_shapes)
         response = render(_error_of(request, failure))
         response.status_code = failure.status_code
         response.headers.update(failure.headers or {})
@@ -62,6 +61,34 @@ def build_application(
     # a redirect would lead to whatever the caller's Host header says
     application.router.redirect_slashes = False
     return application
+
+
+def shape_of(path: str, error_shapes: Mapping[str, ErrorRenderer]) -> ErrorRenderer:
+    """How errors below `path` are told: the shape of the longest prefix; `""` must be there."""
+    return error_shapes[max((one for one in error_shapes if path.startswith(one)), key=len)]
+
+
+def refusal_in(
+    error_shapes: Mapping[str, ErrorRenderer], finish: Callable[[ASGIApp], ASGIApp]
+) -> Refusal:
+    """How requests are told that they are refused before they come to the application.
+
+    Args:
+        error_shapes: as for `build_application`.
+        finish: what is put around every answer of the application.
+    """
+
+    def refusal(url: bytes, error: ModelryError) -> ASGIApp:
+        render = shape_of(url.decode("latin-1"), error_shapes)
+
+        async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+            response = render(error)
+            mark(response, Request(scope))
+            await response(scope, receive, send)
+
+        return finish(refuse)
+
+    return refusal
 
 
 def _error_of(request: Request, failure: HTTPException) -> ModelryError:

@@ -17,6 +17,8 @@ STATUS_BY_CODE: dict[str, int] = {
     "manifest_invalid": 422,
     "file_refused": 422,
     "payload_too_large": 413,
+    "headers_too_large": 431,
+    "misdirected": 421,
     "unauthenticated": 401,
     "permission_denied": 403,
     "tenant_suspended": 403,

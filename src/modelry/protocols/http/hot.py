@@ -9,11 +9,19 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from modelry.domain.errors import ModelryError, PayloadTooLarge
+import orjson
+from starlette.types import ASGIApp
+
+from modelry.domain.errors import HeadersTooLarge, MalformedBody, ModelryError, PayloadTooLarge
+from modelry.protocols.http.answer_headers import NO_SNIFFING
+from modelry.protocols.http.errors import status_of
+from modelry.protocols.http.guard import MAX_HEAD_BYTES, RequestGuard
 from modelry.protocols.http.hot_exchange import HotExchange, HotHead, HotRoute
 from modelry.protocols.http.keep_alive import KeepAliveProtocol
+from modelry.protocols.http.plain_errors import error_body
 from modelry.protocols.http.repeated_head import RepeatedHead, learn
 from modelry.protocols.http.trace import continue_trace
+from modelry.services.inference.request_ids import new_request_id
 
 _JOIN_BELOW_BYTES = 64 * 1024
 LINGER_S = 5.0
@@ -22,19 +30,24 @@ _STATUS_LINES = {
     status: f"HTTP/1.1 {status} {phrase}\r\n".encode()
     for status, phrase in {
         200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
-        409: "Conflict", 413: "Content Too Large", 422: "Unprocessable Content",
-        429: "Too Many Requests", 499: "Client Closed Request", 500: "Internal Server Error",
-        502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
+        409: "Conflict", 413: "Content Too Large", 421: "Misdirected Request",
+        422: "Unprocessable Content", 429: "Too Many Requests",
+        431: "Request Header Fields Too Large", 499: "Client Closed Request",
+        500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable",
+        504: "Gateway Timeout",
     }.items()
 }  # fmt: skip
+_ON_ALL = "server: modelry\r\n{}: {}\r\n".format(*NO_SNIFFING).encode()
 
 
 class HotHttpProtocol(KeepAliveProtocol):
     """uvicorn's httptools protocol with hot routes; subclassed by `hot_protocol`."""
 
     hot_routes: tuple[HotRoute, ...] = ()
+    guard: RequestGuard | None = None
     _repeated: RepeatedHead | None = None
     _begun = 0
+    _is_given_up = False
 
     def data_received(self, data: bytes) -> None:
         """Transport callback: answer a repeated request at once, have others parsed."""
@@ -48,8 +61,14 @@ class HotHttpProtocol(KeepAliveProtocol):
                     self.cycle = exchange = HotExchange(self, head, body, keep_alive=True)  # type: ignore[assignment] # stands in for a cycle
                     self._start(exchange)
                 return
+        if self._is_given_up:
+            return
         self._begun = 0
         super().data_received(data)
+        if self._is_in_head and self._came_bytes > MAX_HEAD_BYTES:
+            self._give_up(
+                HeadersTooLarge(f"The request's headers take more than {MAX_HEAD_BYTES} bytes.")
+            )
         if is_at_start and self._is_between_requests and self._begun == 1:
             cycle: Any = self.cycle
             if type(cycle) is HotExchange and cycle.keep_alive:
@@ -57,27 +76,44 @@ class HotHttpProtocol(KeepAliveProtocol):
 
     def on_message_begin(self) -> None:
         """Parser callback; the ASGI scope is built later, for those that need one."""
-        self._is_between_requests = False
+        self._begin()
         self._begun += 1
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
 
     def on_headers_complete(self) -> None:
-        """Parser callback: take a hot request, or hand it to uvicorn."""
+        """Parser callback: refuse a request, take a hot one, or hand it to uvicorn."""
+        self._is_in_head = False
+        method, guard = self.parser.get_method(), self.guard
+        is_of_program = True
+        if guard is not None:
+            version = self.parser.get_http_version()
+            try:
+                is_of_program = guard.check(method, self.url, version, self.headers)
+            except ModelryError as error:
+                self._hand_to(guard.refusal(self.url, error))
+                return
         previous: Any = self.cycle  # uvicorn types it as always there; at first it is None
         is_free = previous is None or previous.response_complete
-        if is_free and not self.expect_100_continue and self.parser.get_method() == b"POST":
+        if is_of_program and is_free and not self.expect_100_continue and method == b"POST":
             for route in self.hot_routes:
                 match = route.match(self.url)
                 if match is not None:
                     self._take(HotHead(route, match, self.headers))
                     return
+        self._hand_to(self.app)
+
+    def _hand_to(self, app: ASGIApp) -> None:
         url, headers, expect_100 = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expect_100
         self.headers.extend(headers)
-        super().on_headers_complete()
+        served, self.app = self.app, app
+        try:
+            super().on_headers_complete()
+        finally:
+            self.app = served
 
     def _take(self, head: HotHead) -> None:
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
@@ -153,8 +189,9 @@ class HotHttpProtocol(KeepAliveProtocol):
         if exchange.disconnected or transport.is_closing():
             return
         parent = exchange.head.traceparent
-        lines = b"%sserver: modelry\r\nx-request-id: %s\r\n%s%s%scontent-length: %d\r\n\r\n" % (
+        lines = b"%s%sx-request-id: %s\r\n%s%s%scontent-length: %d\r\n\r\n" % (
             _STATUS_LINES[status],
+            _ON_ALL,
             exchange.request_id(),
             b"" if parent is None else b"traceparent: %s\r\n" % continue_trace(parent).encode(),
             b"" if exchange.keep_alive else b"connection: close\r\n",
@@ -174,6 +211,30 @@ class HotHttpProtocol(KeepAliveProtocol):
             else:
                 transport.close()
 
+    def send_400_response(self, msg: str) -> None:
+        """Parser callback of uvicorn: what came is no HTTP."""
+        del msg
+        self._give_up(MalformedBody("What was sent is not a well-formed HTTP/1.1 request."))
+
+    def _give_up(self, error: ModelryError) -> None:
+        """Tell what is wrong with bytes that are no request, and read no more of them."""
+        self._is_given_up = True
+        cycle: Any = self.cycle
+        if not self.transport.is_closing() and (cycle is None or cycle.response_complete):
+            payload = orjson.dumps(error_body(error))
+            self.transport.write(
+                b"%s%scontent-type: application/json\r\nx-request-id: %s\r\n"
+                b"connection: close\r\ncontent-length: %d\r\n\r\n%s"
+                % (
+                    _STATUS_LINES[status_of(error)],
+                    _ON_ALL,
+                    new_request_id(),
+                    len(payload),
+                    payload,
+                )
+            )
+        self.loop.call_later(LINGER_S, self.transport.close)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Transport callback: a caller that went away stops its engine call."""
         cycle: Any = self.cycle
@@ -185,6 +246,13 @@ class HotHttpProtocol(KeepAliveProtocol):
         super().connection_lost(exc)
 
 
-def hot_protocol(routes: tuple[HotRoute, ...]) -> type[asyncio.Protocol]:
-    """A protocol class for `uvicorn.Config(http=…)` that answers `routes` itself."""
-    return type("ModelryHttpProtocol", (HotHttpProtocol,), {"hot_routes": routes})
+def hot_protocol(
+    routes: tuple[HotRoute, ...], guard: RequestGuard | None = None
+) -> type[asyncio.Protocol]:
+    """A protocol class for `uvicorn.Config(http=…)` that answers `routes` itself.
+
+    Args:
+        routes: what it answers.
+        guard: what it checks of every request, hot or not; None checks nothing.
+    """
+    return type("ModelryHttpProtocol", (HotHttpProtocol,), {"hot_routes": routes, "guard": guard})

@@ -40,6 +40,7 @@ class HttpServer:
         protocol: the connection class, with its hot routes.
         listener: bound to its address; this object closes it.
         drain_s: how long open requests may go on after `stop`.
+        keep_alive_s: how long a connection may be idle.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class HttpServer:
         listener: socket.socket,
         *,
         drain_s: float,
+        keep_alive_s: int = 5,
     ) -> None:
         config = uvicorn.Config(
             application,
@@ -60,6 +62,7 @@ class HttpServer:
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=max(1, math.ceil(drain_s)),
+            timeout_keep_alive=keep_alive_s,
             backlog=2048,
         )
         logging.getLogger("uvicorn.error").addFilter(_NO_CUT_OFFS)

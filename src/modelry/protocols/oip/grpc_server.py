@@ -32,6 +32,15 @@ GrpcServer = grpc.aio.Server
 SERVICE = "inference.GRPCInferenceService"
 REQUEST_ID = "x-request-id"
 
+MAX_METADATA_BYTES = 16 * 1024
+"""Of one call; longer ones are refused with RESOURCE_EXHAUSTED."""
+MAX_STREAMS = 1024
+"""Calls at once on one connection; further ones wait at the caller."""
+IDLE_S = 600
+"""After how long a connection without calls is closed."""
+ALIVE_EVERY_S, ALIVE_WITHIN_S = 60, 20
+"""How often a silent caller is asked whether it is there, and how long it has to say so."""
+
 STATUS_BY_CODE: dict[str, grpc.StatusCode] = {
     "error": grpc.StatusCode.UNKNOWN,
     "invalid_input": grpc.StatusCode.INVALID_ARGUMENT,
@@ -290,6 +299,12 @@ async def start_grpc_server(
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.so_reuseport", 0),
+            ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+            ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+            ("grpc.max_concurrent_streams", MAX_STREAMS),
+            ("grpc.max_connection_idle_ms", IDLE_S * 1000),
+            ("grpc.keepalive_time_ms", ALIVE_EVERY_S * 1000),
+            ("grpc.keepalive_timeout_ms", ALIVE_WITHIN_S * 1000),
         ]
     )
     server.add_generic_rpc_handlers((servicer.handlers(),))

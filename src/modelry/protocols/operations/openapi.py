@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from html import escape
 from typing import Any
 
@@ -71,7 +73,9 @@ def docs_page(document: Mapping[str, Any]) -> str:
         f"<th>Permission</th></tr>{''.join(rows)}</table>"
         for tag, rows in sorted(by_tag.items())
     )
-    return _PAGE.format(title="Modelry API", version=escape(__version__), sections=sections)
+    return _PAGE.format(
+        title="Modelry API", version=escape(__version__), style=_STYLE, sections=sections
+    )
 
 
 def _row(path: str, method: str, operation: Mapping[str, Any]) -> str:
@@ -83,22 +87,29 @@ def _row(path: str, method: str, operation: Mapping[str, Any]) -> str:
     )
 
 
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem;
+       color: #1c2430; background: #fff }
+table { border-collapse: collapse; width: 100% }
+th, td { text-align: left; padding: .4rem .6rem; border-bottom: 1px solid #dde3ea;
+         vertical-align: top }
+code { font-size: .9em }
+@media (prefers-color-scheme: dark) {
+  body { color: #e4e9f0; background: #14181f }
+  th, td { border-color: #2c3542 }
+  a { color: #8ab4ff }
+}
+"""
+PAGE_POLICY = (
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    f"style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'"
+)
+"""What the page may load: its own style, told by its digest, and nothing else."""
+
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem;
-       color: #1c2430; background: #fff }}
-table {{ border-collapse: collapse; width: 100% }}
-th, td {{ text-align: left; padding: .4rem .6rem; border-bottom: 1px solid #dde3ea;
-         vertical-align: top }}
-code {{ font-size: .9em }}
-@media (prefers-color-scheme: dark) {{
-  body {{ color: #e4e9f0; background: #14181f }}
-  th, td {{ border-color: #2c3542 }}
-  a {{ color: #8ab4ff }}
-}}
-</style></head><body>
+<style>{style}</style></head><body>
 <h1>{title} <small>{version}</small></h1>
 <p>Send a key with every request: <code>Authorization: Bearer &lt;key&gt;</code>.
 The machine-readable document is <a href="/openapi.json">/openapi.json</a>.</p>

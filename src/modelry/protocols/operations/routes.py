@@ -12,7 +12,7 @@ from modelry.protocols.http.endpoint import Door, Endpoint, json_response
 from modelry.protocols.http.plain_errors import render_error
 from modelry.protocols.http.request import ApiRequest
 from modelry.protocols.operations.metrics import exposition
-from modelry.protocols.operations.openapi import docs_page
+from modelry.protocols.operations.openapi import PAGE_POLICY, docs_page
 from modelry.services.inference.service import InferenceService
 
 __all__ = ["Readiness", "build_door", "render_error"]
@@ -41,8 +41,8 @@ def build_door(
         return json_response(document())
 
     async def docs(_: ApiRequest) -> Response:
-        policy = "default-src 'none'; style-src 'unsafe-inline'"
-        return HTMLResponse(docs_page(document()), headers={"content-security-policy": policy})
+        policy = {"content-security-policy": PAGE_POLICY}
+        return HTMLResponse(docs_page(document()), headers=policy)
 
     public, metered = Permission.PUBLIC, Permission.METRICS_READ
     return Door(
