@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from modelry.domain.errors import InvalidInput
 from modelry.domain.quotas import check_limits
+from modelry.domain.sandbox import SandboxLevel, SandboxPolicy
 
 
 def _default_data() -> Path:
@@ -157,6 +158,15 @@ class Settings(BaseSettings):
         description="Origins of web pages that may call this server from a browser, such as "
         "`https://app.example.com`, with commas in between; by default none but its own.",
     )
+    require_sandbox: SandboxLevel = Field(
+        SandboxLevel.NONE,
+        description="Least level of the workers' sandbox: none, basic, isolated or strict. Below "
+        "it no model is uploaded, registered or loaded.",
+    )
+    sandbox_read: str = Field(
+        "",
+        description="More files and folders that every worker may read, with ':' between them.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severity that is logged."
     )
@@ -229,6 +239,20 @@ class Settings(BaseSettings):
                 "expected scheme and host, such as 'https://models.example.com', without a path"
             )
         return url
+
+    @field_validator("sandbox_read")
+    @classmethod
+    def _paths_are_absolute(cls, value: str) -> str:
+        for path in filter(None, value.split(os.pathsep)):
+            if not Path(path).is_absolute() or Path(path) == Path("/"):
+                raise ValueError(f"expected absolute paths below /, with '{os.pathsep}' between")
+        return value
+
+    @property
+    def sandbox(self) -> SandboxPolicy:
+        """What is asked of the workers' sandbox."""
+        paths = filter(None, self.sandbox_read.split(os.pathsep))
+        return SandboxPolicy(self.require_sandbox, tuple(map(Path, paths)))
 
     @model_validator(mode="after")
     def _loopback_or_insecure(self) -> Settings:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,12 +65,15 @@ class Running:
         self.process.wait(timeout=30)
 
 
-def start(data: Path, *, key: str | None = None, **settings: str) -> Running:
+def start(
+    data: Path, *, key: str | None = None, wrapper: Sequence[str] = (), **settings: str
+) -> Running:
     """Start a server on free ports, without starter models unless `starter="1"` is given.
 
     Args:
         data: its data folder.
         key: the owner's key; made at random by default.
+        wrapper: a command that runs the server's command.
         settings: `MODELRY_*` variables by their lower-case names.
     """
     key = key or secrets.token_urlsafe(32)
@@ -93,7 +96,7 @@ def start(data: Path, *, key: str | None = None, **settings: str) -> Running:
     }
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "modelry", "up"],
+            [*wrapper, sys.executable, "-m", "modelry", "up"],
             env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
         )  # fmt: skip
     running = Running(process, data, log, key, environment=environment)
@@ -117,9 +120,11 @@ def _wait_until_listening(running: Running, timeout_s: float = 60.0) -> None:
 
 
 @contextlib.contextmanager
-def server(data: Path, *, key: str | None = None, **settings: str) -> Iterator[Running]:
+def server(
+    data: Path, *, key: str | None = None, wrapper: Sequence[str] = (), **settings: str
+) -> Iterator[Running]:
     """A server that is stopped, and must stop cleanly, at the end."""
-    running = start(data, key=key, **settings)
+    running = start(data, key=key, wrapper=wrapper, **settings)
     try:
         yield running
     finally:

@@ -18,7 +18,8 @@ from typing import Any
 
 import orjson
 
-from modelry.adapters.processes.pool import worker_command, worker_environment
+from modelry.adapters.processes.environment import worker_environment
+from modelry.adapters.processes.pool import worker_command
 from modelry.domain.sandbox import DEFAULT_POLICY
 from modelry.runtime_api.engine import LoadSpec
 from modelry.runtime_api.frames import Frame, FrameDecoder, Kind, encode, error_from_wire

@@ -13,6 +13,7 @@ from modelry.adapters.crypto.providers import ProviderChoice, open_provider
 from modelry.adapters.data_folder import DataFolder
 from modelry.adapters.hubs import CachingFetcher, FetchPolicy
 from modelry.adapters.processes.pool import LocalReplicaPool
+from modelry.adapters.processes.sandbox_probe import SandboxProbe
 from modelry.adapters.secrets.files import load_or_make_secret
 from modelry.adapters.sql.database import Database, open_database
 from modelry.adapters.usage_spool import FileSegmentSpool
@@ -20,6 +21,7 @@ from modelry.domain.access import DEFAULT_TENANT_ID, ROLE_PERMISSIONS, Principal
 from modelry.domain.catalog import Version
 from modelry.domain.errors import Cancelled, Conflict
 from modelry.domain.quotas import check_limits
+from modelry.domain.sandbox import SandboxLevel
 from modelry.manifest.starters import StarterEntries
 from modelry.services.audit.chain import ChainKeys
 from modelry.services.audit.denials import Denials
@@ -87,6 +89,7 @@ class Installation:
 
     def _wire(self, on_progress: OnStarterProgress) -> None:
         settings, database = self.settings, self.database
+        self.sandbox = SandboxProbe()
         self.encryption = _open_encryption(settings, self.folder, database)
         chain_keys = open_chain_keys(settings, self.folder, database)
         self.trail = ChainedTrail(database.audit, chain_keys)
@@ -120,6 +123,7 @@ class Installation:
             starters=entries,
             scratch=self.folder.scratch,
             max_file_bytes=settings.max_upload_bytes,
+            check_sandbox=self._check_sandbox,
         )
         accounts = Accounts(
             open_requests=settings.tenant_requests,
@@ -133,7 +137,10 @@ class Installation:
         ledger = Ledger(database.usage, spool, self._tell_room)
         self.usage = UsageService(database.usage, ledger)
         self.deployments = DeploymentsService(
-            database.deployments, self.catalog.reader, LocalReplicaPool(), self.inference
+            database.deployments,
+            self.catalog.reader,
+            LocalReplicaPool(settings.sandbox),
+            self.inference,
         )
         self._starter_source = _StarterSource(self.catalog, entries.defaults(), on_progress)
         self.starters = Starters(
@@ -142,6 +149,11 @@ class Installation:
             _SetUpRecord(database),
         )
         self.tenancy.on_change(self.inference.authenticator.refresh)
+
+    def _check_sandbox(self) -> None:
+        policy = self.settings.sandbox
+        if policy.required is not SandboxLevel.NONE:
+            policy.check(self.sandbox.report())
 
     def meter(self) -> None:
         """Hand what was metered since the last time to the ledger."""

@@ -42,7 +42,13 @@ class Upkeep:
     def readiness(self) -> Mapping[str, Any]:
         """Whether requests can be taken, as of the last check."""
         error = self._database_error
-        return {"ready": error is None, "database": error or "ok"}
+        return {"ready": error is None, "database": error or "ok", "sandbox": self._sandbox()}
+
+    def _sandbox(self) -> Mapping[str, Any]:
+        report = self._installation.sandbox.known
+        required = self._installation.settings.require_sandbox
+        told = {"level": "being tried"} if report is None else report.to_wire()
+        return {**told, "required": required.value}
 
     def start(self) -> None:
         """Begin; needs a running event loop."""

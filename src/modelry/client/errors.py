@@ -146,6 +146,12 @@ class Misdirected(InvalidInput):
     code = "misdirected"
 
 
+class SandboxTooWeak(NotSupported):
+    """The server takes models only in a sandbox that its machine does not offer."""
+
+    code = "sandbox_too_weak"
+
+
 class PayloadTooLarge(InvalidInput):
     """More bytes than the server takes."""
 

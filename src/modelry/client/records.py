@@ -132,6 +132,18 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True)
+class Sandbox:
+    """How far a worker is shut in: `none`, `basic`, `isolated` or `strict`, and what that rests on.
+
+    `in_force` has a word on each measure, `lacking` the reason for each that is not there.
+    """
+
+    level: str
+    in_force: Mapping[str, str] = field(default_factory=dict)
+    lacking: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Replica:
     """One worker process; `reason` says why it is not ready."""
 
@@ -144,6 +156,7 @@ class Replica:
     memory_bytes: int | None = None
     in_flight: int = 0
     since: datetime | None = None
+    sandbox: Sandbox | None = None
 
 
 @dataclass(frozen=True, slots=True)

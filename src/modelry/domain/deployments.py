@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from modelry.domain.errors import InvalidInput
+from modelry.domain.sandbox import SandboxReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,3 +132,4 @@ class ReplicaStatus:
     memory_bytes: int | None = None
     in_flight: int = 0
     since: datetime | None = None
+    sandbox: SandboxReport | None = None

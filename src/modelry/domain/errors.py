@@ -31,6 +31,7 @@ ModelryError
 ├── KeyUnavailable            a key of encryption cannot be had (any more)
 ├── SourceUnavailable         a place to fetch a model from did not answer as expected
 ├── NotSupported              the model, runtime or server cannot do this
+│   └── SandboxTooWeak            the sandbox that is demanded cannot be had on this machine
 └── InternalError             a defect of ours
 
 Messages say what was passed, what was expected and how to mend it; never a path of the
@@ -260,6 +261,12 @@ class NotSupported(ModelryError):
     """This model, runtime or server cannot do what was asked."""
 
     code = "not_supported"
+
+
+class SandboxTooWeak(NotSupported):
+    """Models are taken in a sandbox of some level only, which this machine does not reach."""
+
+    code = "sandbox_too_weak"
 
 
 class InternalError(ModelryError):

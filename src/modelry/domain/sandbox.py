@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from modelry.domain.errors import SandboxTooWeak
+
 
 class Measure(StrEnum):
     """One wall around a worker."""
@@ -160,6 +162,20 @@ class SandboxPolicy:
 
     required: SandboxLevel = SandboxLevel.NONE
     readable: tuple[Path, ...] = ()
+
+    def check(self, report: SandboxReport) -> None:
+        """Pass a sandbox that reaches the required level.
+
+        Raises:
+            SandboxTooWeak: it does not; tells what is lacking.
+        """
+        shortfall = report.shortfall(self.required)
+        if shortfall is not None:
+            raise SandboxTooWeak(
+                f"This server takes and loads models only in a sandbox of level '{self.required}'; "
+                f"its machine reaches '{report.level}'. Lacking: {shortfall}. Its operator can "
+                "mend that, or lower MODELRY_REQUIRE_SANDBOX."
+            )
 
 
 DEFAULT_POLICY = SandboxPolicy()

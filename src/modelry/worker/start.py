@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelry.domain.errors import NotSupported
-from modelry.domain.sandbox import SandboxLevel, SandboxReport
+from modelry.domain.errors import SandboxTooWeak
+from modelry.domain.sandbox import SandboxLevel, SandboxPolicy, SandboxReport
 from modelry.runtime_api.engine import LoadSpec
 from modelry.runtime_api.frames import PREFIX, Frame, FrameError, Kind, encode_error, split_frames
 from modelry.worker.sandbox.confinement import Ground, confine
@@ -28,15 +28,12 @@ class Start:
 
     def is_good_enough(self, report: SandboxReport, wanted: SandboxLevel) -> bool:
         """Whether the level is reached; the gateway is told when it is not."""
-        shortfall = report.shortfall(wanted)
-        if shortfall is None:
-            return True
-        error = NotSupported(
-            f"This server loads models in a sandbox of level '{wanted}' or none; this machine "
-            f"reaches '{report.level}'. Lacking: {shortfall}."
-        )
-        self.connection.sendall(encode_error(0, error))
-        return False
+        try:
+            SandboxPolicy(wanted).check(report)
+        except SandboxTooWeak as error:
+            self.connection.sendall(encode_error(0, error))
+            return False
+        return True
 
 
 def await_load(fd: int) -> Start | None:

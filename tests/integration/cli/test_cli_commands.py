@@ -227,4 +227,4 @@ def test_doctor_looks_at_everything(shell: Shell):
     assert findings["server"]["verdict"] == "good"
     assert findings["api key"]["found"] == "owner, role owner"
     assert findings["runtime onnx"]["verdict"] == "good"
-    assert {"python", "sqlite", "disk", "port", "landlock", "seccomp", "cgroup v2"} <= set(findings)
+    assert {"python", "sqlite", "disk", "port", "sandbox"} <= set(findings)

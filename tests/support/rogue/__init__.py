@@ -1,4 +1,4 @@
-"""Installs the misbehaving runtime for a server, as a package of somebody else."""
+"""Installs the misbehaving runtimes for a server, as a package of somebody else."""
 
 from __future__ import annotations
 
@@ -25,5 +25,7 @@ def install_rogue(folder: Path) -> None:
     )
     (information / "entry_points.txt").write_text(
         "[modelry.runtimes]\nrogue = rogue_runtime:RogueRuntime\n"
+        "attacker = attacker_runtime:AttackerRuntime\n"
     )
-    shutil.copy(Path(__file__).with_name("rogue_runtime.py"), folder)
+    for name in ("rogue_runtime.py", "attacker_runtime.py"):
+        shutil.copy(Path(__file__).with_name(name), folder)

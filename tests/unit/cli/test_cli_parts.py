@@ -16,6 +16,7 @@ from modelry.cli.output import json_text, printable, size_text
 from modelry.cli.values import pairs, replica_range, traffic_shares
 from modelry.client.errors import InternalError, NotReachable, Overloaded, told_error
 from modelry.domain.errors import Conflict
+from modelry.domain.sandbox import Measure, SandboxLevel, SandboxReport
 
 
 @pytest.mark.parametrize(
@@ -122,9 +123,17 @@ def test_ports_disk_and_kernel(tmp_path: Path):
         assert machine.port_use("port", "127.0.0.1", port).verdict == "note"
     assert machine.port_use("port", "127.0.0.1", 0).verdict == "good"
     assert "free for" in machine.disk_space(tmp_path / "a" / "b").found
-    assert machine.landlock(0).verdict == "note"
-    assert machine.landlock(machine.landlock_abi() or 1).verdict == "good"
-    assert machine.seccomp([]).verdict == "note"
-    assert machine.seccomp(["kill errno"]).verdict == "good"
-    assert machine.cgroup_memory(["cpu memory"]).verdict == "good"
-    assert machine.cgroup_memory([]).verdict == "note"
+
+
+def test_the_sandbox_is_told_by_what_is_demanded():
+    everything = SandboxReport(dict.fromkeys(Measure, "as tested"))
+    nothing = SandboxReport({}, dict.fromkeys(Measure, "not this kernel"))
+
+    def verdict(report: SandboxReport, required: SandboxLevel) -> str:
+        return next(iter(machine.sandbox(report, required))).verdict
+
+    assert verdict(everything, SandboxLevel.STRICT) == "good"
+    assert verdict(nothing, SandboxLevel.NONE) == "note"
+    assert verdict(nothing, SandboxLevel.BASIC) == "bad"
+    told = next(iter(machine.sandbox(nothing, SandboxLevel.BASIC)))
+    assert "not this kernel" in str(told.advice)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
 import signal
 import socket
@@ -19,6 +18,7 @@ from typing import Any
 import orjson
 import psutil
 
+from modelry.adapters.processes.environment import worker_environment
 from modelry.adapters.processes.last_words import last_words
 from modelry.adapters.processes.link import WorkerLink
 from modelry.domain.sandbox import DEFAULT_POLICY, SandboxPolicy
@@ -31,10 +31,6 @@ HEARTBEAT_S = 2.0
 SEND_BUFFER_BYTES = 2**20
 SCRATCH_BYTES = 64 * 2**20
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
-_KEPT_ENVIRONMENT = re.compile(
-    r"PATH|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|PYTHONPATH|PYTHONHASHSEED|VIRTUAL_ENV"
-    r"|OMP_\w+|GOMP_\w+|MKL_\w+|OV_\w+|CUDA_\w+"
-)
 
 
 class LocalReplicaPool:
@@ -101,12 +97,6 @@ def worker_command(fd: int, scratch: Path, sandbox: SandboxPolicy) -> list[str]:
     for path in sandbox.readable:
         command += ["--read", str(path)]
     return command
-
-
-def worker_environment(environment: Mapping[str, str], scratch: Path) -> dict[str, str]:
-    """The few variables that a worker needs; no key or secret of the gateway gets through."""
-    kept = {name: value for name, value in environment.items() if _KEPT_ENVIRONMENT.fullmatch(name)}
-    return {"PYTHONUNBUFFERED": "1", **kept, "HOME": str(scratch), "TMPDIR": str(scratch)}
 
 
 class LocalReplica:

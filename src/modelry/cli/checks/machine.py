@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-import ctypes
-import platform
 import shutil
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from modelry.adapters.processes.sandbox_probe import probe_sandbox
 from modelry.cli.checks.finding import Finding, bad, good, note
 from modelry.cli.output import size_text
+from modelry.domain.sandbox import Measure, SandboxLevel, SandboxReport
 
 SPARE_BYTES = 2 * 10**9
 LITTLE_BYTES = 300 * 10**6
-_LANDLOCK_CREATE_RULESET = 444
-"""The same number on every architecture."""
-_LANDLOCK_ABI = 1
-_CGROUP = Path("/sys/fs/cgroup")
 
 
-def machine(data: Path, host: str, ports: dict[str, int]) -> Iterator[Finding]:
+def machine(
+    data: Path, host: str, ports: dict[str, int], required: SandboxLevel
+) -> Iterator[Finding]:
     """What this machine offers.
 
     Args:
         data: the folder that the server keeps its data in.
         host: the address that it would listen on.
         ports: the ports that it would listen on, by setting.
+        required: the level of the sandbox that it would demand.
     """
     yield disk_space(data)
     for name, port in ports.items():
         yield port_use(name, host, port)
-    yield landlock(landlock_abi())
-    yield seccomp(_lines(Path("/proc/sys/kernel/seccomp/actions_avail")))
-    yield cgroup_memory(_lines(_CGROUP / "cgroup.controllers"))
+    yield from sandbox(probe_sandbox(), required)
 
 
 def disk_space(data: Path) -> Finding:
@@ -69,45 +65,24 @@ def port_use(name: str, host: str, port: int) -> Finding:
     return good(name, f"{host}:{port} is free")
 
 
-def landlock_abi() -> int:
-    """The version of Landlock that the kernel speaks; 0 for none."""
-    if sys.platform != "linux":
-        return 0
-    syscall = ctypes.CDLL(None, use_errno=True).syscall
-    return max(0, int(syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_ABI)))
+def sandbox(report: SandboxReport, required: SandboxLevel) -> Iterator[Finding]:
+    """How far workers are shut in on this machine, and what is missing."""
+    shown = f"level '{report.level}' ({', '.join(report.in_force) or 'nothing in force'})"
+    shortfall = report.shortfall(required)
+    if shortfall is not None:
+        yield bad(
+            "sandbox",
+            shown,
+            f"MODELRY_REQUIRE_SANDBOX={required} refuses every model here; lacking: {shortfall}.",
+        )
+    elif report.level is SandboxLevel.STRICT:
+        yield good("sandbox", shown)
+    else:
+        yield note("sandbox", shown, f"Lacking for 'strict': {_strict_shortfall(report)}.")
+    for measure in (Measure.MEMORY_GROUP, Measure.USER, Measure.THREADS):
+        if measure in report.lacking:
+            yield note(f"sandbox {measure}", report.lacking[measure])
 
 
-def landlock(abi: int) -> Finding:
-    """Whether workers can be kept from files that are not theirs."""
-    if abi > 0:
-        return good("landlock", f"ABI {abi}")
-    return note(
-        "landlock",
-        f"not there (kernel {platform.release()})",
-        "Workers cannot be confined to their files; a kernel with Landlock can.",
-    )
-
-
-def seccomp(actions: list[str]) -> Finding:
-    """Whether workers can be kept from system calls that they do not need."""
-    if "errno" in " ".join(actions).split():
-        return good("seccomp", "filters can be installed")
-    return note("seccomp", "not there", "Workers cannot be kept from system calls.")
-
-
-def cgroup_memory(controllers: list[str]) -> Finding:
-    """Whether the kernel can bound a worker's memory as a group."""
-    if "memory" in " ".join(controllers).split():
-        return good("cgroup v2", "has the memory controller")
-    return note(
-        "cgroup v2",
-        "no memory controller",
-        "Memory limits of replicas are kept by each worker itself, not by a cgroup.",
-    )
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text().splitlines()
-    except OSError:
-        return []
+def _strict_shortfall(report: SandboxReport) -> str:
+    return report.shortfall(SandboxLevel.STRICT) or "nothing"

@@ -53,6 +53,6 @@ def _findings(context: typer.Context) -> Iterator[Finding]:
             yield bad("settings", line.removeprefix("Error: "), "Mend the variable.")
     else:
         ports = {"port": settings.port, "grpc_port": settings.grpc_port}
-        yield from machine(settings.data, settings.host, ports)
+        yield from machine(settings.data, settings.host, ports, settings.require_sandbox)
     with client_of(context) as client:
         yield from server(client)

@@ -38,6 +38,7 @@ STATUS_BY_CODE: dict[str, int] = {
     "key_unavailable": 503,
     "source_unavailable": 502,
     "not_supported": 400,
+    "sandbox_too_weak": 501,
     "internal_error": 500,
 }
 """One status per code; a test holds it against the error tree."""

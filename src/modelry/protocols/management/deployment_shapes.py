@@ -54,6 +54,14 @@ class Limits(Answer):
     memory_bytes: int | None
 
 
+class Sandbox(Answer):
+    """How far a worker is shut in: measures in force with a word on how, others with the reason."""
+
+    level: str
+    in_force: dict[str, str]
+    lacking: dict[str, str]
+
+
 class Replica(Answer):
     """One worker process, or the slot of one that ended."""
 
@@ -66,6 +74,7 @@ class Replica(Answer):
     memory_bytes: int | None
     in_flight: int
     since: datetime | None
+    sandbox: Sandbox | None
 
     @classmethod
     def of(cls, status: domain.ReplicaStatus) -> Replica:
@@ -80,6 +89,7 @@ class Replica(Answer):
             memory_bytes=status.memory_bytes,
             in_flight=status.in_flight,
             since=status.since,
+            sandbox=Sandbox(**status.sandbox.to_wire()) if status.sandbox else None,
         )
 
 

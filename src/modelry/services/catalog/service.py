@@ -42,6 +42,7 @@ class CatalogService:
         scratch: a folder for what is being fetched.
         clock: gives the time.
         max_file_bytes: the largest file that may be uploaded or fetched.
+        check_sandbox: raises where models of others must not be taken.
     """
 
     def __init__(
@@ -55,7 +56,9 @@ class CatalogService:
         scratch: Path,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         max_file_bytes: int = 64 * 2**30,
+        check_sandbox: Callable[[], None] = lambda: None,
     ) -> None:
+        self._check_sandbox = check_sandbox
         self._store = store
         self._blobs = blobs
         self._uploads = Uploads(store, blobs, clock, max_file_bytes)
@@ -87,12 +90,16 @@ class CatalogService:
         self, principal: Principal, size_bytes: int, digest: str | None = None
     ) -> Upload:
         """Announce a file; see `Uploads.begin`."""
+        principal.require(Permission.MODELS_WRITE)
+        self._check_sandbox()
         return self._uploads.begin(principal, size_bytes, digest)
 
     def append_upload(
         self, principal: Principal, upload_id: str, offset: int, chunks: Iterable[bytes]
     ) -> Upload:
         """Add bytes; the last ones complete the upload; see `Uploads.append`."""
+        principal.require(Permission.MODELS_WRITE)
+        self._check_sandbox()
         return self._uploads.append(principal, upload_id, offset, chunks)
 
     def upload(self, principal: Principal, upload_id: str) -> Upload:
@@ -126,6 +133,7 @@ class CatalogService:
             Conflict: the model has another task.
         """
         principal.require(Permission.MODELS_WRITE)
+        self._check_sandbox()
         stored: dict[str, StoredFile] = {}
         for role, digest in files.items():
             declared = document.files.get(role)
@@ -158,6 +166,7 @@ class CatalogService:
             As `register`, and InvalidInput: name or task cannot be inferred.
         """
         principal.require(Permission.MODELS_WRITE)
+        self._check_sandbox()
         stored = self._stored(principal.tenant_id, file_name, digest, MAIN_ROLE)
         resolved = self._resolver.resolve_bare(stored, name=name, task=task)
         return self._registrar.register(principal, resolved, source)
@@ -186,6 +195,7 @@ class CatalogService:
             PermissionDenied: a web source, asked for by other than an admin or owner.
         """
         principal.require(Permission.MODELS_WRITE)
+        self._check_sandbox()
         if isinstance(source, ManifestDocument):
             document, origin = source, "manifest"
         else:

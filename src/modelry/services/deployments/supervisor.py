@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from modelry.domain.deployments import REPLICA_TRANSITIONS, ReplicaState, ReplicaStatus
 from modelry.domain.errors import ModelryError
+from modelry.domain.sandbox import SandboxReport
 from modelry.services.deployments.ports import Replica, ReplicaEnd, ReplicaPool, ReplicaSpec
 
 log = logging.getLogger(__name__)
@@ -151,4 +152,10 @@ class ReplicaSupervisor:
             memory_bytes=replica.memory_bytes() if replica else None,
             in_flight=replica.link.in_flight if replica else 0,
             since=self._since,
+            sandbox=_sandbox_of(replica),
         )
+
+
+def _sandbox_of(replica: Replica | None) -> SandboxReport | None:
+    told = replica.ready_info.get("sandbox") if replica else None
+    return SandboxReport.from_wire(told) if told else None
