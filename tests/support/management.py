@@ -17,6 +17,7 @@ from modelry.adapters.audit.head_file import HeadFile
 from modelry.adapters.blobs.file_store import FileBlobStore
 from modelry.adapters.sql.database import Database, open_database
 from modelry.adapters.usage_spool import FileSegmentSpool
+from modelry.bootstrap.access import AccessFollower
 from modelry.domain.access import Role
 from modelry.manifest.digests import digest_of_bytes
 from modelry.manifest.document import ManifestDocument, parse_manifest
@@ -33,7 +34,10 @@ from modelry.services.inference.authentication import Authenticator
 from modelry.services.inference.routing import RouteTable
 from modelry.services.inference.service import InferenceService
 from modelry.services.quotas.service import QuotasService
+from modelry.services.tenancy.members import MembersService
 from modelry.services.tenancy.service import TenancyService
+from modelry.services.tenancy.sharing import SharingService
+from modelry.services.tenancy.tenants import TenantsService
 from modelry.services.usage.ledger import Ledger
 from modelry.services.usage.service import UsageService
 from modelry.testing.catalog_fakes import FakeFetcher, FakeStarters, FakeTaskRules
@@ -67,6 +71,9 @@ class Installation:
     deployments: DeploymentsService
     inference: InferenceService
     tenancy: TenancyService
+    tenants: TenantsService
+    members: MembersService
+    sharing: SharingService
     usage: UsageService
     audit: AuditService
     trail: ChainedTrail
@@ -139,7 +146,6 @@ async def installation(
     )
     tenancy = TenancyService(database.keys, b"p" * 32)
     authenticator = Authenticator(tenancy)
-    tenancy.on_change(authenticator.refresh)
     tokens = {
         role: tenancy.create(principal(), name=f"The {role}", role=role).token for role in Role
     }
@@ -153,11 +159,18 @@ async def installation(
     chain_keys = ChainKeys(b"a" * 32)
     trail = ChainedTrail(database.audit, chain_keys)
     audit = AuditService(database.audit, chain_keys, HeadFile(folder / "heads.jsonl"))
+    tenants = TenantsService(database.keys, database.deletions, tenancy)
+    members = MembersService(database.keys, tenancy.changed)
+    sharing = SharingService(database.keys, tenancy.changed)
+    access = AccessFollower(tenancy, sharing, inference, deployments)
     app = build_app(
         catalog=catalog,
         deployments=deployments,
         tenancy=tenancy,
         quotas=QuotasService(database.quotas, inference.accounts),
+        tenants=tenants,
+        members=members,
+        sharing=sharing,
         usage=usage,
         audit=audit,
         trail=trail,
@@ -165,14 +178,30 @@ async def installation(
         authenticator=authenticator,
         status=lambda: {"version": "1.2.3", "ready": True},
     )
+    await access.start()
     await deployments.start()
     try:
         yield Installation(
-            database, catalog, deployments, inference, tenancy, usage, audit, trail, pool, fetcher,
-            starters, app,
-            build_application((), {PREFIX: app}, authenticator, {"": render_error}), tokens,
-        )  # fmt: skip
+            database=database,
+            catalog=catalog,
+            deployments=deployments,
+            inference=inference,
+            tenancy=tenancy,
+            tenants=tenants,
+            members=members,
+            sharing=sharing,
+            usage=usage,
+            audit=audit,
+            trail=trail,
+            pool=pool,
+            fetcher=fetcher,
+            starters=starters,
+            app=app,
+            asgi=build_application((), {PREFIX: app}, authenticator, {"": render_error}),
+            tokens=tokens,
+        )
     finally:
         await deployments.stop(drain_s=0.1)
+        await access.stop()
         ledger.stop()
         database.close()

@@ -9,11 +9,11 @@ from typing import Any
 import httpx2
 from starlette.applications import Starlette
 
-from modelry.domain.access import ApiKey, Role
+from modelry.domain.access import Role
 from modelry.domain.deployments import Deployment
 from modelry.protocols.http.endpoint import starlette_routes
 from modelry.protocols.tasks import build_door
-from modelry.services.inference.authentication import Authenticator
+from modelry.services.inference.authentication import Authenticator, KeySnapshot
 from modelry.services.inference.replica_group import ReplicaGroup
 from modelry.services.inference.routing import Route, RouteTable, Target
 from modelry.services.inference.service import InferenceService
@@ -28,11 +28,12 @@ class _Keys:
     def digest(self, token: bytes) -> bytes:
         return token
 
-    def valid_keys(self) -> Mapping[bytes, ApiKey]:
-        return {
+    def snapshot(self) -> KeySnapshot:
+        keys = {
             token.encode(): replace(samples.api_key(token), role=role, deployments=frozenset())
             for token, role in TOKENS.items()
         }
+        return KeySnapshot(keys, {}, {})
 
 
 class Recorder(InProcessModel):

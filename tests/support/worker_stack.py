@@ -23,7 +23,7 @@ from modelry.runtime_api.frames import Kind
 from modelry.runtime_api.tensors import Array, pack_tensors
 from modelry.runtimes.onnx.signature import signature_of
 from modelry.services.deployments.service import DeploymentsService
-from modelry.services.inference.authentication import Authenticator
+from modelry.services.inference.authentication import Authenticator, KeySnapshot
 from modelry.services.inference.call import RawCall
 from modelry.services.inference.routing import RouteTable, Target
 from modelry.services.inference.service import InferenceService
@@ -93,8 +93,9 @@ class _Keys:
     def digest(self, token: bytes) -> bytes:
         return token
 
-    def valid_keys(self) -> dict[bytes, Any]:
-        return {b"key": _Key()}
+    def snapshot(self) -> KeySnapshot:
+        keys: dict[bytes, Any] = {b"key": _Key()}
+        return KeySnapshot(keys, {}, {})
 
 
 class WorkerStack:

@@ -17,6 +17,8 @@ from modelry.adapters.processes.sandbox_probe import SandboxProbe
 from modelry.adapters.secrets.files import load_or_make_secret
 from modelry.adapters.sql.database import Database, open_database
 from modelry.adapters.usage_spool import FileSegmentSpool
+from modelry.bootstrap.access import AccessFollower
+from modelry.bootstrap.deleting import TenantBlobs, TenantKeys
 from modelry.domain.access import DEFAULT_TENANT_ID, ROLE_PERMISSIONS, Principal, Role
 from modelry.domain.catalog import Version
 from modelry.domain.errors import Cancelled, Conflict
@@ -38,8 +40,11 @@ from modelry.services.inference.service import InferenceService
 from modelry.services.quotas.accounts import Accounts
 from modelry.services.quotas.exchange import CountExchange
 from modelry.services.quotas.service import QuotasService
+from modelry.services.tenancy.deletion import TenantDeletions
 from modelry.services.tenancy.members import MembersService
 from modelry.services.tenancy.service import MintedKey, TenancyService
+from modelry.services.tenancy.sharing import SharingService
+from modelry.services.tenancy.tenants import TenantsService
 from modelry.services.usage.ledger import Ledger
 from modelry.services.usage.service import UsageService
 from modelry.settings import Settings
@@ -111,13 +116,16 @@ class Installation:
                 action="keys.replace_owner_key",
                 resource=f"/keys/{self.owner_key.key.key_id}",
             )
+        self.tenants = TenantsService(database.keys, database.deletions, self.tenancy)
+        self.sharing = SharingService(database.keys, self.tenancy.changed)
+        blobs = FileBlobStore(self.folder.blobs)
         policy = FetchPolicy(
             max_bytes=settings.max_upload_bytes, allow_private_hosts=settings.allow_private_sources
         )
         entries = StarterEntries()
         self.catalog = CatalogService(
             store=database.catalog,
-            blobs=FileBlobStore(self.folder.blobs),
+            blobs=blobs,
             rules=InstalledTasks(),
             fetcher=CachingFetcher(settings.cache.expanduser().absolute(), policy),
             starters=entries,
@@ -148,7 +156,14 @@ class Installation:
             self.deployments,
             _SetUpRecord(database),
         )
-        self.tenancy.on_change(self.inference.authenticator.refresh)
+        self.access = AccessFollower(self.tenancy, self.sharing, self.inference, self.deployments)
+        self.deletions = TenantDeletions(
+            database.deletions,
+            TenantBlobs(blobs),
+            TenantKeys(self.encryption, database.data_keys),
+            self.deployments,
+            self.trail,
+        )
 
     def _check_sandbox(self) -> None:
         policy = self.settings.sandbox

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from modelry.bootstrap.access import NOTE_USE_S
 from modelry.bootstrap.installation import Installation
 from modelry.domain.errors import ModelryError
 from modelry.domain.quotas import Quota
@@ -17,10 +18,9 @@ log = logging.getLogger(__name__)
 
 METER_S = 0.5
 CHECK_S = 2.0
-KEYS_S = 3.0
-"""How late a key may expire, or be changed by another server on the same database, in memory."""
 FOLLOW_S = 3.0
 """How late a deployment that another server changed is changed here."""
+DELETE_S = 1.0
 SWEEP_S = 3600.0
 HEADS_S = 60.0
 """How much of the audit log's end could be cut off without a signed head that tells."""
@@ -28,7 +28,7 @@ LATE_S = 5.0
 
 
 class Upkeep:
-    """Meters, checks the database, follows other servers on it, collects what nobody refers to.
+    """Meters, checks the database, follows other servers on it, deletes tenants, sweeps.
 
     Args:
         installation: what to look after.
@@ -54,7 +54,6 @@ class Upkeep:
         """Begin; needs a running event loop."""
         installation = self._installation
         installation.usage.ledger.start()
-        authenticator = installation.inference.authenticator
         loop = asyncio.get_running_loop()
         accounts = installation.inference.accounts
 
@@ -65,7 +64,8 @@ class Upkeep:
         self._tasks = [
             asyncio.create_task(_every(METER_S, installation.meter)),
             asyncio.create_task(_every(CHECK_S, self._check_database, in_thread=True)),
-            asyncio.create_task(_every(KEYS_S, authenticator.refresh, in_thread=True)),
+            asyncio.create_task(_every(NOTE_USE_S, installation.access.note_used, in_thread=True)),
+            asyncio.create_task(_every(DELETE_S, installation.deletions.advance, in_thread=True)),
             asyncio.create_task(_every(FOLLOW_S, installation.deployments.follow)),
             asyncio.create_task(_every(EXCHANGE_S, installation.counts.run)),
             asyncio.create_task(_every(LATE_S, self._bring_audit, in_thread=True)),

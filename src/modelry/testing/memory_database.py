@@ -6,65 +6,21 @@ database: work runs on a copy that replaces the state when it returns.
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
-from modelry.domain.access import ApiKey, Member, Tenant
 from modelry.domain.catalog import Alias, AliasMove, Model, Version
 from modelry.domain.deployments import Deployment
 from modelry.domain.errors import Conflict
-from modelry.domain.quotas import Quota
 from modelry.services.catalog.ports import BlobRecord, CatalogRecords, UploadRecord
-from modelry.services.tenancy.ports import KeyRecords
-from modelry.services.usage.ports import Segment
 from modelry.testing.memory_quotas import MemoryQuotaStore
+from modelry.testing.memory_state import BrokenReference, TenantState
+from modelry.testing.memory_tenancy import MemoryDeletionStore, MemoryKeyStore
 from modelry.testing.memory_usage import MemoryUsageStore
 
 T = TypeVar("T")
-
-
-class BrokenReference(Conflict):
-    """What a database refuses by a foreign key."""
-
-
-@dataclass
-class TenantState:
-    """All rows of one tenant."""
-
-    tenant: Tenant | None = None
-    keys: dict[str, ApiKey] = field(default_factory=dict)
-    members: dict[str, Member] = field(default_factory=dict)
-    models: dict[str, Model] = field(default_factory=dict)
-    last_numbers: dict[str, int] = field(default_factory=dict)
-    versions: dict[tuple[str, int], Version] = field(default_factory=dict)
-    aliases: dict[tuple[str, str], Alias] = field(default_factory=dict)
-    moves: list[AliasMove] = field(default_factory=list)
-    blobs: dict[str, BlobRecord] = field(default_factory=dict)
-    uploads: dict[str, UploadRecord] = field(default_factory=dict)
-    deployments: dict[str, Deployment] = field(default_factory=dict)
-    quotas: dict[str, Quota] = field(default_factory=dict)
-    segments: dict[tuple[str, int], Segment] = field(default_factory=dict)
-
-    def copy(self) -> TenantState:
-        """A copy that may be changed; the values in it are frozen and shared."""
-        copied = copy.copy(self)
-        for name, value in vars(self).items():
-            if isinstance(value, dict | list):
-                setattr(copied, name, value.copy())
-        return copied
-
-    def serving(self, model_name: str, number: int | None = None) -> list[str]:
-        """Names of the deployments that serve a version, or any of a model."""
-        return sorted(
-            one.name
-            for one in self.deployments.values()
-            if one.model_name == model_name
-            and (number is None or any(share.version_number == number for share in one.traffic))
-        )
 
 
 class MemoryDatabase:
@@ -75,6 +31,7 @@ class MemoryDatabase:
         self._lock = threading.RLock()
         self.settings: dict[str, str] = {}
         self.keys = MemoryKeyStore(self)
+        self.deletions = MemoryDeletionStore(self)
         self.catalog = MemoryCatalogStore(self)
         self.deployments = MemoryDeploymentStore(self)
         self.quotas = MemoryQuotaStore(self)
@@ -90,6 +47,18 @@ class MemoryDatabase:
             elif any(vars(state).values()):
                 raise BrokenReference(f"tenant {tenant_id} does not exist")
             return result
+
+    def forget(self, tenant_id: str) -> TenantState:
+        """Take a tenant away with all its rows, and what others share with it."""
+        with self._lock:
+            gone = self._tenants.pop(tenant_id, TenantState())
+            for state in self._tenants.values():
+                state.grants = {
+                    grant_id: one
+                    for grant_id, one in state.grants.items()
+                    if one.grantee_id != tenant_id
+                }
+            return gone
 
     def states(self) -> dict[str, TenantState]:
         """The state of every tenant."""
@@ -257,96 +226,6 @@ class _Uploads:
         return self._state.uploads.pop(upload_id, None) is not None
 
 
-class MemoryKeyStore:
-    """A `KeyStore`."""
-
-    def __init__(self, database: MemoryDatabase) -> None:
-        self._database = database
-
-    def read(self, tenant_id: str, work: Callable[[KeyRecords], T]) -> T:
-        """See `KeyStore.read`."""
-        return work(_Keys(self._database.states().get(tenant_id, TenantState())))
-
-    def write(self, tenant_id: str, work: Callable[[KeyRecords], T]) -> T:
-        """See `KeyStore.write`."""
-        return self._database.transact(tenant_id, lambda state: work(_Keys(state)))
-
-    def all_keys(self) -> list[ApiKey]:
-        """See `KeyStore.all_keys`."""
-        return [key for state in self._database.states().values() for key in state.keys.values()]
-
-    def all_tenants(self) -> list[Tenant]:
-        """See `KeyStore.all_tenants`."""
-        states = self._database.states().values()
-        return [state.tenant for state in states if state.tenant is not None]
-
-    def find_subject(self, issuer: str, subject: str) -> list[Member]:
-        """See `KeyStore.find_subject`."""
-        states = self._database.states().values()
-        members = [one for state in states for one in state.members.values()]
-        found = [one for one in members if (one.issuer, one.subject) == (issuer, subject)]
-        return sorted(found, key=lambda one: (one.created_at, one.tenant_id, one.member_id))
-
-    def find_hmac(self, secret_hmac: bytes) -> ApiKey | None:
-        """See `KeyStore.find_hmac`."""
-        return next(
-            (key for key in self.all_keys() if secret_hmac in (key.secret_hmac, key.previous_hmac)),
-            None,
-        )
-
-    def setting(self, name: str) -> str | None:
-        """See `KeyStore.setting`."""
-        return self._database.settings.get(name)
-
-    def put_setting(self, name: str, value: str) -> None:
-        """See `KeyStore.put_setting`."""
-        self._database.settings[name] = value
-
-
-class _Keys:
-    def __init__(self, state: TenantState) -> None:
-        self._state = state
-        self.members = _Members(state)
-
-    def tenant(self) -> Tenant | None:
-        return self._state.tenant
-
-    def add_tenant(self, tenant: Tenant) -> None:
-        self._state.tenant = tenant
-
-    def put_tenant(self, tenant: Tenant) -> None:
-        self._state.tenant = tenant
-
-    def find(self, key_id: str) -> ApiKey | None:
-        return self._state.keys.get(key_id)
-
-    def all(self) -> list[ApiKey]:
-        return sorted(self._state.keys.values(), key=lambda one: (one.created_at, one.key_id))
-
-    def put(self, key: ApiKey) -> None:
-        self._state.keys[key.key_id] = key
-
-
-class _Members:
-    def __init__(self, state: TenantState) -> None:
-        self._state = state
-
-    def find(self, member_id: str) -> Member | None:
-        return self._state.members.get(member_id)
-
-    def all(self) -> list[Member]:
-        found = self._state.members.values()
-        return sorted(found, key=lambda one: (one.created_at, one.member_id))
-
-    def put(self, member: Member) -> None:
-        others = [one for one in self._state.members.values() if one.member_id != member.member_id]
-        if member.has_signed_in and any(
-            (one.issuer, one.subject) == (member.issuer, member.subject) for one in others
-        ):
-            raise BrokenReference("two members are the same person")
-        self._state.members[member.member_id] = member
-
-
 class MemoryDeploymentStore:
     """A `DeploymentStore`."""
 
@@ -374,9 +253,14 @@ class MemoryDeploymentStore:
 
     def delete(self, tenant_id: str, name: str) -> bool:
         """Remove; False if it was not there."""
-        return self._database.transact(
-            tenant_id, lambda state: state.deployments.pop(name, None) is not None
-        )
+
+        def work(state: TenantState) -> bool:
+            state.grants = {
+                grant_id: one for grant_id, one in state.grants.items() if one.deployment != name
+            }
+            return state.deployments.pop(name, None) is not None
+
+        return self._database.transact(tenant_id, work)
 
     def list(self, tenant_id: str) -> list[Deployment]:
         """A tenant's deployments, by name."""

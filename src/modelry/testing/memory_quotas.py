@@ -11,7 +11,8 @@ from modelry.services.quotas.exchange import GATEWAY_LIFE_S
 from modelry.services.quotas.ports import Picture, QuotaRecords, Report, Subject, UseKey
 
 if TYPE_CHECKING:
-    from modelry.testing.memory_database import MemoryDatabase, TenantState
+    from modelry.testing.memory_database import MemoryDatabase
+    from modelry.testing.memory_state import TenantState
 
 T = TypeVar("T")
 

@@ -17,7 +17,8 @@ from modelry.services.usage.ports import (
 )
 
 if TYPE_CHECKING:
-    from modelry.testing.memory_database import MemoryDatabase, TenantState
+    from modelry.testing.memory_database import MemoryDatabase
+    from modelry.testing.memory_state import TenantState
 
 
 class MemoryUsageStore:

@@ -20,7 +20,7 @@ from modelry.runtime_api.frames import Kind
 from modelry.services.deployments import supervisor
 from modelry.services.deployments.ports import ReplicaEnd
 from modelry.services.deployments.service import DeploymentsService
-from modelry.services.inference.authentication import Authenticator
+from modelry.services.inference.authentication import Authenticator, KeySnapshot
 from modelry.services.inference.call import RawCall
 from modelry.services.inference.routing import RouteTable
 from modelry.services.inference.service import InferenceService
@@ -71,8 +71,8 @@ class Keys:
     def digest(self, token):
         return token
 
-    def valid_keys(self):
-        return {}
+    def snapshot(self):
+        return KeySnapshot({}, {}, {})
 
 
 @pytest.fixture

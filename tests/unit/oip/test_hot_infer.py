@@ -13,7 +13,7 @@ from modelry.domain.catalog import Version
 from modelry.domain.deployments import Deployment, Limits, Scale, TrafficShare
 from modelry.domain.signature import Datatype, Signature, TensorSpec
 from modelry.protocols.oip.hot import InferRoute
-from modelry.services.inference.authentication import Authenticator
+from modelry.services.inference.authentication import Authenticator, KeySnapshot
 from modelry.services.inference.replica_group import ReplicaGroup
 from modelry.services.inference.routing import Route, RouteTable, Target
 from modelry.services.inference.service import InferenceService
@@ -43,8 +43,8 @@ class Keys:
     def digest(self, token):
         return token
 
-    def valid_keys(self):
-        return self.valid
+    def snapshot(self):
+        return KeySnapshot(self.valid, {}, {})
 
 
 def doubled(call):

@@ -137,6 +137,6 @@ def test_system_sessions_are_opened_by_these_only() -> None:
     }
     assert users == {
         "sessions.py", "transactions.py", "keys.py", "deployments.py", "usage.py", "catalog.py",
-        "data_keys.py", "quotas.py",
+        "data_keys.py", "quotas.py", "deletions.py",
         "audit.py",
     }  # fmt: skip

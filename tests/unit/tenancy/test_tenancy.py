@@ -185,9 +185,9 @@ def test_a_key_ends_when_it_expires(
     minted = tenancy.create(
         owner, name="ci", role=Role.VIEWER, expires_at=NOW + timedelta(seconds=5)
     )
-    assert minted.key.secret_hmac in tenancy.valid_keys()
+    assert minted.key.secret_hmac in tenancy.snapshot().keys
     clock.now += timedelta(seconds=5)
-    assert minted.key.secret_hmac not in tenancy.valid_keys()
+    assert minted.key.secret_hmac not in tenancy.snapshot().keys
     with pytest.raises(Unauthenticated):
         tenancy.verify(minted.token)
 

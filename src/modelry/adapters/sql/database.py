@@ -12,6 +12,7 @@ from modelry.adapters.sql.schema import migrate
 from modelry.adapters.sql.stores.audit import SqlAuditStore
 from modelry.adapters.sql.stores.catalog import SqlCatalogStore
 from modelry.adapters.sql.stores.data_keys import SqlDataKeyStore
+from modelry.adapters.sql.stores.deletions import SqlDeletionStore
 from modelry.adapters.sql.stores.deployments import SqlDeploymentStore
 from modelry.adapters.sql.stores.keys import SqlKeyStore
 from modelry.adapters.sql.stores.quotas import SqlQuotaStore
@@ -28,6 +29,7 @@ class Database:
         transactions = Transactions(engine)
         self.keys = SqlKeyStore(transactions)
         self.audit = SqlAuditStore(transactions)
+        self.deletions = SqlDeletionStore(transactions)
         self.catalog = SqlCatalogStore(transactions)
         self.deployments = SqlDeploymentStore(transactions)
         self.data_keys = SqlDataKeyStore(transactions)

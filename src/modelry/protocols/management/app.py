@@ -18,11 +18,14 @@ from modelry.protocols.management import (
     audit,
     deployments,
     keys,
+    members,
     models,
     pulls,
     quotas,
     replicas,
+    shares,
     starters,
+    tenants,
     uploads,
     versions,
 )
@@ -36,7 +39,10 @@ from modelry.services.catalog.service import CatalogService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.quotas.service import QuotasService
+from modelry.services.tenancy.members import MembersService
 from modelry.services.tenancy.service import TenancyService
+from modelry.services.tenancy.sharing import SharingService
+from modelry.services.tenancy.tenants import TenantsService
 from modelry.services.usage.service import UsageService
 
 PREFIX = "/api/v1"
@@ -53,6 +59,9 @@ ROUTERS: Sequence[APIRouter] = (
     pulls.router,
     keys.router,
     quotas.router,
+    members.router,
+    shares.router,
+    tenants.router,
     account.router,
     audit.router,
 )
@@ -75,6 +84,9 @@ def build_app(
     deployments: DeploymentsService,
     tenancy: TenancyService,
     quotas: QuotasService,
+    tenants: TenantsService,
+    members: MembersService,
+    sharing: SharingService,
     usage: UsageService,
     audit: AuditService,
     trail: ChainedTrail,
@@ -93,6 +105,9 @@ def build_app(
         deployments: deployments and replicas; it must run on the event loop that serves the app.
         tenancy: API keys.
         quotas: limits of keys and tenants.
+        tenants: the platform's tenants.
+        members: the people of a tenant.
+        sharing: deployments shared with other tenants.
         usage: what was used.
         audit: shows and verifies the audit log.
         trail: takes what every unsafe route does.
@@ -109,16 +124,19 @@ def build_app(
         openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, title="Modelry"
     )
     app.state.services = Services(
-        catalog,
-        deployments,
-        tenancy,
-        quotas,
-        usage,
-        audit,
-        trail,
-        denials,
-        authenticator,
-        status,
+        catalog=catalog,
+        deployments=deployments,
+        tenancy=tenancy,
+        quotas=quotas,
+        tenants=tenants,
+        members=members,
+        sharing=sharing,
+        usage=usage,
+        audit=audit,
+        trail=trail,
+        denials=denials,
+        authenticator=authenticator,
+        status=status,
     )
     for router in routers:
         app.include_router(router)

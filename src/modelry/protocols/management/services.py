@@ -17,7 +17,10 @@ from modelry.services.catalog.service import CatalogService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.quotas.service import QuotasService
+from modelry.services.tenancy.members import MembersService
 from modelry.services.tenancy.service import TenancyService
+from modelry.services.tenancy.sharing import SharingService
+from modelry.services.tenancy.tenants import TenantsService
 from modelry.services.usage.service import UsageService
 
 StatusSource = Callable[[], Mapping[str, Any]]
@@ -35,6 +38,9 @@ class Services:
     deployments: DeploymentsService
     tenancy: TenancyService
     quotas: QuotasService
+    tenants: TenantsService
+    members: MembersService
+    sharing: SharingService
     usage: UsageService
     audit: AuditService
     trail: ChainedTrail
@@ -87,6 +93,18 @@ async def _audit(request: Request) -> AuditService:
     return services_of(request).audit
 
 
+async def _tenants(request: Request) -> TenantsService:
+    return services_of(request).tenants
+
+
+async def _members(request: Request) -> MembersService:
+    return services_of(request).members
+
+
+async def _sharing(request: Request) -> SharingService:
+    return services_of(request).sharing
+
+
 async def _usage(request: Request) -> UsageService:
     return services_of(request).usage
 
@@ -96,6 +114,9 @@ Audit = Annotated[AuditService, Depends(_audit)]
 Caller = Annotated[Principal, Depends(_caller)]
 Catalog = Annotated[CatalogService, Depends(_catalog)]
 Deployments = Annotated[DeploymentsService, Depends(_deployments)]
+Members = Annotated[MembersService, Depends(_members)]
+Sharing = Annotated[SharingService, Depends(_sharing)]
 Tenancy = Annotated[TenancyService, Depends(_tenancy)]
 Quotas = Annotated[QuotasService, Depends(_quotas)]
+Tenants = Annotated[TenantsService, Depends(_tenants)]
 Usage = Annotated[UsageService, Depends(_usage)]

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from modelry.domain.catalog import NAME_PATTERN
+from modelry.domain.tenants import TENANT_ID_PATTERN
 from modelry.protocols.http.values import shown
 
 
@@ -39,6 +40,22 @@ Name = Annotated[
         max_length=64,
         pattern=f"^{NAME_PATTERN.pattern}$",
         description="1 to 64 lower-case letters, digits, '.', '_' or '-'.",
+    ),
+]
+CallableName = Annotated[
+    str,
+    Field(
+        max_length=105,
+        pattern=f"^{NAME_PATTERN.pattern}(?:@{TENANT_ID_PATTERN.pattern})?$",
+        description="A deployment, or <deployment>@<tenant> for one that another tenant shares.",
+    ),
+]
+TenantId = Annotated[
+    str,
+    Field(
+        max_length=40,
+        pattern=f"^{TENANT_ID_PATTERN.pattern}$",
+        description="2 to 40 lower-case letters, digits or '-', beginning with a letter.",
     ),
 ]
 ShortText = Annotated[str, Field(min_length=1, max_length=512)]

@@ -204,16 +204,13 @@ class InferenceServicer:
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         """Each request is answered in turn; a failing one does not end the stream.
 
-        All of them have the id of the stream.
+        All of them have the id of the stream. The key is checked for each: a stream outlives none
+        that is revoked.
         """
         request_id = _begin(context)
-        try:
-            principal = self._principal(context)
-            principal.require(Permission.INFERENCE)
-        except ModelryError as error:
-            await _abort(context, error)
-            return
+        await self._checked_caller(context)
         async for request in requests:
+            principal = await self._checked_caller(context)
             try:
                 with OpenRequest(self._inference.meter, request_id) as metered:
                     metered.principal = principal
@@ -224,6 +221,15 @@ class InferenceServicer:
                     error_message=error.message,
                     infer_response=pb.ModelInferResponse(id=request.id),
                 )
+
+    async def _checked_caller(self, context: Context) -> Principal:
+        try:
+            principal = self._principal(context)
+            principal.require(Permission.INFERENCE)
+        except ModelryError as error:
+            await _abort(context, error)
+            raise AssertionError("abort always raises") from error
+        return principal
 
     async def _statistics(
         self, request: pb.ModelStatisticsRequest, principal: Principal | None

@@ -14,9 +14,9 @@ def model_entry(route: Route) -> dict[str, Any]:
         "id": route.deployment.name,
         "object": "model",
         "created": int(route.deployment.created_at.timestamp()),
-        "owned_by": "modelry",
+        "owned_by": route.owner_id or "modelry",
         "modelry": {
-            "model": route.deployment.model_name,
+            "model": route.deployment.name if route.owner_id else route.deployment.model_name,
             "task": first.version.task,
             "ready": all(target.group.is_ready for target in route.targets),
             "versions": [

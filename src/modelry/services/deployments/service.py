@@ -10,10 +10,16 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from modelry.domain.access import Permission, Principal
+from modelry.domain.access import Permission, Principal, TenantState
 from modelry.domain.catalog import check_name
 from modelry.domain.deployments import Deployment, Limits, ReplicaStatus, Scale, TrafficShare
-from modelry.domain.errors import Conflict, ModelryError, NotFound, PermissionDenied
+from modelry.domain.errors import (
+    Conflict,
+    ModelNotReady,
+    ModelryError,
+    NotFound,
+    PermissionDenied,
+)
 from modelry.services.deployments.ports import DeploymentStore, ReplicaPool, VersionSource
 from modelry.services.deployments.version_replicas import VersionReplicas
 from modelry.services.inference.routing import Route, Target
@@ -51,8 +57,9 @@ class DeploymentsService:
         self._replicas: dict[Key, dict[int, VersionReplicas]] = {}
         self._applied: dict[Key, datetime] = {}
         self._told: dict[Key, datetime] = {}
+        self._closed: frozenset[str] = frozenset()
         self._changes = asyncio.Lock()
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving: dict[asyncio.Task[None], str] = {}
         self._ticker: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -214,6 +221,35 @@ class DeploymentsService:
             await asyncio.to_thread(self._store.delete, *key)
             self._take_away(key)
 
+    async def follow_tenants(self, tenants: Mapping[str, TenantState]) -> None:
+        """Serve what active tenants have deployed, and nothing of the others.
+
+        Args:
+            tenants: all that there are. Open requests for what is closed are told so.
+        """
+        owners = {one.tenant_id for one in self._deployments.values()}
+        inactive = {name for name, state in tenants.items() if state is not TenantState.ACTIVE}
+        closed = frozenset(inactive | (owners - tenants.keys()))
+        if closed == self._closed:
+            return
+        async with self._changes:
+            opened, self._closed = self._closed - closed, closed
+            ended = [key for key in self._replicas if key[0] in closed]
+            leaving = [one for key in ended for one in self._replicas.pop(key).values()]
+            self._publish()
+            for replicas in leaving:
+                replicas.group.cut_off(_closed_error(replicas))
+                self._let_go(replicas)
+            for key, deployment in [*self._deployments.items()]:
+                if key[0] in opened:
+                    self._applied.pop(key, None)
+                    await self._take(key, deployment)
+
+    def has_replicas(self, tenant_id: str) -> bool:
+        """Whether a replica of the tenant is there, in whatever state; from any thread."""
+        running = any(key[0] == tenant_id and found for key, found in [*self._replicas.items()])
+        return running or tenant_id in [*self._leaving.values()]
+
     def get(self, principal: Principal, name: str) -> Deployment:
         """One deployment of the caller's tenant.
 
@@ -278,7 +314,7 @@ class DeploymentsService:
 
     def _of(self, principal: Principal, name: str) -> Sequence[VersionReplicas]:
         self.get(principal, name)
-        return [*self._replicas[principal.tenant_id, name].values()]
+        return [*self._replicas.get((principal.tenant_id, name), {}).values()]
 
     async def declared_scale(self, principal: Principal, model: str, number: int) -> Scale | None:
         """What the manifest of a version says of replicas, if it does.
@@ -306,6 +342,10 @@ class DeploymentsService:
 
     async def _apply(self, deployment: Deployment) -> None:
         key = (deployment.tenant_id, deployment.name)
+        if deployment.tenant_id in self._closed:
+            self._deployments[key] = deployment
+            self._applied[key] = deployment.updated_at
+            return
         old = self._replicas.get(key, {})
         new: dict[int, VersionReplicas] = {}
         for share in deployment.traffic:
@@ -341,12 +381,14 @@ class DeploymentsService:
 
     def _let_go(self, replicas: VersionReplicas) -> None:
         task = asyncio.create_task(replicas.close(drain_s=30.0))
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+        self._leaving[task] = replicas.deployment.tenant_id
+        task.add_done_callback(lambda task: self._leaving.pop(task, None))
 
     def _publish(self) -> None:
         routes: dict[Key, Route] = {}
         for key, deployment in self._deployments.items():
+            if key not in self._replicas:
+                continue
             targets = tuple(
                 Target(deployment, replicas.version, replicas.group)
                 for share in deployment.traffic
@@ -355,3 +397,8 @@ class DeploymentsService:
             cumulative = tuple(itertools.accumulate(share.percent for share in deployment.traffic))
             routes[key] = Route(deployment, targets, cumulative)
         self._inference.routes.swap(routes)
+
+
+def _closed_error(replicas: VersionReplicas) -> ModelryError:
+    """What is told to callers of a deployment whose tenant was closed, its own and others."""
+    return ModelNotReady(f"Deployment '{replicas.deployment.name}' is not served at present.")

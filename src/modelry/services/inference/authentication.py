@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
-from modelry.domain.access import ApiKey, Principal
-from modelry.domain.errors import Unauthenticated
+from modelry.domain.access import ApiKey, Principal, TenantState
+from modelry.domain.errors import TenantSuspended, Unauthenticated
+
+
+@dataclass(frozen=True, slots=True)
+class KeySnapshot:
+    """Who may call, at one moment.
+
+    `keys` are the keys of active tenants that are neither revoked nor expired, by their HMAC;
+    `refused` are such keys of other tenants; `tenants` are all tenants with their state.
+    """
+
+    keys: Mapping[bytes, ApiKey]
+    refused: Mapping[bytes, ApiKey]
+    tenants: Mapping[str, TenantState]
 
 
 class KeyRing(Protocol):
@@ -17,8 +32,8 @@ class KeyRing(Protocol):
         """HMAC-SHA256 of a token under the server's pepper."""
         ...
 
-    def valid_keys(self) -> Mapping[bytes, ApiKey]:
-        """All keys that are neither revoked nor expired, by their HMAC."""
+    def snapshot(self) -> KeySnapshot:
+        """Who may call now."""
         ...
 
 
@@ -40,29 +55,62 @@ class Authenticator:
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
         self._principals: dict[bytes, tuple[Principal, datetime | None]] = {}
+        self._refused: Mapping[bytes, ApiKey] = {}
+        self._used: set[tuple[str, str]] = set()
         self._epoch = 0
+        self._refreshing = threading.Lock()
+        self.tenants: Mapping[str, TenantState] = {}
+        """All tenants, as of the last refresh."""
         self.refresh()
 
     def refresh(self) -> None:
         """Read the valid keys again; called after each change and every few seconds."""
-        self._principals = {
-            secret: (key.principal(), key.expires_at)
-            for secret, key in self._keys.valid_keys().items()
-        }
-        self._epoch += 1
+        with self._refreshing:  # else an older answer could replace a newer one
+            snapshot = self._keys.snapshot()
+            self._refused, self.tenants = snapshot.refused, snapshot.tenants
+            self._principals = {
+                secret: (key.principal(), key.expires_at) for secret, key in snapshot.keys.items()
+            }
+            self._epoch += 1
+
+    def take_used(self) -> set[tuple[str, str]]:
+        """Tenant and id of the keys that were used since the last time.
+
+        A key that goes on using one connection of the hot path is seen anew after each refresh.
+        """
+        taken, self._used = self._used, set()
+        return taken
+
+    def require_active(self, tenant_id: str) -> None:
+        """Refuse a tenant whose keys and members may not call.
+
+        Raises:
+            TenantSuspended: it is suspended or being deleted.
+            Unauthenticated: it is not there.
+        """
+        state = self.tenants.get(tenant_id)
+        if state is None:
+            raise Unauthenticated("The tenant of this caller does not exist (any more).")
+        if state is not TenantState.ACTIVE:
+            raise tenant_refusal(state)
 
     def principal(self, token: bytes | str) -> Principal:
         """Who calls with `token`.
 
         Raises:
             Unauthenticated: the key is not known, expired or revoked.
+            TenantSuspended: its tenant is suspended or being deleted.
         """
         return self._find(token)[0]
 
     def _find(self, token: bytes | str) -> tuple[Principal, datetime | None]:
         raw = token.encode("utf-8", "surrogatepass") if isinstance(token, str) else token
-        found = self._principals.get(self._keys.digest(raw))
+        digest = self._keys.digest(raw)
+        found = self._principals.get(digest)
         if found is None:
+            refused = self._refused.get(digest)
+            if refused is not None:
+                self.require_active(refused.tenant_id)
             raise Unauthenticated(
                 "The API key is not valid (unknown, expired or revoked). Send a valid one as "
                 "'Authorization: Bearer <key>'."
@@ -70,6 +118,7 @@ class Authenticator:
         expires_at = found[1]
         if expires_at is not None and datetime.now(UTC) >= expires_at:
             raise Unauthenticated("The API key has expired. Ask an owner for a new one.")
+        self._used.add((found[0].tenant_id, found[0].key_id))
         return found
 
     def from_header(self, authorization: bytes | None) -> Principal:
@@ -77,6 +126,7 @@ class Authenticator:
 
         Raises:
             Unauthenticated: no header, another scheme than Bearer, or no valid key.
+            TenantSuspended: the key's tenant is suspended or being deleted.
         """
         return self.admit(authorization).principal
 
@@ -84,7 +134,7 @@ class Authenticator:
         """As `from_header`, with what it takes to ask `still_holds` for the same header.
 
         Raises:
-            Unauthenticated: as `from_header`.
+            Unauthenticated, TenantSuspended: as `from_header`.
         """
         epoch = self._epoch  # before the look-up: a refresh in between makes the admission stale
         if not authorization:
@@ -101,3 +151,13 @@ class Authenticator:
         return admission.epoch == self._epoch and (
             expires_at is None or datetime.now(UTC) < expires_at
         )
+
+
+def tenant_refusal(state: TenantState) -> TenantSuspended:
+    """What callers of a tenant that is not active are told."""
+    if state is TenantState.DELETING:
+        return TenantSuspended("This tenant is being deleted; its keys work no more.")
+    return TenantSuspended(
+        "This tenant is suspended: its keys work again when the operator of this platform resumes "
+        "it. Ask the operator."
+    )

@@ -152,10 +152,7 @@ class ReplicaGroup:
 
     def _enqueue(self, call: Call, now: float) -> None:
         if not self.links and self.failure is not None:
-            raise ModelFailed(
-                f"Deployment '{self.identity[1]}' (version {self.identity[2]}) failed: "
-                f"{self.failure}"
-            )
+            raise self._failed(call, self.failure)
         if len(self.waiting) >= self.limits.queue:
             raise Overloaded(
                 f"{len(self.waiting)} requests are waiting for deployment '{self.identity[1]}' "
@@ -209,11 +206,16 @@ class ReplicaGroup:
         elif call in self._open:
             self.waiting.remove(call)
 
-    def cut_off(self, error: ModelryError) -> None:
-        """Fail every open call with `error`."""
+    def cut_off(self, error: ModelryError, tenant_id: str | None = None) -> None:
+        """Fail every open call with `error`; only those of one tenant's callers, if given."""
         for call in list(self._open):
-            self.cancel(call)
-            call.fail(error)
+            if tenant_id is None or call.principal.tenant_id == tenant_id:
+                self.cancel(call)
+                call.fail(error)
+
+    def callers(self) -> set[str]:
+        """The tenants whose calls are open here."""
+        return {call.principal.tenant_id for call in self._open}
 
     def record(self, call: Call, status: str) -> None:
         """Count an ended call; used by `Call`."""
@@ -282,11 +284,15 @@ class ReplicaGroup:
             return
         while self.waiting:
             call = self.waiting.popleft()
-            call.fail(
-                ModelFailed(
-                    f"Deployment '{self.identity[1]}' (version {self.identity[2]}) failed: {reason}"
-                )
-            )
+            call.fail(self._failed(call, reason))
+
+    def _failed(self, call: Call, reason: str) -> ModelFailed:
+        """The failure as `call` may know it: what the worker wrote is its owner's alone."""
+        if call.principal.tenant_id != self.identity[0]:
+            reason = "the tenant that shares it can see why"
+        return ModelFailed(
+            f"Deployment '{self.identity[1]}' (version {self.identity[2]}) failed: {reason}"
+        )
 
     def hand_over(self, successor: ReplicaGroup) -> None:
         """Give what waits to the group that takes this one's place, of the same version."""

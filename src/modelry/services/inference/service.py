@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from modelry.domain.access import Principal
-from modelry.domain.errors import InvalidInput, ModelryError, NotSupported
+from modelry.domain.access import Principal, TenantState
+from modelry.domain.errors import InvalidInput, ModelryError, NotFound, NotSupported
 from modelry.domain.signature import Signature
 from modelry.runtime_api.frames import Kind
 from modelry.runtime_api.generation import (
@@ -20,7 +20,7 @@ from modelry.runtime_api.generation import (
     request_to_wire,
 )
 from modelry.runtime_api.tensors import Array, pack_tensors, unpack_tensors
-from modelry.services.inference.authentication import Authenticator
+from modelry.services.inference.authentication import Authenticator, tenant_refusal
 from modelry.services.inference.call import ItemsCall, RawCall, StreamedCall
 from modelry.services.inference.metering import Meter, open_request
 from modelry.services.inference.routing import Route, RouteTable, Target
@@ -68,6 +68,22 @@ class InferenceService:
         for route in self.routes.all():
             for target in route.targets:
                 target.group.cut_off(error)
+
+    def cut_off_strangers(self, tenants: Mapping[str, TenantState]) -> None:
+        """Fail the open requests of tenants that are not active, and of those that call what is
+        no longer shared with them.
+        """
+        for route in self.routes.all():
+            owner_id, name = route.deployment.tenant_id, route.deployment.name
+            for target in route.targets:
+                for tenant_id in target.group.callers():
+                    state = tenants.get(tenant_id, TenantState.DELETING)
+                    if state is not TenantState.ACTIVE:
+                        target.group.cut_off(tenant_refusal(state), tenant_id)
+                    elif tenant_id != owner_id and not self.routes.is_shared_with(
+                        tenant_id, owner_id, name
+                    ):
+                        target.group.cut_off(_no_longer_shared(), tenant_id)
 
     def open_requests(self) -> int:
         """How many requests of all tenants are being answered or wait."""
@@ -183,6 +199,10 @@ class InferenceService:
         call.parameters = parameters_of(chosen_in(request))
         target.group.submit(call)
         return _typed_events(call)
+
+
+def _no_longer_shared() -> NotFound:
+    return NotFound("This model is no longer shared with your tenant.", param="model")
 
 
 async def _typed_events(call: StreamedCall) -> AsyncIterator[GenerationEvent]:

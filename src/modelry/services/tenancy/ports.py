@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
 
 from modelry.domain.access import ApiKey, Member, Tenant
+from modelry.domain.sharing import DeploymentGrant
+from modelry.domain.tenants import TenantDeletion
 
 T = TypeVar("T")
 
@@ -26,12 +29,37 @@ class MemberRecords(Protocol):
         ...
 
 
+class GrantRecords(Protocol):
+    """What a tenant shares with others, within one transaction."""
+
+    def has_deployment(self, name: str) -> bool:
+        """Whether the tenant has a deployment of this name."""
+        ...
+
+    def find(self, grant_id: str) -> DeploymentGrant | None:
+        """One grant, whether it holds or not."""
+        ...
+
+    def all(self) -> list[DeploymentGrant]:
+        """All grants of deployments that are there, oldest first, also revoked ones."""
+        ...
+
+    def put(self, grant: DeploymentGrant) -> None:
+        """Insert or replace."""
+        ...
+
+
 class KeyRecords(Protocol):
-    """A tenant, its API keys and its members, within one transaction."""
+    """A tenant, its API keys, its members and what it shares, within one transaction."""
 
     @property
     def members(self) -> MemberRecords:
         """The tenant's members."""
+        ...
+
+    @property
+    def grants(self) -> GrantRecords:
+        """What the tenant shares with others."""
         ...
 
     def tenant(self) -> Tenant | None:
@@ -56,6 +84,14 @@ class KeyRecords(Protocol):
 
     def put(self, key: ApiKey) -> None:
         """Insert or replace."""
+        ...
+
+    def note_used(self, key_ids: Collection[str], now: datetime) -> None:
+        """Keep when these keys were used last; those that are not there are left out."""
+        ...
+
+    def is_retired(self) -> bool:
+        """Whether a tenant of this id is being deleted or was: its id is never used again."""
         ...
 
 
@@ -85,6 +121,14 @@ class KeyStore(Protocol):
         """The members of all tenants that are this person, oldest first."""
         ...
 
+    def grants_to(self, grantee_id: str) -> list[DeploymentGrant]:
+        """What others share with a tenant, by owner, oldest first, also revoked grants."""
+        ...
+
+    def all_grants(self) -> list[DeploymentGrant]:
+        """The grants of all tenants that were not revoked."""
+        ...
+
     def find_hmac(self, secret_hmac: bytes) -> ApiKey | None:
         """The key with this keyed hash, now or before its rotation, of whatever tenant."""
         ...
@@ -95,4 +139,87 @@ class KeyStore(Protocol):
 
     def put_setting(self, name: str, value: str) -> None:
         """Keep a fact about the whole server."""
+        ...
+
+
+class DeletionStore(Protocol):
+    """Keeps how far tenants are deleted, and deletes their rows; each call is one transaction
+    unless it says otherwise.
+    """
+
+    def begin(self, deletion: TenantDeletion) -> TenantDeletion:
+        """Keep a deletion and mark its tenant; the one that is there already, if one is.
+
+        Raises:
+            NotFound: there is no such tenant.
+        """
+        ...
+
+    def find(self, tenant_id: str) -> TenantDeletion | None:
+        """The deletion of a tenant, done or not."""
+        ...
+
+    def pending(self) -> list[TenantDeletion]:
+        """Those that are not done, oldest first."""
+        ...
+
+    def put(self, deletion: TenantDeletion) -> None:
+        """Replace a deletion's stage and counts."""
+        ...
+
+    def delete_rows(self, tenant_id: str) -> None:
+        """Delete every row that belongs to a tenant, children first, and last the tenant.
+
+        A transaction for each table, which adds to `destroyed["rows"]` how many went; what
+        others share with the tenant goes too.
+        """
+        ...
+
+
+class TenantFiles(Protocol):
+    """A tenant's contents in the blob store."""
+
+    def measure(self, tenant_id: str) -> tuple[int, int]:
+        """How many contents, whole and partial, there are, and their bytes as they are kept."""
+        ...
+
+    def delete_all(self, tenant_id: str) -> None:
+        """Delete every content, whole and partial."""
+        ...
+
+
+class KeyDestroyer(Protocol):
+    """Destroys encryption keys."""
+
+    def destroy(self, tenant_id: str) -> Mapping[str, Any]:
+        """Destroy a tenant's data keys for good; the same again tells the same.
+
+        Returns:
+            What is known of the keys (fingerprints, when), as JSON types.
+        """
+        ...
+
+
+class ReplicasOf(Protocol):
+    """Knows what runs on this server."""
+
+    def has_replicas(self, tenant_id: str) -> bool:
+        """Whether a replica of the tenant is there, in whatever state."""
+        ...
+
+
+class CertificateTrail(Protocol):
+    """The audit trail, as far as deleting needs it."""
+
+    def append(
+        self,
+        tenant_id: str,
+        *,
+        actor: str,
+        action: str,
+        resource: str,
+        outcome: str = "ok",
+        detail: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Keep an act; durable when it returns."""
         ...

@@ -6,9 +6,9 @@ import hashlib
 import hmac
 import re
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from modelry.domain.access import (
     DEFAULT_TENANT_ID,
@@ -17,15 +17,17 @@ from modelry.domain.access import (
     Principal,
     Role,
     Tenant,
+    TenantState,
     effective_permissions,
 )
-from modelry.domain.catalog import check_name
 from modelry.domain.errors import (
     Conflict,
     InvalidInput,
     NotFound,
     Unauthenticated,
 )
+from modelry.domain.sharing import check_callable_name
+from modelry.services.inference.authentication import KeySnapshot, tenant_refusal
 from modelry.services.tenancy.clock import utc_now
 from modelry.services.tenancy.members import check_owner_left
 from modelry.services.tenancy.ports import KeyRecords, KeyStore
@@ -38,6 +40,8 @@ from modelry.services.tenancy.tokens import is_mistyped, make_key_id, make_token
 
 OWNER_KEY_ID = "owner"
 MAX_KEYS = 10_000
+LONGEST_OVERLAP = timedelta(days=90)
+"""How long a secret may stay valid after its key was rotated."""
 
 _GIVEN_OWNER_TOKEN = re.compile(r"[A-Za-z0-9._~-]{32,256}")
 _PEPPER_SETTING = "pepper_fingerprint"
@@ -76,6 +80,7 @@ class TenancyService:
         self._listeners: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self._generation = 0
+        self._is_owner_key_given = False
 
     @property
     def generation(self) -> int:
@@ -123,6 +128,7 @@ class TenancyService:
                 f"-); the given one has {len(given)} characters.",
                 param="owner_key",
             )
+        self._is_owner_key_given = given is not None
         self.ensure_default_tenant()
         is_pepper_known = self._is_pepper_known()
         if not is_pepper_known and not may_lose_keys:
@@ -159,6 +165,12 @@ class TenancyService:
         self.changed()
         return MintedKey(made, token)
 
+    def first_owner_key(self, tenant_id: str) -> MintedKey:
+        """The first key of a tenant that is being made; whoever makes the tenant keeps it."""
+        key_id = make_key_id()
+        token = make_token(self._environment, key_id)
+        return MintedKey(self._owner_key(token, tenant_id, key_id), token)
+
     def is_pepper_lost(self) -> bool:
         """Whether the keys that are kept were made under another pepper, so none is valid."""
         return not self._is_pepper_known()
@@ -194,7 +206,7 @@ class TenancyService:
         _check_label(name)
         _check_expiry(expires_at, now)
         for deployment in deployments:
-            check_name(deployment, "deployment")
+            check_callable_name(deployment)
         key_id = make_key_id()
         token = make_token(self._environment, key_id)
         key = ApiKey(
@@ -238,9 +250,7 @@ class TenancyService:
         now = self._clock()
 
         def work(records: KeyRecords) -> ApiKey:
-            key = records.find(key_id)
-            if key is None:
-                raise NotFound(f"API key '{key_id[:80]}' does not exist.", param="key_id")
+            key = _found(records, key_id)
             if key.revoked_at is not None:
                 return key
             check_role_within(principal, key.role, "revoke a key of", key.scopes)
@@ -254,16 +264,123 @@ class TenancyService:
         self.changed()
         return key
 
+    def get(self, principal: Principal, key_id: str) -> ApiKey:
+        """One key of the caller's tenant.
+
+        Raises:
+            NotFound: no such key in the tenant.
+        """
+        principal.require(Permission.KEYS_READ)
+        return self._store.read(principal.tenant_id, lambda records: _found(records, key_id))
+
+    def rename(self, principal: Principal, key_id: str, name: str) -> ApiKey:
+        """Call a key something else.
+
+        Raises:
+            NotFound: no such key in the tenant.
+            PermissionDenied: it has rights that the caller's key lacks.
+            InvalidInput: the name is not allowed.
+        """
+        principal.require(Permission.KEYS_WRITE)
+        _check_label(name)
+
+        def work(records: KeyRecords) -> ApiKey:
+            key = _found(records, key_id)
+            check_role_within(principal, key.role, "rename a key of", key.scopes)
+            check_deployments_within(principal, key.deployments)
+            renamed = replace(key, name=name)
+            records.put(renamed)
+            return renamed
+
+        return self._store.write(principal.tenant_id, work)
+
+    def rotate(
+        self, principal: Principal, key_id: str, overlap: timedelta = timedelta()
+    ) -> MintedKey:
+        """Give a key a new secret at once; the one before stays valid while they overlap.
+
+        A secret that was still valid from an earlier rotation ends now.
+
+        Args:
+            principal: who asks, and is told the new secret: so it needs all that the key may do.
+            key_id: which key; it stays the same key in all else.
+            overlap: how long the secret before stays valid.
+
+        Raises:
+            NotFound: no such key in the tenant.
+            PermissionDenied: it may do more, call more or live longer than the caller's key.
+            Conflict: it is revoked or has expired, or its secret is set by the operator.
+            InvalidInput: the overlap is negative or longer than `LONGEST_OVERLAP`.
+        """
+        principal.require(Permission.KEYS_WRITE)
+        if not timedelta() <= overlap <= LONGEST_OVERLAP:
+            raise InvalidInput(
+                f"The overlap is {overlap.total_seconds():g} s; expected 0 to "
+                f"{LONGEST_OVERLAP.total_seconds():g} s.",
+                param="overlap_s",
+            )
+        now = self._clock()
+        token_id = make_key_id() if key_id == OWNER_KEY_ID else key_id
+        token = make_token(self._environment, token_id)
+
+        def work(records: KeyRecords) -> ApiKey:
+            key = _found(records, key_id)
+            own = records.find(principal.key_id)
+            check_key_within(principal, own, key, "rotate a key of")
+            if not key.is_valid_at(now):
+                raise Conflict(f"API key '{key_id}' is revoked or has expired; create a new one.")
+            if key_id == OWNER_KEY_ID and self._is_owner_key_given:
+                raise Conflict(
+                    "This key's secret is set where the server is started (MODELRY_OWNER_KEY): "
+                    "change it there, or it would be back at the next start."
+                )
+            rotated = replace(
+                key,
+                secret_hmac=self.digest(token.encode()),
+                previous_hmac=key.secret_hmac if overlap else None,
+                previous_until=now + overlap if overlap else None,
+            )
+            records.put(rotated)
+            return rotated
+
+        rotated = self._store.write(principal.tenant_id, work)
+        self.changed()
+        return MintedKey(rotated, token)
+
+    def note_used(self, used: Collection[tuple[str, str]]) -> None:
+        """Keep that these keys (tenant and id) were used by now; tells no listener."""
+        now = self._clock()
+        by_tenant: dict[str, set[str]] = {}
+        for tenant_id, key_id in used:
+            by_tenant.setdefault(tenant_id, set()).add(key_id)
+        for tenant_id, key_ids in by_tenant.items():
+            self._store.write(
+                tenant_id,
+                lambda records, key_ids=key_ids: records.note_used(key_ids, now),  # type: ignore[misc] # mypy cannot infer lambdas with defaults
+            )
+
     # ---- the check of callers ---------------------------------------------------------------
 
     def digest(self, token: bytes) -> bytes:
         """HMAC-SHA256 of a token under the server's pepper."""
         return hmac.digest(self._pepper, token, hashlib.sha256)
 
-    def valid_keys(self) -> Mapping[bytes, ApiKey]:
-        """All keys that are neither revoked nor expired, by their HMAC; for a snapshot."""
+    def snapshot(self) -> KeySnapshot:
+        """The keys that are neither revoked nor expired, apart by whether their tenant is active.
+
+        A key that was rotated is there under both secrets while they overlap.
+        """
         now = self._clock()
-        return {key.secret_hmac: key for key in self._store.all_keys() if key.is_valid_at(now)}
+        keys = self._store.all_keys()
+        tenants = {one.tenant_id: one.state for one in self._store.all_tenants()}
+        admitted: dict[bytes, ApiKey] = {}
+        refused: dict[bytes, ApiKey] = {}
+        for key in keys:
+            is_active = tenants.get(key.tenant_id) is TenantState.ACTIVE
+            for one in (key, key.before_rotation(now)):
+                if one is not None and one.is_valid_at(now):
+                    (admitted if is_active else refused)[one.secret_hmac] = one
+        return KeySnapshot(admitted, refused, tenants)
 
     def verify(self, token: str) -> Principal:
         """Who calls with `token`, asked of the database.
@@ -273,33 +390,42 @@ class TenancyService:
 
         Raises:
             Unauthenticated: mistyped, unknown, expired or revoked.
+            TenantSuspended: its tenant is suspended or being deleted.
         """
         digest = self.digest(token.encode("utf-8", "surrogatepass"))
+        now = self._clock()
         key = self._store.find_hmac(digest)
         if key is None and is_mistyped(token):
             raise Unauthenticated(
                 "The API key is mistyped or cut off: its checksum does not fit. Copy it again, "
                 "whole."
             )
+        if key is not None and not hmac.compare_digest(key.secret_hmac, digest):
+            key = key.before_rotation(now)
         if (
             key is None
             or not hmac.compare_digest(key.secret_hmac, digest)
-            or not key.is_valid_at(self._clock())
+            or not key.is_valid_at(now)
         ):
             raise Unauthenticated("The API key is not valid (unknown, expired or revoked).")
+        tenant = self._store.read(key.tenant_id, lambda records: records.tenant())
+        if tenant is not None and tenant.state is not TenantState.ACTIVE:
+            raise tenant_refusal(tenant.state)
         return key.principal()
 
     # ---- inside -----------------------------------------------------------------------------
 
-    def _owner_key(self, token: str) -> ApiKey:
+    def _owner_key(
+        self, token: str, tenant_id: str = DEFAULT_TENANT_ID, key_id: str = OWNER_KEY_ID
+    ) -> ApiKey:
         return ApiKey(
-            tenant_id=DEFAULT_TENANT_ID,
-            key_id=OWNER_KEY_ID,
+            tenant_id=tenant_id,
+            key_id=key_id,
             name="Owner",
             role=Role.OWNER,
             secret_hmac=self.digest(token.encode()),
             created_at=self._clock(),
-            created_by=OWNER_KEY_ID,
+            created_by=key_id,
         )
 
     def _pepper_fingerprint(self) -> str:
@@ -315,6 +441,13 @@ class TenancyService:
             self._generation += 1
         for listener in tuple(self._listeners):
             listener()
+
+
+def _found(records: KeyRecords, key_id: str) -> ApiKey:
+    key = records.find(key_id)
+    if key is None:
+        raise NotFound(f"API key '{key_id[:80]}' does not exist.", param="key_id")
+    return key
 
 
 def _check_label(name: str) -> None:

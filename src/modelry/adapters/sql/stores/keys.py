@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import or_, select
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
-from modelry.adapters.sql.stores import rows
-from modelry.adapters.sql.tables import ApiKeyRow, MemberRow, ServerSettingRow, TenantRow
+from modelry.adapters.sql.stores import grants, rows
+from modelry.adapters.sql.tables import (
+    ApiKeyRow,
+    MemberRow,
+    ServerSettingRow,
+    TenantDeletionRow,
+    TenantRow,
+)
 from modelry.adapters.sql.transactions import Transactions
 from modelry.domain.access import ApiKey, Member, Tenant
+from modelry.domain.sharing import DeploymentGrant
 from modelry.services.tenancy.ports import KeyRecords
 
 T = TypeVar("T")
@@ -56,6 +64,16 @@ class SqlKeyStore:
             "check callers", lambda session: [rows.member(row) for row in session.scalars(query)]
         )
 
+    def grants_to(self, grantee_id: str) -> list[DeploymentGrant]:
+        """See `KeyStore.grants_to`."""
+        return self._transactions.read_all_tenants(
+            "list what is shared", lambda session: grants.grants_to(session, grantee_id)
+        )
+
+    def all_grants(self) -> list[DeploymentGrant]:
+        """See `KeyStore.all_grants`."""
+        return self._transactions.read_all_tenants("list what is shared", grants.unrevoked)
+
     def find_hmac(self, secret_hmac: bytes) -> ApiKey | None:
         """See `KeyStore.find_hmac`."""
 
@@ -93,6 +111,7 @@ class SqlKeyRecords:
         self._session = session
         self._tenant_id: str = session.info["tenant_id"]
         self.members = SqlMemberRecords(session)
+        self.grants = grants.SqlGrantRecords(session)
 
     def tenant(self) -> Tenant | None:
         """See `KeyRecords.tenant`."""
@@ -123,6 +142,19 @@ class SqlKeyRecords:
         """See `KeyRecords.put`."""
         self._session.merge(rows.api_key_row(key))
         self._session.flush()
+
+    def note_used(self, key_ids: Collection[str], now: datetime) -> None:
+        """See `KeyRecords.note_used`."""
+        self._session.execute(
+            update(ApiKeyRow)
+            .where(ApiKeyRow.key_id.in_(key_ids))
+            .values(last_used_at=now)
+            .execution_options(synchronize_session=False)
+        )
+
+    def is_retired(self) -> bool:
+        """See `KeyRecords.is_retired`."""
+        return self._session.get(TenantDeletionRow, self._tenant_id) is not None
 
 
 class SqlMemberRecords:

@@ -1,0 +1,95 @@
+"""Makes changes of who may call take effect: on this server at once, on others soon."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from modelry.services.deployments.service import DeploymentsService
+from modelry.services.inference.service import InferenceService
+from modelry.services.tenancy.service import TenancyService
+from modelry.services.tenancy.sharing import SharingService
+
+log = logging.getLogger(__name__)
+
+FOLLOW_S = 2.0
+"""How late a change by another server on the same database, or the end of a grant, is seen."""
+NOTE_USE_S = 30.0
+"""How late the time when a key was used last is kept, and how exact it is."""
+
+
+class AccessFollower:
+    """Follows tenants, keys and grants as the database has them.
+
+    Args:
+        tenancy: keys and tenants; tells of changes made through this server.
+        sharing: what is shared.
+        inference: whose callers and routes follow.
+        deployments: whose replicas follow.
+    """
+
+    def __init__(
+        self,
+        tenancy: TenancyService,
+        sharing: SharingService,
+        inference: InferenceService,
+        deployments: DeploymentsService,
+    ) -> None:
+        self._tenancy = tenancy
+        self._sharing = sharing
+        self._inference = inference
+        self._deployments = deployments
+        self._changed = asyncio.Event()
+        self._is_stopping = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        tenancy.on_change(self._on_change)
+
+    async def start(self) -> None:
+        """Follow for the first time, and go on; to be called before deployments start."""
+        self._loop = asyncio.get_running_loop()
+        await self.follow()
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """End when what is under way is done, and keep which keys were used last."""
+        self._loop, self._is_stopping = None, True
+        self._changed.set()
+        if self._task is not None:
+            await self._task
+        await asyncio.to_thread(self.note_used)
+
+    async def follow(self) -> None:
+        """Read everything again and act on it."""
+        authenticator = self._inference.authenticator
+        await asyncio.to_thread(authenticator.refresh)
+        grants = await asyncio.to_thread(self._sharing.holding)
+        tenants = authenticator.tenants
+        self._inference.routes.share(grants)
+        self._inference.cut_off_strangers(tenants)
+        await self._deployments.follow_tenants(tenants)
+
+    def note_used(self) -> None:
+        """Keep which keys were used since the last time; blocks."""
+        self._tenancy.note_used(self._inference.authenticator.take_used())
+
+    def _on_change(self) -> None:
+        """Runs in the thread that made the change, which returns when callers have changed."""
+        self._inference.authenticator.refresh()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._changed.set)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(FOLLOW_S):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+            if self._is_stopping:
+                return
+            self._changed.clear()
+            try:
+                await self.follow()
+            except Exception:  # it must go on whatever happened once
+                log.exception("who may call could not be read again; it is tried again")

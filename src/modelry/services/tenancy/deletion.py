@@ -1,0 +1,143 @@
+"""Deletes tenants for good, step by step, so that a crash at any point costs nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from modelry.domain.access import DEFAULT_TENANT_ID
+from modelry.domain.tenants import DeletionStage, TenantDeletion
+from modelry.services.tenancy.clock import utc_now
+from modelry.services.tenancy.ports import (
+    CertificateTrail,
+    DeletionStore,
+    KeyDestroyer,
+    ReplicasOf,
+    TenantFiles,
+)
+
+log = logging.getLogger(__name__)
+
+SETTLE = timedelta(seconds=10)
+"""How long after the request a tenant's rows stay: by then every server has learnt of it, and
+what was under way has ended."""
+
+
+class TenantDeletions:
+    """Brings deletions that were asked for to their end.
+
+    Every stage may be done again, so what was begun when the server was killed is done at the
+    next start. What a stage destroyed is counted in the transaction that destroys it.
+
+    Args:
+        store: keeps how far each is, and the rows.
+        files: the blob store.
+        keys: the tenants' encryption keys.
+        replicas: what runs here.
+        trail: the audit trail.
+        clock: gives the time.
+        settle: how long a tenant's rows stay after the request.
+    """
+
+    def __init__(
+        self,
+        store: DeletionStore,
+        files: TenantFiles,
+        keys: KeyDestroyer,
+        replicas: ReplicasOf,
+        trail: CertificateTrail,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        settle: timedelta = SETTLE,
+    ) -> None:
+        self._store = store
+        self._files = files
+        self._keys = keys
+        self._replicas = replicas
+        self._trail = trail
+        self._clock = clock
+        self._settle = settle
+
+    def advance(self) -> None:
+        """Take every deletion as far as it goes now; blocks, so call it in a thread."""
+        for deletion in self._store.pending():
+            try:
+                self._advance(deletion)
+            except Exception:  # the next one must not wait for it; it is tried again
+                log.exception("tenant %s could not be deleted yet", deletion.tenant_id)
+
+    def _advance(self, deletion: TenantDeletion) -> None:
+        steps: Mapping[DeletionStage, Callable[[TenantDeletion], TenantDeletion | None]] = {
+            DeletionStage.STOPPING: self._stop,
+            DeletionStage.KEYS: self._destroy_keys,
+            DeletionStage.ROWS: self._delete_rows,
+            DeletionStage.FILES: self._delete_files,
+            DeletionStage.CERTIFICATE: self._certify,
+        }
+        current: TenantDeletion | None = deletion
+        while current is not None and current.stage is not DeletionStage.DONE:
+            log.info("deleting tenant %s: %s", current.tenant_id, current.stage)
+            current = steps[current.stage](current)
+
+    def _stop(self, deletion: TenantDeletion) -> TenantDeletion | None:
+        is_settled = self._clock() >= deletion.requested_at + self._settle
+        if not is_settled or self._replicas.has_replicas(deletion.tenant_id):
+            return None
+        return self._to(deletion, DeletionStage.KEYS)
+
+    def _destroy_keys(self, deletion: TenantDeletion) -> TenantDeletion:
+        files, size_bytes = self._files.measure(deletion.tenant_id)
+        destroyed = {"files": files, "file_bytes": size_bytes}
+        keys = self._keys.destroy(deletion.tenant_id)
+        return self._to(deletion, DeletionStage.ROWS, {**destroyed, "encryption": dict(keys)})
+
+    def _delete_rows(self, deletion: TenantDeletion) -> TenantDeletion:
+        self._store.delete_rows(deletion.tenant_id)
+        return self._to(self._again(deletion), DeletionStage.FILES)
+
+    def _delete_files(self, deletion: TenantDeletion) -> TenantDeletion:
+        self._files.delete_all(deletion.tenant_id)
+        return self._to(deletion, DeletionStage.CERTIFICATE)
+
+    def _certify(self, deletion: TenantDeletion) -> TenantDeletion:
+        self._trail.append(
+            DEFAULT_TENANT_ID,
+            actor=deletion.requested_by,
+            action="tenants.destroyed",
+            resource=f"tenants/{deletion.tenant_id}",
+            detail=certificate_of(deletion),
+        )
+        return self._to(deletion, DeletionStage.DONE)
+
+    def _again(self, deletion: TenantDeletion) -> TenantDeletion:
+        found = self._store.find(deletion.tenant_id)
+        assert found is not None, "a deletion's own record is never deleted"
+        return found
+
+    def _to(
+        self, deletion: TenantDeletion, stage: DeletionStage, destroyed: Mapping[str, Any] = {}
+    ) -> TenantDeletion:
+        moved = replace(
+            deletion,
+            stage=stage,
+            stage_at=self._clock(),
+            destroyed={**deletion.destroyed, **destroyed},
+        )
+        self._store.put(moved)
+        return moved
+
+
+def certificate_of(deletion: TenantDeletion) -> dict[str, Any]:
+    """The certificate of destruction: what is gone, and who asked for it when."""
+    return {
+        "certificate": "destruction",
+        "deletion_id": deletion.deletion_id,
+        "tenant_id": deletion.tenant_id,
+        "requested_by": deletion.requested_by,
+        "requested_at": deletion.requested_at.isoformat(),
+        "destroyed_at": deletion.stage_at.isoformat(),
+        "destroyed": dict(deletion.destroyed),
+    }
