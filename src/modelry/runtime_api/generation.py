@@ -34,6 +34,8 @@ class ChatRequest:
     `tool_choice` is `auto`, `none`, `required` or the name of one function.
     `top_logprobs` is None for no log-probabilities, else the number of alternatives per token.
     `json_schema` constrains the answer: None is free text, `{}` any JSON object.
+    `cache_salt` says whose prompt it is: engines reuse nothing between two salts. The server
+    sets it; it is empty for the tenant that the model belongs to.
     """
 
     messages: list[dict[str, Any]]
@@ -44,17 +46,22 @@ class ChatRequest:
     tool_choice: str = "auto"
     parallel_tool_calls: bool = True
     json_schema: dict[str, Any] | None = None
+    cache_salt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """Text (or token ids) to go on from, without a chat template."""
+    """Text (or token ids) to go on from, without a chat template.
+
+    `cache_salt` as in `ChatRequest`.
+    """
 
     prompt: str | list[int]
     sampling: Sampling = field(default_factory=Sampling)
     n: int = 1
     top_logprobs: int | None = None
     echo: bool = False
+    cache_salt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

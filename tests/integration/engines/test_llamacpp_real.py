@@ -50,6 +50,48 @@ class TestLlamaCpp(ChatBehaviour):
             child.generate(ask("Hi", json_schema={"type": "integer", "minimum": 5, "maximum": 4}))
 
 
+def test_prompts_are_not_reused_between_tenants(weights: Path) -> None:
+    """Every order in which an owner and two guests can meet at one prompt, on two slots."""
+    question = "Which of our secret projects is called Nightingale, and why?"
+    with worker_child(spec(weights, slots=2)) as child:
+
+        def cached(salt: str, **more: Any) -> int:
+            return child.generate(ask(question, 2, cache_salt=salt, **more)).usage.cached_tokens
+
+        assert cached("") == 0
+        assert cached("") > 20
+        assert cached("guest") == 0
+        assert cached("guest") > 20
+        assert cached("other") == 0
+        assert cached("") == 0, "both slots hold what others asked"
+        assert cached("") > 20
+        assert cached("guest") == 0
+        assert cached("guest", n=2) == 0
+        assert cached("other") == 0
+        assert cached("other") > 20
+        text = [child.generate(ask(question, 8, cache_salt=salt)).text() for salt in ("", "guest")]
+        assert text[0] == text[1]
+
+
+def test_prompts_are_not_reused_when_many_call_at_once(weights: Path) -> None:
+    """Each tenant asks its own question over and over; the first words are the same for all."""
+    with worker_child(spec(weights, slots=3)) as child:
+        found: dict[str, list[int]] = {}
+
+        def converse(salt: str) -> None:
+            question = ask("The password of tenant " + (salt or "owner") * 12, 2, cache_salt=salt)
+            found[salt] = [child.generate(question).usage.cached_tokens for _ in range(5)]
+
+        common = child.generate(ask("The password of tenant", 1, cache_salt="common"))
+        threads = [threading.Thread(target=converse, args=(salt,)) for salt in ("", "a", "b", "c")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert {salt: cached[0] for salt, cached in found.items()} == dict.fromkeys(found, 0)
+        assert common.usage.cached_tokens == 0
+
+
 def test_a_file_that_is_cut_off_is_refused_with_the_reason(weights: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(weights.read_bytes()[:-100])

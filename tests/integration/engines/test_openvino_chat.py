@@ -63,6 +63,15 @@ class TestOpenVinoChat(ChatBehaviour):
         assert answer.reasons == {0: "stop"}
 
 
+def test_callers_of_other_tenants_need_a_model_without_the_common_cache(child: WorkerChild) -> None:
+    with pytest.raises(NotSupported, match="prefix_cache=off"):
+        child.generate(ask("Hi", 2, cache_salt="guest"))
+    with worker_child(spec(smollm2_q8_0(), slots=1, prefix_cache="off")) as shared:
+        own = shared.generate(ask("What is the capital of France?", 6)).text()
+        guest = shared.generate(ask("What is the capital of France?", 6, cache_salt="guest")).text()
+        assert own == guest
+
+
 def test_a_file_that_it_would_answer_worse_is_refused_before_it_is_loaded() -> None:
     refused = pytest.raises(NotSupported, match=r"Q4_1.*3\.44 instead of 3\.25.*llamacpp")
     with refused, worker_child(spec(smollm2_q4_1())):

@@ -10,6 +10,7 @@ import xllamacpp
 from modelry.domain.errors import NotSupported
 from modelry.runtime_api.generation import ChatRequest, CompletionRequest, Sampling
 from modelry.runtimes.chat.plan import ChatPlan
+from modelry.runtimes.llamacpp.prompt_slots import Place
 
 _COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """One way of writing JSON: small models otherwise fill their answers with white space."""
@@ -17,9 +18,9 @@ _SEEDS = 2**32 - 1
 """The largest 32-bit number asks the engine for a random seed, so it is left out."""
 
 
-def chat_body(request: ChatRequest, plan: ChatPlan, context: int) -> bytes:
+def chat_body(request: ChatRequest, plan: ChatPlan, context: int, place: Place) -> bytes:
     """The body for a chat completion."""
-    body = _common(request, plan.sampling, context)
+    body = _common(request, plan.sampling, context, place)
     body["messages"] = plan.messages
     if request.top_logprobs is not None:
         body["logprobs"] = True
@@ -33,9 +34,9 @@ def chat_body(request: ChatRequest, plan: ChatPlan, context: int) -> bytes:
     return orjson.dumps(body)
 
 
-def completion_body(request: CompletionRequest, context: int) -> bytes:
+def completion_body(request: CompletionRequest, context: int, place: Place) -> bytes:
     """The body for a text completion."""
-    body = _common(request, request.sampling, context)
+    body = _common(request, request.sampling, context, place)
     body["prompt"] = request.prompt
     if request.top_logprobs is not None:
         body["logprobs"] = max(1, request.top_logprobs)
@@ -43,17 +44,19 @@ def completion_body(request: CompletionRequest, context: int) -> bytes:
 
 
 def _common(
-    request: ChatRequest | CompletionRequest, sampling: Sampling, context: int
+    request: ChatRequest | CompletionRequest, sampling: Sampling, context: int, place: Place
 ) -> dict[str, Any]:
     body: dict[str, Any] = {
         "stream": True,  # a call that does not stream cannot be cancelled
         "stream_options": {"include_usage": True},
         "return_progress": True,
-        "cache_prompt": True,
+        "cache_prompt": place.may_reuse,
         "lora": [],
         "n": request.n,
         "max_tokens": context if sampling.max_tokens is None else sampling.max_tokens,
     }
+    if place.slot is not None:
+        body["id_slot"] = place.slot
     for name in (
         "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty",
     ):  # fmt: skip

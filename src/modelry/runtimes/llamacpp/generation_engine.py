@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import orjson
+
 from modelry.domain.errors import Cancelled, InvalidInput, ModelFailed
 from modelry.domain.signature import NO_TENSORS, Signature
 from modelry.runtime_api.engine import StopSignal
@@ -19,6 +21,7 @@ from modelry.runtimes.llamacpp.bodies import chat_body, completion_body
 from modelry.runtimes.llamacpp.chunks import ChunkReader
 from modelry.runtimes.llamacpp.load_errors import call_exception
 from modelry.runtimes.llamacpp.native_server import NativeServer, OnChunk
+from modelry.runtimes.llamacpp.prompt_slots import Place, PromptSlots
 from modelry.runtimes.llamacpp.settings import LlamaSettings
 
 CLOSE_TIMEOUT_S = 10.0
@@ -34,6 +37,7 @@ class GenerationEngine:
         self._defaults = defaults
         self._settings = settings
         self._slots = Slots(settings.slots)
+        self._prompts = PromptSlots(settings.slots)
         self._context = settings.context
         abilities = server.ask("/props").get("chat_template_caps") or {}
         self._template = TemplateAbilities(
@@ -63,9 +67,12 @@ class GenerationEngine:
         check_chat(request, self._settings.slots, self._settings.vocabulary)
         plan = plan_chat(request, self._template)
         answer = Answer(request.n, plan.new_reader, emit)
-        body = chat_body(request, plan, self._context)
         chunks = self._chunks(answer, request, asked, "messages")
-        self._run(self._server.chat, body, chunks, request.n, stop)
+
+        def call(place: Place, on_chunk: OnChunk) -> None:
+            self._server.chat(chat_body(request, plan, self._context, place), on_chunk)
+
+        self._run(call, chunks, request, orjson.dumps(plan.messages), stop)
         answer.close()
 
     def complete(self, request: CompletionRequest, emit: Emit, stop: StopSignal) -> None:
@@ -84,9 +91,12 @@ class GenerationEngine:
         if request.sampling.max_tokens == 0:
             self._echo_only(request, answer)
         else:
-            body = completion_body(request, self._context)
             chunks = self._chunks(answer, request, asked, "prompt")
-            self._run(self._server.complete, body, chunks, request.n, stop)
+
+            def call(place: Place, on_chunk: OnChunk) -> None:
+                self._server.complete(completion_body(request, self._context, place), on_chunk)
+
+            self._run(call, chunks, request, orjson.dumps(request.prompt), stop)
         answer.close()
 
     def count_tokens(self, text: str) -> int:
@@ -116,10 +126,10 @@ class GenerationEngine:
 
     def _run(
         self,
-        call: Callable[[bytes, OnChunk], None],
-        body: bytes,
+        call: Callable[[Place, OnChunk], None],
         chunks: ChunkReader,
-        choices: int,
+        request: ChatRequest | CompletionRequest,
+        prompt: bytes,
         stop: StopSignal,
     ) -> None:
         failures: list[BaseException] = []
@@ -133,9 +143,12 @@ class GenerationEngine:
                 failures.append(error)
             return bool(failures)
 
-        with self._slots.taken(choices, stop):
+        with (
+            self._slots.taken(request.n, stop),
+            self._prompts.placed(request.cache_salt, prompt, request.n, stop) as place,
+        ):
             try:
-                call(body, on_chunk)
+                call(place, on_chunk)
             except (ValueError, RuntimeError) as error:
                 failures.append(call_exception(error))
         if failures:

@@ -93,6 +93,8 @@ class NativeServer:
         parameters.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
         if settings.embeds:
             parameters.embedding = True
+            parameters.cache_prompt = False  # it would save time on what another tenant embedded
+            parameters.cache_ram_mib = 0
             # else sequences of unequal lengths are cut at the shortest, and a mean is taken over
             # the last piece alone: a text's vector would depend on its neighbours
             parameters.kv_unified = True

@@ -7,6 +7,7 @@ from functools import partial
 
 import openvino_genai
 
+from modelry.domain.errors import NotSupported
 from modelry.domain.signature import NO_TENSORS, Signature
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.generation import ChatRequest, CompletionRequest, TextDelta
@@ -66,6 +67,7 @@ class OpenVinoChatEngine:
         asked = request.sampling.max_tokens
         request = self._defaults.fill_chat(request)
         check_chat(request, self._settings.slots, self._settings.vocabulary)
+        self._check_is_own(request.cache_salt)
         refuse_unsupported(request)
         plan = plan_chat(request, self._template)
         prompt = self._book.encode(self._book.render(plan.messages), whole_prompt=False)
@@ -79,6 +81,7 @@ class OpenVinoChatEngine:
         asked = request.sampling.max_tokens
         request = self._defaults.fill_completion(request)
         check_completion(request, self._settings.slots, self._settings.vocabulary)
+        self._check_is_own(request.cache_salt)
         refuse_unsupported(request)
         prompt = request.prompt
         tokens = self._book.encode(prompt, whole_prompt=True) if isinstance(prompt, str) else prompt
@@ -128,6 +131,17 @@ class OpenVinoChatEngine:
         with self._slots.taken(request.n, stop):
             self._loop.run(generation, prompt, configs)
         answer.close()
+
+    def _check_is_own(self, salt: str) -> None:
+        """OpenVINO knows one cache for all: how long an answer takes would tell one tenant what
+        another asked.
+        """
+        if salt and self._settings.prefix_cache:
+            raise NotSupported(
+                "This deployment keeps prompts in a cache that tenants cannot share. Its owner can "
+                "deploy it with the engine option prefix_cache=off.",
+                param="model",
+            )
 
     def _check_fits(self, prompt: list[int], asked: int | None, param: str) -> None:
         if len(prompt) + (asked or 1) > self._context:

@@ -21,7 +21,10 @@ BLOCK_TOKENS = 32
 
 @dataclass(frozen=True, slots=True)
 class ChatSettings:
-    """How the pipeline is made. `context` is what one request may have, in tokens."""
+    """How the pipeline is made. `context` is what one request may have, in tokens.
+
+    `prefix_cache` keeps finished prompts for requests that begin alike, whoever asked them.
+    """
 
     slots: int
     context: int
@@ -29,6 +32,7 @@ class ChatSettings:
     threads: int
     batch: int
     kv_cache: str
+    prefix_cache: bool
 
     @classmethod
     def of(cls, spec: LoadSpec, facts: FileFacts) -> ChatSettings:
@@ -45,14 +49,15 @@ class ChatSettings:
             threads=options.integer("threads", shared_cores(), 1, 512),
             batch=options.integer("batch", STEP_TOKENS, 16, 4096),
             kv_cache=options.choice("kv_cache", "f16", ("f16", "u8")),
+            prefix_cache=options.choice("prefix_cache", "on", ("on", "off")) == "on",
         )
         options.finish()
         return settings
 
     def scheduler(self) -> openvino_genai.SchedulerConfig:
-        """Room for every slot's whole context; finished prompts stay in it until it is needed."""
+        """Room for every slot's whole context; finished prompts may stay until it is needed."""
         config = openvino_genai.SchedulerConfig()
-        config.enable_prefix_caching = True
+        config.enable_prefix_caching = self.prefix_cache
         config.dynamic_split_fuse = True
         config.max_num_seqs = self.slots
         config.max_num_batched_tokens = self.batch

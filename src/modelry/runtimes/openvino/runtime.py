@@ -21,8 +21,9 @@ class OpenVinoRuntime:
     For chat (GGUF: architectures, tokenisers and quantisations in which it is faithful), engine
     options: `slots` (choices at once, default 8), `context` (tokens of one request; default the
     manifest's `limits.context`, else the model's own up to 4,096), `threads` (default all cores,
-    one less from 3 on), `batch` (tokens per step, default 256) and `kv_cache` (`f16`, or `u8`:
-    half the memory, answers differ a little).
+    one less from 3 on), `batch` (tokens per step, default 256), `kv_cache` (`f16`, or `u8`:
+    half the memory, answers differ a little) and `prefix_cache` (`on`; `off` to serve tenants that
+    the deployment is shared with, between whom nothing may be reused).
 
     For tensors (ONNX): `threads` (default all cores).
     """

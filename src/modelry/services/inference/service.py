@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
+import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import orjson
@@ -62,6 +64,7 @@ class InferenceService:
         self.routes = routes
         self.accounts = accounts or Accounts()
         self.meter = Meter()
+        self._salt_key = secrets.token_bytes(32)
 
     def cut_off(self, error: ModelryError) -> None:
         """Fail every open request with `error`, and stop the engines' work on them."""
@@ -194,11 +197,19 @@ class InferenceService:
             Overloaded, QuotaExceeded, ModelFailed, ModelNotReady: it was not admitted.
         """
         require_task(target, "chat")
+        request = replace(request, cache_salt=self._cache_salt(principal, target))
         call = StreamedCall(principal, orjson.dumps(request_to_wire(request)))
         call.demand = text_demand(call.header, request.n, request.sampling.max_tokens)
         call.parameters = parameters_of(chosen_in(request))
         target.group.submit(call)
         return _typed_events(call)
+
+    def _cache_salt(self, principal: Principal, target: Target) -> str:
+        """Whose prompt it is, in a word from which a worker learns no tenant's id."""
+        tenant_id = principal.tenant_id
+        if tenant_id == target.group.identity[0]:
+            return ""
+        return hmac.digest(self._salt_key, tenant_id.encode(), "sha256").hex()
 
 
 def _no_longer_shared() -> NotFound:
