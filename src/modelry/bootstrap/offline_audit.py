@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError
-
 from modelry.adapters.audit.head_file import HeadFile
 from modelry.adapters.data_folder import DataFolder
 from modelry.adapters.secrets.files import load_or_make_secret
-from modelry.adapters.sql.database import Database
-from modelry.adapters.sql.engine import open_engine
+from modelry.adapters.sql.database import existing_database
 from modelry.domain.audit import SignedHead, Verification
-from modelry.domain.errors import Conflict, NotFound
+from modelry.domain.errors import NotFound
 from modelry.services.audit.chain import ChainKeys
 from modelry.services.audit.service import AuditService
 from modelry.settings import Settings
@@ -35,25 +32,19 @@ def verify_offline(
         NotFound: database, secret or tenant are not there.
         Conflict: the database has no audit log, or the secret may be read by others.
     """
-    folder = DataFolder(settings.data)
+    folder = DataFolder(settings.data, secrets=settings.secrets, blobs=settings.blobs)
     keys = ChainKeys(_secret(settings, folder.audit_secret))
     url = settings.database_url
     if url is None and not (folder.root / "modelry.db").exists():
         raise NotFound("The data folder holds no database; name another one with --data.")
-    engine = open_engine(url.get_secret_value() if url else folder.database_url)
-    database = Database(engine)
     kept = HeadFile(settings.audit_heads or folder.audit_heads)
-    audit = AuditService(database.audit, keys, kept)
-    try:
+    with existing_database(url.get_secret_value() if url else folder.database_url) as database:
+        audit = AuditService(database.audit, keys, kept)
         known = audit.tenant_ids()
         if tenant_id is not None and tenant_id not in known:
             raise NotFound(f"There is no tenant '{tenant_id[:80]}'.")
         for each in known if tenant_id is None else (tenant_id,):
             yield audit.verify_tenant(each, heads)
-    except DBAPIError:
-        raise Conflict("The database has no audit log that this version can read.") from None
-    finally:
-        database.close()
 
 
 def _secret(settings: Settings, path: Path) -> bytes:

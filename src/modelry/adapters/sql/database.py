@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
@@ -71,6 +74,25 @@ def open_database(url: str, owner_url: str | None = None) -> Database:
         engine.dispose()
         raise
     return Database(engine)
+
+
+@contextmanager
+def existing_database(url: str) -> Iterator[Database]:
+    """The database at `url` as it is, to be looked at: its schema is left alone.
+
+    Raises:
+        InvalidInput: the URL is not usable.
+        Conflict: it cannot be reached, or holds something else than this version expects.
+    """
+    database = Database(open_engine(url))
+    try:
+        yield database
+    except DBAPIError:
+        raise Conflict(
+            "The database cannot be read, or was not written by this version of Modelry."
+        ) from None
+    finally:
+        database.close()
 
 
 def _prepare(engine: Engine, owner_url: str | None) -> None:
