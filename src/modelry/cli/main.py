@@ -20,13 +20,16 @@ from modelry.cli.commands import (
     infer,
     keys,
     logs,
+    members,
     models,
     pull,
     quotas,
     register,
     scale,
+    shares,
     status,
     tabular,
+    tenants,
     undeploy,
     up,
     versions,
@@ -84,6 +87,9 @@ app.command("status", rich_help_panel=_SERVER)(status.status)
 app.command("doctor", rich_help_panel=_SERVER)(doctor.doctor)
 app.add_typer(audit.app, name="audit", rich_help_panel=_SERVER)
 app.add_typer(keys.app, name="keys", rich_help_panel=_SERVER)
+app.add_typer(members.app, name="members", rich_help_panel=_SERVER)
+app.add_typer(tenants.app, name="tenants", rich_help_panel=_SERVER)
+app.add_typer(shares.app, name="shares", rich_help_panel=_SERVER)
 app.add_typer(quotas.app, name="quotas", rich_help_panel=_SERVER)
 
 app.command("catalog", rich_help_panel=_MODELS)(catalog.catalog)

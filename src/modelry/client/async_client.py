@@ -13,8 +13,11 @@ from modelry.client.async_resources import (
     AsyncAudit,
     AsyncDeployments,
     AsyncKeys,
+    AsyncMembers,
     AsyncModels,
     AsyncQuotas,
+    AsyncShares,
+    AsyncTenants,
     AsyncVersions,
 )
 from modelry.client.async_transport import AsyncTransport
@@ -69,6 +72,9 @@ class AsyncClient(AsyncResource):
         self.aliases = AsyncAliases(self._transport)
         self.deployments = AsyncDeployments(self._transport)
         self.keys = AsyncKeys(self._transport)
+        self.tenants = AsyncTenants(self._transport)
+        self.members = AsyncMembers(self._transport)
+        self.shares = AsyncShares(self._transport)
         self.audit = AsyncAudit(self._transport)
         self.quotas = AsyncQuotas(self._transport)
 

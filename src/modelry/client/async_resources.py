@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from modelry.client.methods import AsyncResource, awaitable
-from modelry.client.operations import aliases, audit, deployments, keys, models, quotas
+from modelry.client.operations import (
+    aliases,
+    audit,
+    deployments,
+    keys,
+    members,
+    models,
+    quotas,
+    shares,
+    tenants,
+)
 
 
 class AsyncModels(AsyncResource):
@@ -50,7 +60,10 @@ class AsyncKeys(AsyncResource):
     """API keys."""
 
     list = awaitable(keys.list_keys)
+    get = awaitable(keys.get_key)
     create = awaitable(keys.create_key)
+    rename = awaitable(keys.rename_key)
+    rotate = awaitable(keys.rotate_key)
     revoke = awaitable(keys.revoke_key)
     whoami = awaitable(keys.whoami)
 
@@ -72,3 +85,37 @@ class AsyncAudit(AsyncResource):
     list = awaitable(audit.list_entries)
     head = awaitable(audit.read_head)
     verify = awaitable(audit.verify)
+
+
+class AsyncTenants(AsyncResource):
+    """The platform's tenants."""
+
+    own = awaitable(tenants.own_tenant)
+    list = awaitable(tenants.list_tenants)
+    get = awaitable(tenants.get_tenant)
+    create = awaitable(tenants.create_tenant)
+    rename = awaitable(tenants.rename_tenant)
+    suspend = awaitable(tenants.suspend_tenant)
+    resume = awaitable(tenants.resume_tenant)
+    delete = awaitable(tenants.delete_tenant)
+    deletion = awaitable(tenants.tenant_deletion)
+
+
+class AsyncMembers(AsyncResource):
+    """The people of a tenant."""
+
+    list = awaitable(members.list_members)
+    get = awaitable(members.get_member)
+    add = awaitable(members.add_member)
+    change = awaitable(members.change_member)
+    disable = awaitable(members.disable_member)
+    enable = awaitable(members.enable_member)
+
+
+class AsyncShares(AsyncResource):
+    """Deployments that tenants let each other call."""
+
+    list = awaitable(shares.list_shares)
+    received = awaitable(shares.list_received_shares)
+    share = awaitable(shares.share)
+    revoke = awaitable(shares.revoke_share)

@@ -24,7 +24,18 @@ from modelry.client.operations import (
 from modelry.client.operations import status as serving
 from modelry.client.operations.pulls import PullEvent, PullParser, pull_request
 from modelry.client.records import PullProgress, Registration
-from modelry.client.resources import Aliases, Audit, Deployments, Keys, Models, Quotas, Versions
+from modelry.client.resources import (
+    Aliases,
+    Audit,
+    Deployments,
+    Keys,
+    Members,
+    Models,
+    Quotas,
+    Shares,
+    Tenants,
+    Versions,
+)
 from modelry.client.retries import RetryPolicy
 from modelry.client.streams import Stream
 from modelry.client.transport import Transport
@@ -60,6 +71,9 @@ class Client(SyncResource):
         self.aliases = Aliases(self._transport)
         self.deployments = Deployments(self._transport)
         self.keys = Keys(self._transport)
+        self.tenants = Tenants(self._transport)
+        self.members = Members(self._transport)
+        self.shares = Shares(self._transport)
         self.audit = Audit(self._transport)
         self.quotas = Quotas(self._transport)
 

@@ -182,7 +182,11 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """An API key, without its secret."""
+    """An API key, without its secret.
+
+    No `deployments` means all of them, `scopes` None all rights of the role. `last_used_at` lags.
+    Until `previous_until` the secret before the rotation is valid too.
+    """
 
     key_id: str
     name: str
@@ -192,6 +196,9 @@ class ApiKey:
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     deployments: tuple[str, ...] = ()
+    scopes: tuple[str, ...] | None = None
+    last_used_at: datetime | None = None
+    previous_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +207,79 @@ class NewKey:
 
     key: ApiKey
     token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant; `state` is active, suspended or deleting."""
+
+    tenant_id: str
+    name: str
+    state: str = "active"
+    created_at: datetime | None = None
+    changed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewTenant:
+    """A new tenant and its first owner's key."""
+
+    tenant: Tenant
+    owner: NewKey
+
+
+@dataclass(frozen=True, slots=True)
+class TenantDeletion:
+    """How far the deletion of a tenant is; once `done`, what was destroyed."""
+
+    tenant_id: str
+    deletion_id: str
+    stage: str
+    requested_by: str = ""
+    requested_at: datetime | None = None
+    stage_at: datetime | None = None
+    destroyed: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A person with a role; without `subject` it was invited and has not signed in yet."""
+
+    member_id: str
+    role: str
+    email: str | None = None
+    name: str = ""
+    issuer: str | None = None
+    subject: str | None = None
+    created_at: datetime | None = None
+    created_by: str = ""
+    disabled_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A grant as its giver sees it: `tenant_id` may call `deployment` as `shared_name`."""
+
+    grant_id: str
+    deployment: str
+    tenant_id: str
+    shared_name: str
+    created_at: datetime | None = None
+    created_by: str = ""
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedShare:
+    """A grant as its receiver sees it."""
+
+    shared_name: str
+    owner_id: str
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

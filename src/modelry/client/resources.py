@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from modelry.client.methods import SyncResource, blocking
-from modelry.client.operations import aliases, audit, deployments, keys, models, quotas
+from modelry.client.operations import (
+    aliases,
+    audit,
+    deployments,
+    keys,
+    members,
+    models,
+    quotas,
+    shares,
+    tenants,
+)
 
 
 class Models(SyncResource):
@@ -50,7 +60,10 @@ class Keys(SyncResource):
     """API keys."""
 
     list = blocking(keys.list_keys)
+    get = blocking(keys.get_key)
     create = blocking(keys.create_key)
+    rename = blocking(keys.rename_key)
+    rotate = blocking(keys.rotate_key)
     revoke = blocking(keys.revoke_key)
     whoami = blocking(keys.whoami)
 
@@ -72,3 +85,37 @@ class Audit(SyncResource):
     list = blocking(audit.list_entries)
     head = blocking(audit.read_head)
     verify = blocking(audit.verify)
+
+
+class Tenants(SyncResource):
+    """The platform's tenants."""
+
+    own = blocking(tenants.own_tenant)
+    list = blocking(tenants.list_tenants)
+    get = blocking(tenants.get_tenant)
+    create = blocking(tenants.create_tenant)
+    rename = blocking(tenants.rename_tenant)
+    suspend = blocking(tenants.suspend_tenant)
+    resume = blocking(tenants.resume_tenant)
+    delete = blocking(tenants.delete_tenant)
+    deletion = blocking(tenants.tenant_deletion)
+
+
+class Members(SyncResource):
+    """The people of a tenant."""
+
+    list = blocking(members.list_members)
+    get = blocking(members.get_member)
+    add = blocking(members.add_member)
+    change = blocking(members.change_member)
+    disable = blocking(members.disable_member)
+    enable = blocking(members.enable_member)
+
+
+class Shares(SyncResource):
+    """Deployments that tenants let each other call."""
+
+    list = blocking(shares.list_shares)
+    received = blocking(shares.list_received_shares)
+    share = blocking(shares.share)
+    revoke = blocking(shares.revoke_share)

@@ -79,7 +79,6 @@ class TenantDeletions:
         }
         current: TenantDeletion | None = deletion
         while current is not None and current.stage is not DeletionStage.DONE:
-            log.info("deleting tenant %s: %s", current.tenant_id, current.stage)
             current = steps[current.stage](current)
 
     def _stop(self, deletion: TenantDeletion) -> TenantDeletion | None:
@@ -127,6 +126,7 @@ class TenantDeletions:
             destroyed={**deletion.destroyed, **destroyed},
         )
         self._store.put(moved)
+        log.info("deleting tenant %s: %s is next", moved.tenant_id, stage)
         return moved
 
 
