@@ -70,6 +70,17 @@ class Settings(BaseSettings):
         "made at the first start.",
     )
     starter: bool = Field(default=True, description="Fetch and deploy the starter models.")
+    tls: Literal["off", "auto"] = Field(
+        "off",
+        description="`auto` listens with TLS on both ports, under a certificate of the server's "
+        "own authority, which is made at the first start.",
+    )
+    tls_cert: Path | None = Field(
+        None, description="PEM file of the certificate to listen with, issuers after it."
+    )
+    tls_key: Path | None = Field(
+        None, description="PEM file of the certificate's key, readable for its owner alone."
+    )
     insecure: bool = Field(
         default=False, description="Allow listening on a non-loopback address without TLS."
     )
@@ -256,13 +267,26 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _loopback_or_insecure(self) -> Settings:
-        if not self.insecure and not is_loopback(self.host):
+        if not self.uses_tls and not self.insecure and not is_loopback(self.host):
             raise ValueError(
                 f"listening on {self.host} without TLS would send keys and data in the clear; "
-                "use 127.0.0.1 behind a TLS proxy, or pass --insecure (MODELRY_INSECURE=1) if "
-                "the network is trusted"
+                "pass --tls auto or --tls-cert and --tls-key, or use 127.0.0.1 behind a TLS proxy; "
+                "--insecure (MODELRY_INSECURE=1) goes without if the network is trusted"
             )
         return self
+
+    @model_validator(mode="after")
+    def _one_certificate(self) -> Settings:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("--tls-cert and --tls-key go together (MODELRY_TLS_CERT, _TLS_KEY)")
+        if self.tls == "auto" and self.tls_cert is not None:
+            raise ValueError("give --tls auto, or --tls-cert and --tls-key, not both")
+        return self
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether both ports listen with TLS."""
+        return self.tls == "auto" or self.tls_cert is not None
 
 
 def is_loopback(host: str) -> bool:

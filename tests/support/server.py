@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 import httpx2
 import psutil
 
-_HTTP = re.compile(r"HTTP\s+(http://\S+)")
+_HTTP = re.compile(r"HTTP\s+(https?://\S+)")
 _GRPC = re.compile(r"gRPC\s+(\S+:\d+)")
 
 
@@ -40,7 +41,11 @@ class Running:
 
     def http(self, timeout_s: float = 60.0) -> httpx2.Client:
         """A plain HTTP client with the owner's key."""
-        return httpx2.Client(base_url=self.url, headers=self.headers, timeout=timeout_s)
+        own_authority = self.data / "secrets" / "tls" / "ca.pem"
+        trust = ssl.create_default_context(cafile=own_authority if own_authority.exists() else None)
+        return httpx2.Client(
+            base_url=self.url, headers=self.headers, timeout=timeout_s, verify=trust
+        )
 
     def output(self) -> str:
         """What it printed so far."""

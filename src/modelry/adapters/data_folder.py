@@ -62,6 +62,11 @@ class DataFolder:
         return self.root / "usage-spool"
 
     @property
+    def tls(self) -> Path:
+        """The server's own certificate authority."""
+        return self._secrets / "tls"
+
+    @property
     def scratch(self) -> Path:
         """What is being fetched."""
         return self.root / "scratch"

@@ -19,6 +19,7 @@ from modelry.adapters.sql.database import Database, open_database
 from modelry.adapters.usage_spool import FileSegmentSpool
 from modelry.bootstrap.access import AccessFollower
 from modelry.bootstrap.deleting import TenantBlobs, TenantKeys
+from modelry.bootstrap.tls import open_certificate
 from modelry.domain.access import DEFAULT_TENANT_ID, ROLE_PERMISSIONS, Principal, Role
 from modelry.domain.catalog import Version
 from modelry.domain.errors import Cancelled, Conflict
@@ -95,6 +96,7 @@ class Installation:
     def _wire(self, on_progress: OnStarterProgress) -> None:
         settings, database = self.settings, self.database
         self.sandbox = SandboxProbe()
+        self.certificate = open_certificate(settings, self.folder)
         self.encryption = _open_encryption(settings, self.folder, database)
         chain_keys = open_chain_keys(settings, self.folder, database)
         self.trail = ChainedTrail(database.audit, chain_keys)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from modelry.domain.errors import ModelryError
@@ -12,10 +13,11 @@ from modelry.services.catalog.ports import FetchProgress
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """Where a server listens."""
+    """Where a server listens; with TLS under its own authority, clients must trust `ca_file`."""
 
     http_url: str
     grpc_address: str
+    ca_file: Path | None = None
 
 
 class StartObserver(Protocol):

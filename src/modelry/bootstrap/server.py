@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, contextmanager
 
 import uvloop
 
+from modelry.adapters.tls.issuing import EVERYWHERE
 from modelry.bootstrap.doors import build_doors
 from modelry.bootstrap.installation import STARTER_PRINCIPAL, Installation
 from modelry.bootstrap.observer import ServerAddress, StartObserver, Unwatched
@@ -55,6 +56,11 @@ async def _run(settings: Settings, observer: StartObserver) -> None:
             listener = stack.enter_context(bind(settings.host, settings.port))
         installation = Installation(settings, observer.fetching)
         stack.callback(installation.close)
+        certificate = installation.certificate
+        scheme = "https" if certificate else "http"
+        # no certificate is for "everywhere"
+        is_named = certificate is None or settings.host.strip("[]") not in EVERYWHERE
+        shown_host = settings.host if is_named else "localhost"
         upkeep = Upkeep(installation)
         doors = build_doors(installation, upkeep.readiness)
         await installation.counts.run()  # or budgets would begin anew with each start
@@ -67,19 +73,26 @@ async def _run(settings: Settings, observer: StartObserver) -> None:
         with _listening_on(settings.host, settings.grpc_port, "grpc_port"):
             bind(settings.host, settings.grpc_port).close()  # gRPC would not say what is wrong
             grpc_server, grpc_port = await start_grpc_server(
-                doors.servicer, _joined(settings.host, settings.grpc_port), settings.max_body_bytes
+                doors.servicer,
+                _joined(settings.host, settings.grpc_port),
+                settings.max_body_bytes,
+                certificate.pair if certificate else None,
             )
         http_server = HttpServer(
             doors.application,
             doors.protocol,
             listener,
             drain_s=settings.drain_s + CUT_OFF_S,
+            tls=certificate.context if certificate else None,
         )
         await http_server.start()
+        if certificate is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, certificate.refresh)
         stack.push_async_callback(_drain, installation, http_server, grpc_server)
         address = ServerAddress(
-            http_url=f"http://{_joined(settings.host, listener.getsockname()[1])}",
-            grpc_address=_joined(settings.host, grpc_port),
+            http_url=f"{scheme}://{_joined(shown_host, listener.getsockname()[1])}",
+            grpc_address=_joined(shown_host, grpc_port),
+            ca_file=certificate.ca_file if certificate else None,
         )
         owner = installation.owner_key
         is_made = owner is not None and settings.owner_key is None

@@ -22,6 +22,8 @@ FOLLOW_S = 3.0
 """How late a deployment that another server changed is changed here."""
 DELETE_S = 1.0
 SWEEP_S = 3600.0
+CERTIFICATE_S = 5.0
+"""How late changed files of the TLS certificate are read again."""
 HEADS_S = 60.0
 """How much of the audit log's end could be cut off without a signed head that tells."""
 LATE_S = 5.0
@@ -72,6 +74,10 @@ class Upkeep:
             asyncio.create_task(_every(HEADS_S, installation.audit.keep_heads, in_thread=True)),
             asyncio.create_task(_every(SWEEP_S, self._sweep, in_thread=True)),
         ]
+        certificate = installation.certificate
+        if certificate is not None:
+            work = _every(CERTIFICATE_S, certificate.refresh, in_thread=True)
+            self._tasks.append(asyncio.create_task(work))
 
     async def stop(self) -> None:
         """End, and save what was metered last."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -64,6 +65,12 @@ def options(
             help="Your API key; better given by the environment, which others cannot list.",
         ),
     ] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="MODELRY_CA", help="PEM file of the authority that vouches for the server."
+        ),
+    ] = None,
     version: Annotated[  # noqa: ARG001 - acts by its callback
         bool,
         typer.Option(
@@ -75,7 +82,7 @@ def options(
     ] = False,
 ) -> None:
     """Self-hosted AI models as a service: start a server, fill it, ask it."""
-    context.obj = Session(url, api_key)
+    context.obj = Session(url, api_key, ca)
 
 
 _SERVER = "Server"

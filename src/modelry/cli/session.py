@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -17,12 +18,13 @@ class Session:
 
     url: str | None = None
     api_key: str | None = field(default=None, repr=False)
+    ca: Path | None = None
 
     def client(self) -> Client:
         """A client of that server; imported here so that `--help` is quick."""
         from modelry.client import Client
 
-        return Client(self.url, self.api_key)
+        return Client(self.url, self.api_key, ca=self.ca)
 
 
 def client_of(context: typer.Context) -> Client:

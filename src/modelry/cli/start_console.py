@@ -44,6 +44,9 @@ class StartConsole:
         say(f"[bold]Modelry {__version__}[/] is listening")
         say(f"  HTTP   {address.http_url}   (API page: {address.http_url}/docs)", highlight=False)
         say(f"  gRPC   {address.grpc_address}", highlight=False)
+        if address.ca_file is not None:
+            trust = f"  TLS    clients trust MODELRY_CA={address.ca_file}"
+            say(trust, highlight=False, soft_wrap=True)
         if owner_token is not None:
             say("\nThe owner's API key, shown this once:", highlight=False)
             say(f"  [bold]{owner_token}[/]", highlight=False, soft_wrap=True)
@@ -120,7 +123,8 @@ class StartConsole:
             else f"{shlex.quote(sys.executable)} -m modelry"
         )
         arguments = shlex.join(words)
-        return f"MODELRY_URL={address.http_url} {key}{program} {arguments}"
+        trust = f"MODELRY_CA={shlex.quote(str(address.ca_file))} " if address.ca_file else ""
+        return f"MODELRY_URL={address.http_url} {trust}{key}{program} {arguments}"
 
     def _key(self) -> str:
         """How a command is given the key; nothing where the environment has it already."""

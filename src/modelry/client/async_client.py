@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
 
@@ -53,6 +54,8 @@ class AsyncClient(AsyncResource):
         api_key: by default `MODELRY_API_KEY`.
         timeout_s: how long to wait for each next byte of an answer.
         max_retries: how often a request is repeated where that is safe.
+        ca: PEM file of the authority that vouches for the server; by default `MODELRY_CA`, else
+            the usual ones.
         transport: another way to reach the server, for tests.
     """
 
@@ -63,10 +66,13 @@ class AsyncClient(AsyncResource):
         *,
         timeout_s: float = 300.0,
         max_retries: int = 2,
+        ca: str | Path | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         retry = RetryPolicy(retries=max_retries)
-        super().__init__(AsyncTransport(connection_to(url, api_key, timeout_s, retry), transport))
+        super().__init__(
+            AsyncTransport(connection_to(url, api_key, timeout_s, retry, ca), transport)
+        )
         self.models = AsyncModels(self._transport)
         self.versions = AsyncVersions(self._transport)
         self.aliases = AsyncAliases(self._transport)

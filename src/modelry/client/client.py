@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
 
@@ -52,6 +53,8 @@ class Client(SyncResource):
         api_key: by default `MODELRY_API_KEY`.
         timeout_s: how long to wait for each next byte of an answer.
         max_retries: how often a request is repeated where that is safe.
+        ca: PEM file of the authority that vouches for the server; by default `MODELRY_CA`, else
+            the usual ones.
         transport: another way to reach the server, for tests.
     """
 
@@ -62,10 +65,11 @@ class Client(SyncResource):
         *,
         timeout_s: float = 300.0,
         max_retries: int = 2,
+        ca: str | Path | None = None,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         retry = RetryPolicy(retries=max_retries)
-        super().__init__(Transport(connection_to(url, api_key, timeout_s, retry), transport))
+        super().__init__(Transport(connection_to(url, api_key, timeout_s, retry, ca), transport))
         self.models = Models(self._transport)
         self.versions = Versions(self._transport)
         self.aliases = Aliases(self._transport)

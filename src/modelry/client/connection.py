@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx2
@@ -27,12 +29,19 @@ class Connection:
         api_key: sent as a bearer token; never shown.
         timeout_s: how long to wait for each next byte of an answer.
         retry: which requests are repeated.
+        trust: what proves that the server is the right one; None takes the usual authorities.
     """
 
     url: str
     api_key: str | None = field(repr=False)
     timeout_s: float
     retry: RetryPolicy
+    trust: ssl.SSLContext | None = field(default=None, repr=False)
+
+    @property
+    def verify(self) -> ssl.SSLContext | bool:
+        """How httpx checks the server's certificate."""
+        return True if self.trust is None else self.trust
 
     def headers(self) -> dict[str, str]:
         """Headers of every request."""
@@ -55,6 +64,13 @@ class Connection:
 
     def failure(self, error: httpx2.RequestError) -> ModelryError:
         """The error that tells why there is no (complete) answer."""
+        if isinstance(error, httpx2.ConnectError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return NotReachable(
+                f"The certificate of {self.url} is not trusted, so nothing was sent. If the server "
+                "has an authority of its own, give its ca.pem (ca=…, --ca or MODELRY_CA); the host "
+                "in the URL must be one of the certificate's names.",
+                param="ca",
+            )
         if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
             return NotReachable(
                 f"No server answers at {self.url}. Is it running (`modelry up`), and is the URL "
@@ -74,12 +90,16 @@ class Connection:
 
 
 def connection_to(
-    url: str | None, api_key: str | None, timeout_s: float, retry: RetryPolicy
+    url: str | None,
+    api_key: str | None,
+    timeout_s: float,
+    retry: RetryPolicy,
+    ca: str | Path | None = None,
 ) -> Connection:
-    """The connection for given values; None takes MODELRY_URL and MODELRY_API_KEY.
+    """The connection for given values; None takes MODELRY_URL, MODELRY_API_KEY and MODELRY_CA.
 
     Raises:
-        NotReachable: the URL is none.
+        NotReachable: the URL is none, or the authority's file cannot be read.
         ModelryError: the key holds characters that no key has.
     """
     url = (url or os.environ.get("MODELRY_URL") or DEFAULT_URL).rstrip("/")
@@ -99,7 +119,20 @@ def connection_to(
             code="unauthenticated",
             param="api_key",
         )
-    return Connection(url, api_key or None, timeout_s, retry)
+    ca = ca or os.environ.get("MODELRY_CA")
+    return Connection(url, api_key or None, timeout_s, retry, _trust(ca) if ca else None)
+
+
+def _trust(ca: str | Path) -> ssl.SSLContext:
+    """A context that trusts the authorities in the PEM file `ca`, and no others."""
+    try:
+        return ssl.create_default_context(cafile=str(Path(ca).expanduser()))
+    except (OSError, ssl.SSLError) as error:
+        raise NotReachable(
+            f"The file '{ca}' with the authority to trust cannot be used "
+            f"({error.strerror or error}); expected PEM text, such as the server's ca.pem.",
+            param="ca",
+        ) from None
 
 
 def answer_of(

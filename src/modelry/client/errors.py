@@ -8,7 +8,8 @@ ModelryError
 └── ApiError                the server said no; `code` tells why
     ├── InvalidInput            mend the request and send it again
     │   ├── TensorMismatch  UnsupportedField  ContextLengthExceeded
-    │   └── ImageInvalid  ManifestInvalid  FileRefused  NotSupported  PayloadTooLarge
+    │   ├── ImageInvalid  ManifestInvalid  FileRefused  PayloadTooLarge  Misdirected
+    │   └── NotSupported  SandboxTooWeak
     ├── Unauthenticated         no key, or one that is not known
     ├── PermissionDenied        a key without the right
     ├── NotFound

@@ -26,6 +26,7 @@ class Transport:
             base_url=connection.url,
             headers=connection.headers(),
             trust_env=connection.uses_environment,
+            verify=connection.verify,
             limits=LIMITS,
             transport=transport,
         )

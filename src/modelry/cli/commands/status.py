@@ -45,7 +45,7 @@ def status(context: typer.Context, *, as_json: AsJson = False) -> None:
 def _headline(url: str, told: dict[str, Any]) -> str:
     state = "ready" if told.get("ready") else "not ready"
     sandbox = (told.get("sandbox") or {}).get("level", "unknown")
-    return f"Modelry {told.get('version', '?')} at {url} is {state}; workers' sandbox: {sandbox}."
+    return f"Modelry {told.get('version', '?')} at {url} is {state}. Workers' sandbox: {sandbox}."
 
 
 def _scale(least: int, most: int) -> str:

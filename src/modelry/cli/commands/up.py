@@ -23,6 +23,13 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class TlsMode(StrEnum):
+    """Whether the server makes a certificate of its own."""
+
+    OFF = "off"
+    AUTO = "auto"
+
+
 def up(
     *,
     host: Annotated[
@@ -68,6 +75,14 @@ def up(
         bool | None,
         typer.Option("--starter/--no-starter", help="Fetch and deploy the starter models."),
     ] = None,
+    tls: Annotated[
+        TlsMode | None,
+        typer.Option(help="auto: listen with TLS, under a certificate of the server's own."),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="PEM file of the certificate to listen with.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file of the certificate's key.")] = None,
     insecure: Annotated[
         bool | None,
         typer.Option("--insecure", help="Allow listening on a non-loopback address without TLS."),
@@ -98,6 +113,9 @@ def up(
         "blobs": blobs,
         "cache": cache,
         "starter": starter,
+        "tls": None if tls is None else tls.value,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
         "insecure": insecure,
         "allow_private_sources": allow_private_sources,
         "log_level": None if log_level is None else log_level.value,

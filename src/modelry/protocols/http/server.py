@@ -7,6 +7,7 @@ import contextlib
 import logging
 import math
 import socket
+import ssl
 from collections.abc import Iterator
 
 import uvicorn
@@ -41,6 +42,7 @@ class HttpServer:
         listener: bound to its address; this object closes it.
         drain_s: how long open requests may go on after `stop`.
         keep_alive_s: how long a connection may be idle.
+        tls: how connections are encrypted; None for plain ones.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class HttpServer:
         *,
         drain_s: float,
         keep_alive_s: int = 5,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         config = uvicorn.Config(
             application,
@@ -64,6 +67,7 @@ class HttpServer:
             timeout_graceful_shutdown=max(1, math.ceil(drain_s)),
             timeout_keep_alive=keep_alive_s,
             backlog=2048,
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         )
         logging.getLogger("uvicorn.error").addFilter(_NO_CUT_OFFS)
         self._server = _Server(config)

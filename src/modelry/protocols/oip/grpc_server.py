@@ -67,6 +67,8 @@ STATUS_BY_CODE: dict[str, grpc.StatusCode] = {
 
 Request = TypeVar("Request", bound=Message)
 Context = grpc.aio.ServicerContext[Any, Any]
+Certificate = Callable[[], tuple[bytes, bytes]]
+"""Gives the key and the certificates to show, as PEM; called by any thread."""
 Handler = Callable[[Request, Principal | None], Awaitable[Message]]
 
 
@@ -292,10 +294,29 @@ async def _abort(context: Context, error: ModelryError) -> None:
     await context.abort(grpc_status_of(error), error.message)
 
 
+def _credentials(certificate: Certificate) -> grpc.ServerCredentials:
+    """Credentials that follow `certificate`, which gRPC asks before each handshake."""
+
+    def configuration() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([certificate()])
+
+    return grpc.dynamic_ssl_server_credentials(configuration(), configuration)
+
+
 async def start_grpc_server(
-    servicer: InferenceServicer, address: str, max_message_bytes: int
+    servicer: InferenceServicer,
+    address: str,
+    max_message_bytes: int,
+    certificate: Certificate | None = None,
 ) -> tuple[grpc.aio.Server, int]:
     """Listen on `address` (`host:port`); gives the server and the port it got.
+
+    Args:
+        servicer: answers.
+        address: where to listen.
+        max_message_bytes: of a request or an answer.
+        certificate: asked for the key and certificate of every new connection; None for plain
+            connections.
 
     Raises:
         OSError: the port is taken or the address is not ours.
@@ -315,7 +336,10 @@ async def start_grpc_server(
     )
     server.add_generic_rpc_handlers((servicer.handlers(),))
     try:
-        port = server.add_insecure_port(address)
+        if certificate is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, _credentials(certificate))
     except RuntimeError:
         port = 0
     if port == 0:
