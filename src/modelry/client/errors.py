@@ -9,9 +9,11 @@ ModelryError
     ├── InvalidInput            mend the request and send it again
     │   ├── TensorMismatch  UnsupportedField  ContextLengthExceeded
     │   ├── ImageInvalid  ManifestInvalid  FileRefused  PayloadTooLarge  Misdirected
+    │   ├── HeadersTooLarge
     │   └── NotSupported  SandboxTooWeak
     ├── Unauthenticated         no key, or one that is not known
     ├── PermissionDenied        a key without the right
+    │   └── TenantSuspended
     ├── NotFound
     ├── Conflict                already there with other content, or in use
     │   └── DigestMismatch
@@ -175,6 +177,12 @@ class PermissionDenied(ApiError):
     """The key is known and does not have the right."""
 
     code = "permission_denied"
+
+
+class TenantSuspended(PermissionDenied):
+    """The key's tenant is suspended, or is being deleted."""
+
+    code = "tenant_suspended"
 
 
 class NotFound(ApiError):

@@ -10,7 +10,7 @@ import pytest
 
 from modelry.domain.access import ROLE_PERMISSIONS, Principal, Role
 from modelry.runtime_api.generation import ChatRequest, CompletionRequest
-from modelry.services.inference.authentication import Authenticator
+from modelry.services.inference.authentication import Authenticator, KeySnapshot
 from modelry.services.inference.routing import RouteTable
 from modelry.services.inference.service import InferenceService
 
@@ -21,8 +21,8 @@ class Keys:
     def digest(self, token: bytes) -> bytes:
         return token
 
-    def valid_keys(self) -> dict[bytes, Any]:
-        return {}
+    def snapshot(self) -> KeySnapshot:
+        return KeySnapshot({}, {}, {})
 
 
 def caller(tenant_id: str) -> Principal:

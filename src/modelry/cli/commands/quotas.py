@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelry.cli.groups import command_group
 from modelry.cli.output import AsJson, Output, table
 from modelry.cli.session import client_of
-from modelry.client.records import QuotaStanding, SetLimits
+
+if TYPE_CHECKING:
+    from modelry.client.records import QuotaStanding, SetLimits
 
 app = command_group("See and set how much may be used.", no_args_is_help=True)
 
