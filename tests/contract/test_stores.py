@@ -10,6 +10,7 @@ import pytest
 from modelry.adapters.sql.database import open_database
 from modelry.testing import samples
 from modelry.testing.catalog_store import CatalogStoreContract
+from modelry.testing.deletion_store import DeletionStoreContract, GrantContract
 from modelry.testing.deployment_store import DeploymentStoreContract
 from modelry.testing.key_store import KeyStoreContract
 from modelry.testing.memory_database import MemoryDatabase
@@ -34,6 +35,14 @@ def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[samples.S
 
 
 class TestCatalogStore(CatalogStoreContract):
+    pass
+
+
+class TestGrants(GrantContract):
+    pass
+
+
+class TestDeletionStore(DeletionStoreContract):
     pass
 
 

@@ -21,7 +21,7 @@ from modelry.manifest.digests import digest_of_bytes
 from modelry.services.catalog.ports import BlobRecord, CatalogRecords, CatalogStore
 from modelry.services.deployments.ports import DeploymentStore
 from modelry.services.quotas.ports import QuotaStore
-from modelry.services.tenancy.ports import KeyStore
+from modelry.services.tenancy.ports import DeletionStore, KeyStore
 from modelry.services.usage.ports import UsageStore
 
 NOW = datetime(2030, 1, 31, 12, 30, 15, 250_000, tzinfo=UTC)
@@ -34,6 +34,11 @@ class Stores(Protocol):
     @property
     def keys(self) -> KeyStore:
         """Tenants and keys."""
+        ...
+
+    @property
+    def deletions(self) -> DeletionStore:
+        """How far tenants are deleted."""
         ...
 
     @property

@@ -13,28 +13,9 @@ from modelry.services.tenancy.members import MembersService
 from modelry.services.tenancy.service import OWNER_KEY_ID, TenancyService
 from modelry.testing import samples
 from modelry.testing.memory_database import MemoryDatabase
-from modelry.testing.samples import NOW, OTHER_TENANT_ID, add_tenants, principal
+from modelry.testing.samples import NOW, OTHER_TENANT_ID, principal
 
 ISSUER = "https://issuer.example"
-
-
-@pytest.fixture
-def database() -> MemoryDatabase:
-    database = MemoryDatabase()
-    add_tenants(database)
-    return database
-
-
-@pytest.fixture
-def tenancy(database: MemoryDatabase) -> TenancyService:
-    return TenancyService(database.keys, b"p" * 32, clock=lambda: NOW)
-
-
-@pytest.fixture
-def owner(tenancy: TenancyService) -> Principal:
-    minted = tenancy.ensure_owner_key()
-    assert minted is not None
-    return minted.key.principal()
 
 
 @pytest.fixture

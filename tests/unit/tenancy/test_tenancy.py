@@ -21,43 +21,9 @@ from modelry.services.inference.authentication import Authenticator
 from modelry.services.tenancy.service import OWNER_KEY_ID, TenancyService
 from modelry.services.tenancy.tokens import is_mistyped, make_key_id, make_token
 from modelry.testing.memory_database import MemoryDatabase
-from modelry.testing.samples import NOW, OTHER_TENANT_ID, add_tenants, principal
+from modelry.testing.samples import NOW, OTHER_TENANT_ID, principal
 
 GIVEN = "an-owner-key.that_is~long-enough-0123"
-
-
-class Clock:
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def database() -> MemoryDatabase:
-    database = MemoryDatabase()
-    add_tenants(database)
-    return database
-
-
-@pytest.fixture
-def tenancy(database: MemoryDatabase, clock: Clock) -> TenancyService:
-    return TenancyService(database.keys, b"p" * 32, clock=clock)
-
-
-@pytest.fixture
-def owner(tenancy: TenancyService) -> Principal:
-    minted = tenancy.ensure_owner_key()
-    assert minted is not None
-    return minted.key.principal()
 
 
 # ---- tokens -----------------------------------------------------------------------------------
@@ -139,7 +105,7 @@ def test_another_key_cannot_become_the_owner_key(tenancy: TenancyService, owner:
 
 
 def test_a_lost_pepper_makes_a_new_owner_key(
-    database: MemoryDatabase, tenancy: TenancyService, clock: Clock
+    database: MemoryDatabase, tenancy: TenancyService, clock
 ) -> None:
     old = tenancy.ensure_owner_key()
     assert old is not None
@@ -179,9 +145,7 @@ def test_a_key_works_until_it_is_revoked(tenancy: TenancyService, owner: Princip
         tenancy.verify(minted.token)
 
 
-def test_a_key_ends_when_it_expires(
-    tenancy: TenancyService, owner: Principal, clock: Clock
-) -> None:
+def test_a_key_ends_when_it_expires(tenancy: TenancyService, owner: Principal, clock) -> None:
     minted = tenancy.create(
         owner, name="ci", role=Role.VIEWER, expires_at=NOW + timedelta(seconds=5)
     )
@@ -254,10 +218,157 @@ def test_an_unfit_time_or_deployment_is_refused(tenancy: TenancyService, owner: 
     tenancy.create(owner, name="x", role=Role.VIEWER, expires_at=elsewhere)
 
 
+# ---- scopes -----------------------------------------------------------------------------------
+
+
+def test_a_key_may_do_what_role_and_scopes_both_allow(
+    tenancy: TenancyService, owner: Principal
+) -> None:
+    wanted = {Permission.MODELS_READ, Permission.INFERENCE}
+    minted = tenancy.create(owner, name="k", role=Role.DEVELOPER, scopes=wanted)
+    assert tenancy.verify(minted.token).permissions == wanted
+    for scopes in ([], [Permission.KEYS_WRITE], [Permission.PUBLIC]):
+        with pytest.raises(InvalidInput) as told:
+            tenancy.create(owner, name="k", role=Role.DEVELOPER, scopes=scopes)
+        assert told.value.param == "scopes"
+
+
+def test_a_key_with_scopes_makes_keys_with_some_of_them(
+    tenancy: TenancyService, owner: Principal
+) -> None:
+    """Also where the role has no more: what it may do can grow with an upgrade."""
+    own = ROLE_PERMISSIONS[Role.INFERENCE] | {Permission.KEYS_WRITE}
+    caller = tenancy.create(owner, name="own", role=Role.OWNER, scopes=own).key.principal()
+    with pytest.raises(PermissionDenied, match="Give 'scopes'"):
+        tenancy.create(caller, name="new", role=Role.INFERENCE)
+    with pytest.raises(PermissionDenied):
+        tenancy.create(caller, name="new", role=Role.VIEWER, scopes=[Permission.MODELS_READ])
+    made = tenancy.create(caller, name="new", role=Role.INFERENCE, scopes=[Permission.INFERENCE])
+    assert tenancy.verify(made.token).permissions == {Permission.INFERENCE}
+
+
+# ---- rotating and renaming keys ---------------------------------------------------------------
+
+
+def test_the_secret_before_is_valid_until_the_overlap_ends(
+    tenancy: TenancyService, owner: Principal, clock
+) -> None:
+    first = tenancy.create(owner, name="k", role=Role.DEVELOPER)
+    authenticator = Authenticator(tenancy)
+    tenancy.on_change(authenticator.refresh)
+    second = tenancy.rotate(owner, first.key.key_id, timedelta(hours=1))
+    assert (second.key.key_id, second.key.role) == (first.key.key_id, Role.DEVELOPER)
+    for minted in (first, second):
+        assert tenancy.verify(minted.token).key_id == first.key.key_id
+        assert minted.key.secret_hmac in tenancy.snapshot().keys
+    assert authenticator.principal(second.token).key_id == first.key.key_id
+    clock.now += timedelta(hours=1)
+    assert tenancy.verify(second.token)
+    assert set(tenancy.snapshot().keys) & {first.key.secret_hmac, second.key.secret_hmac} == {
+        second.key.secret_hmac
+    }
+    with pytest.raises(Unauthenticated):
+        tenancy.verify(first.token)
+
+
+def test_a_rotated_key_ends_as_a_whole(tenancy: TenancyService, owner: Principal, clock) -> None:
+    soon = NOW + timedelta(minutes=1)
+    first = tenancy.create(owner, name="k", role=Role.VIEWER, expires_at=soon)
+    second = tenancy.rotate(owner, first.key.key_id, timedelta(hours=1))
+    third = tenancy.rotate(owner, first.key.key_id, timedelta(hours=1))
+    with pytest.raises(Unauthenticated):
+        tenancy.verify(first.token)  # one secret before, not two
+    clock.now = soon
+    for minted in (second, third):
+        with pytest.raises(Unauthenticated):
+            tenancy.verify(minted.token)
+    with pytest.raises(Conflict):
+        tenancy.rotate(owner, first.key.key_id)
+    fourth = tenancy.create(owner, name="k", role=Role.VIEWER)
+    fifth = tenancy.rotate(owner, fourth.key.key_id, timedelta(hours=1))
+    tenancy.revoke(owner, fourth.key.key_id)
+    for minted in (fourth, fifth):
+        with pytest.raises(Unauthenticated):
+            tenancy.verify(minted.token)
+
+
+def test_without_overlap_the_secret_before_ends_at_once(
+    tenancy: TenancyService, owner: Principal
+) -> None:
+    first = tenancy.create(owner, name="k", role=Role.VIEWER)
+    second = tenancy.rotate(owner, first.key.key_id)
+    with pytest.raises(Unauthenticated):
+        tenancy.verify(first.token)
+    assert tenancy.verify(second.token).role is Role.VIEWER
+    for overlap in (timedelta(seconds=-1), timedelta(days=91)):
+        with pytest.raises(InvalidInput):
+            tenancy.rotate(owner, first.key.key_id, overlap)
+
+
+def test_whoever_rotates_a_key_is_told_no_more_than_it_may_do(
+    tenancy: TenancyService, owner: Principal
+) -> None:
+    soon = NOW + timedelta(hours=1)
+    own = tenancy.create(owner, name="own", role=Role.ADMIN, expires_at=soon, deployments=["a"]).key
+    for key in (
+        tenancy.create(owner, name="k", role=Role.OWNER).key,
+        tenancy.create(owner, name="k", role=Role.INFERENCE, expires_at=soon).key,
+        tenancy.create(owner, name="k", role=Role.INFERENCE, deployments=["a"]).key,
+    ):
+        with pytest.raises(PermissionDenied):
+            tenancy.rotate(own.principal(), key.key_id)
+    assert tenancy.rotate(own.principal(), own.key_id).key.key_id == own.key_id
+
+
+def test_a_given_owner_key_is_not_rotated_but_given_anew(tenancy: TenancyService) -> None:
+    made = tenancy.ensure_owner_key()
+    assert made is not None
+    rotated = tenancy.rotate(made.key.principal(), OWNER_KEY_ID)
+    assert tenancy.verify(rotated.token).role is Role.OWNER
+    tenancy.ensure_owner_key(GIVEN)
+    with pytest.raises(Conflict, match="MODELRY_OWNER_KEY"):
+        tenancy.rotate(made.key.principal(), OWNER_KEY_ID)
+
+
+def test_a_key_is_renamed_by_who_could_have_made_it(
+    tenancy: TenancyService, owner: Principal
+) -> None:
+    key = tenancy.create(owner, name="k", role=Role.OWNER).key
+    assert tenancy.rename(owner, key.key_id, "other").name == "other"
+    assert tenancy.get(owner, key.key_id).name == "other"
+    admin = tenancy.create(owner, name="admin", role=Role.ADMIN).key.principal()
+    with pytest.raises(PermissionDenied):
+        tenancy.rename(admin, key.key_id, "mine")
+    with pytest.raises(InvalidInput):
+        tenancy.rename(owner, key.key_id, "a\nb")
+    with pytest.raises(NotFound):
+        tenancy.rename(principal(Role.OWNER, OTHER_TENANT_ID), key.key_id, "mine")
+
+
+def test_the_last_use_is_kept_when_it_is_noted(
+    tenancy: TenancyService, owner: Principal, clock
+) -> None:
+    minted = tenancy.create(owner, name="k", role=Role.VIEWER)
+    authenticator = Authenticator(tenancy)
+    with pytest.raises(Unauthenticated):
+        authenticator.principal("unknown")
+    assert authenticator.take_used() == set()
+    authenticator.principal(minted.token)
+    authenticator.principal(minted.token)
+    used = authenticator.take_used()
+    assert used == {("default", minted.key.key_id)}
+    assert authenticator.take_used() == set()
+    clock.now += timedelta(seconds=9)
+    before = tenancy.generation
+    tenancy.note_used(used | {("gone", "k"), ("default", "gone")})
+    assert tenancy.get(owner, minted.key.key_id).last_used_at == clock.now
+    assert tenancy.generation == before, "nobody has to look for a change of rights"
+
+
 # ---- revoking keys ----------------------------------------------------------------------------
 
 
-def test_the_last_owner_key_stays(tenancy: TenancyService, owner: Principal, clock: Clock) -> None:
+def test_the_last_owner_key_stays(tenancy: TenancyService, owner: Principal, clock) -> None:
     with pytest.raises(Conflict, match="last owner"):
         tenancy.revoke(owner, OWNER_KEY_ID)
     tenancy.create(owner, name="second", role=Role.OWNER, expires_at=NOW + timedelta(seconds=1))
