@@ -147,6 +147,12 @@ class Settings(BaseSettings):
         default_factory=lambda: {"api_requests_per_second": 200.0},
         description="Limits of every key, where nobody set others, as JSON.",
     )
+    usage_records_days: Annotated[float, Field(ge=1, le=36500)] = Field(
+        90.0, description="Days that records of single requests are kept, so that they are traced."
+    )
+    usage_totals_days: Annotated[float, Field(ge=1, le=36500)] = Field(
+        1100.0, description="Days that totals of usage, by the minute, are kept."
+    )
     drain_s: Annotated[float, Field(ge=0)] = Field(
         10.0, description="Seconds that open requests get to end at shutdown."
     )

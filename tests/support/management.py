@@ -39,6 +39,7 @@ from modelry.services.tenancy.service import TenancyService
 from modelry.services.tenancy.sharing import SharingService
 from modelry.services.tenancy.tenants import TenantsService
 from modelry.services.usage.ledger import Ledger
+from modelry.services.usage.prices import PricesService
 from modelry.services.usage.service import UsageService
 from modelry.testing.catalog_fakes import FakeFetcher, FakeStarters, FakeTaskRules
 from modelry.testing.replica_pool import FakeReplicaPool
@@ -155,7 +156,8 @@ async def installation(
     deployments = DeploymentsService(database.deployments, catalog.reader, pool, inference)
     ledger = Ledger(database.usage, FileSegmentSpool(folder / "usage-spool"))
     ledger.start()
-    usage = UsageService(database.usage, ledger)
+    prices = PricesService(database.prices)
+    usage = UsageService(database.usage, ledger, prices)
     chain_keys = ChainKeys(b"a" * 32)
     trail = ChainedTrail(database.audit, chain_keys)
     audit = AuditService(database.audit, chain_keys, HeadFile(folder / "heads.jsonl"))
@@ -171,6 +173,7 @@ async def installation(
         tenants=tenants,
         members=members,
         sharing=sharing,
+        prices=prices,
         usage=usage,
         audit=audit,
         trail=trail,

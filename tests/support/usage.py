@@ -20,10 +20,10 @@ def note(meter: Meter, **changes: Any) -> None:
     value = {
         "origin": PETS, "tenant_id": "default", "key_id": "k1", "status": "ok", "replica": "r1",
         "parameters": b"", "started": now - 0.25, "ended": now,
-        "request_id": new_request_id().decode(), "units": {"images": 2}, "compute_us": 70,
+        "request_id": new_request_id().decode(), "units": {"images": 2}, "engine_us": 70,
     } | changes  # fmt: skip
     key = tuple(
         value[name] for name in ("origin", "tenant_id", "key_id", "status", "replica", "parameters")
     )
-    used = (value["units"], value["compute_us"])
+    used = (value["units"], value["engine_us"])
     meter.note(key, value["started"], value["ended"], value["request_id"], used)  # type: ignore[arg-type]

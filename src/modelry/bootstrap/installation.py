@@ -47,6 +47,7 @@ from modelry.services.tenancy.service import MintedKey, TenancyService
 from modelry.services.tenancy.sharing import SharingService
 from modelry.services.tenancy.tenants import TenantsService
 from modelry.services.usage.ledger import Ledger
+from modelry.services.usage.prices import PricesService
 from modelry.services.usage.service import UsageService
 from modelry.settings import Settings
 from modelry.tasks.rules import InstalledTasks
@@ -145,7 +146,8 @@ class Installation:
         self.counts = CountExchange(database.quotas, accounts)
         spool = FileSegmentSpool(self.folder.usage_spool)
         ledger = Ledger(database.usage, spool, self._tell_room)
-        self.usage = UsageService(database.usage, ledger)
+        self.prices = PricesService(database.prices)
+        self.usage = UsageService(database.usage, ledger, self.prices)
         self.deployments = DeploymentsService(
             database.deployments,
             self.catalog.reader,

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from modelry.bootstrap.access import NOTE_USE_S
@@ -24,6 +28,7 @@ DELETE_S = 1.0
 SWEEP_S = 3600.0
 CERTIFICATE_S = 5.0
 """How late changed files of the TLS certificate are read again."""
+COLLECT_S = 1.0
 HEADS_S = 60.0
 """How much of the audit log's end could be cut off without a signed head that tells."""
 LATE_S = 5.0
@@ -63,6 +68,7 @@ class Upkeep:
             loop.call_soon_threadsafe(accounts.change, quota)
 
         installation.quotas.on_change(changed)
+        installation.usage.before_questions(partial(_in_loop, loop, installation.meter))
         self._tasks = [
             asyncio.create_task(_every(METER_S, installation.meter)),
             asyncio.create_task(_every(CHECK_S, self._check_database, in_thread=True)),
@@ -110,7 +116,26 @@ class Upkeep:
             self._database_error = None
 
     def _sweep(self) -> None:
-        self._installation.catalog.sweep()
+        installation = self._installation
+        installation.catalog.sweep()
+        settings, now = installation.settings, datetime.now(UTC)
+        installation.usage.delete_old(
+            now - timedelta(days=settings.usage_records_days),
+            now - timedelta(days=settings.usage_totals_days),
+        )
+
+
+def _in_loop(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:
+    """Have the event loop do `work`, for another thread, which waits for it a little."""
+    done = threading.Event()
+
+    def act() -> None:
+        work()
+        done.set()
+
+    with contextlib.suppress(RuntimeError):  # the loop has ended, and with it what was metered
+        loop.call_soon_threadsafe(act)
+        done.wait(COLLECT_S)
 
 
 async def _every(

@@ -23,6 +23,7 @@ from modelry.cli.commands import (
     logs,
     members,
     models,
+    prices,
     pull,
     quotas,
     register,
@@ -33,6 +34,7 @@ from modelry.cli.commands import (
     tenants,
     undeploy,
     up,
+    usage,
     versions,
 )
 from modelry.cli.groups import command_group
@@ -93,6 +95,9 @@ app.command("up", rich_help_panel=_SERVER)(up.up)
 app.command("status", rich_help_panel=_SERVER)(status.status)
 app.command("doctor", rich_help_panel=_SERVER)(doctor.doctor)
 app.add_typer(audit.app, name="audit", rich_help_panel=_SERVER)
+app.command("usage", rich_help_panel=_SERVER)(usage.usage)
+app.command("trace", rich_help_panel=_SERVER)(usage.trace)
+app.add_typer(prices.app, name="prices", rich_help_panel=_SERVER)
 app.add_typer(keys.app, name="keys", rich_help_panel=_SERVER)
 app.add_typer(members.app, name="members", rich_help_panel=_SERVER)
 app.add_typer(tenants.app, name="tenants", rich_help_panel=_SERVER)

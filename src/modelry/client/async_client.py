@@ -16,6 +16,7 @@ from modelry.client.async_resources import (
     AsyncKeys,
     AsyncMembers,
     AsyncModels,
+    AsyncPrices,
     AsyncQuotas,
     AsyncShares,
     AsyncTenants,
@@ -36,6 +37,7 @@ from modelry.client.operations import (
     typed_tasks,
 )
 from modelry.client.operations import status as serving
+from modelry.client.operations import usage as using
 from modelry.client.operations.pulls import PullEvent, PullParser, pull_request
 from modelry.client.records import PullProgress, Registration
 from modelry.client.retries import RetryPolicy
@@ -83,6 +85,7 @@ class AsyncClient(AsyncResource):
         self.shares = AsyncShares(self._transport)
         self.audit = AsyncAudit(self._transport)
         self.quotas = AsyncQuotas(self._transport)
+        self.prices = AsyncPrices(self._transport)
 
     @property
     def url(self) -> str:
@@ -95,7 +98,9 @@ class AsyncClient(AsyncResource):
     # ---- the server -------------------------------------------------------------------------
 
     status = awaitable(serving.status)
-    usage = awaitable(serving.usage)
+    usage = awaitable(using.usage)
+    usage_csv = awaitable(using.usage_csv)
+    trace = awaitable(using.trace)
     catalog = awaitable(serving.catalog)
     server_metadata = awaitable(serving.server_metadata)
     model_metadata = awaitable(serving.model_metadata)

@@ -13,6 +13,7 @@ from modelry.client.operations import (
     quotas,
     shares,
     tenants,
+    usage,
 )
 
 
@@ -119,3 +120,11 @@ class AsyncShares(AsyncResource):
     received = awaitable(shares.list_received_shares)
     share = awaitable(shares.share)
     revoke = awaitable(shares.revoke_share)
+
+
+class AsyncPrices(AsyncResource):
+    """What usage costs."""
+
+    list = awaitable(usage.list_prices)
+    add = awaitable(usage.add_price)
+    end = awaitable(usage.end_price)

@@ -23,6 +23,7 @@ from modelry.client.operations import (
     typed_tasks,
 )
 from modelry.client.operations import status as serving
+from modelry.client.operations import usage as using
 from modelry.client.operations.pulls import PullEvent, PullParser, pull_request
 from modelry.client.records import PullProgress, Registration
 from modelry.client.resources import (
@@ -32,6 +33,7 @@ from modelry.client.resources import (
     Keys,
     Members,
     Models,
+    Prices,
     Quotas,
     Shares,
     Tenants,
@@ -80,6 +82,7 @@ class Client(SyncResource):
         self.shares = Shares(self._transport)
         self.audit = Audit(self._transport)
         self.quotas = Quotas(self._transport)
+        self.prices = Prices(self._transport)
 
     @property
     def url(self) -> str:
@@ -92,7 +95,9 @@ class Client(SyncResource):
     # ---- the server -------------------------------------------------------------------------
 
     status = blocking(serving.status)
-    usage = blocking(serving.usage)
+    usage = blocking(using.usage)
+    usage_csv = blocking(using.usage_csv)
+    trace = blocking(using.trace)
     catalog = blocking(serving.catalog)
     server_metadata = blocking(serving.server_metadata)
     model_metadata = blocking(serving.model_metadata)

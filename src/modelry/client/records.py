@@ -295,10 +295,59 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class UsageGroup:
-    """What was used by one group of requests: `units` such as requests, tokens, images."""
+    """What was used by one group of requests: `units` such as requests, tokens, images.
+
+    `costs` has a decimal number, as text, for each currency.
+    """
 
     group: Mapping[str, Any]
     units: Mapping[str, Any]
+    costs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """One request as the ledger has it, and what made its answer.
+
+    `graph_digest` is of the processing around the engine; `parameters` are the numbers and
+    switches that the request chose. `caller` is the tenant that called, if another one's.
+    """
+
+    request_id: str
+    deployment: str
+    version: int
+    task: str
+    status: str
+    started_at: datetime
+    duration_s: float
+    key_id: str = ""
+    caller: str = ""
+    model: str = ""
+    units: Mapping[str, int] = field(default_factory=dict)
+    replica_id: str = ""
+    version_digest: str = ""
+    graph_digest: str = ""
+    engine_options: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What `per` units cost, for what matches all four patterns."""
+
+    price_id: str
+    unit: str
+    amount: str
+    per: int
+    currency: str
+    tenant: str = "*"
+    deployment: str = "*"
+    model: str = "*"
+    task: str = "*"
+    valid_from: datetime | None = None
+    valid_until: datetime | None = None
+    created_at: datetime | None = None
+    created_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

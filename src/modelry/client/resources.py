@@ -13,6 +13,7 @@ from modelry.client.operations import (
     quotas,
     shares,
     tenants,
+    usage,
 )
 
 
@@ -119,3 +120,11 @@ class Shares(SyncResource):
     received = blocking(shares.list_received_shares)
     share = blocking(shares.share)
     revoke = blocking(shares.revoke_share)
+
+
+class Prices(SyncResource):
+    """What usage costs."""
+
+    list = blocking(usage.list_prices)
+    add = blocking(usage.add_price)
+    end = blocking(usage.end_price)

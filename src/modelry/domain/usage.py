@@ -9,10 +9,10 @@ from typing import Any
 
 REQUESTS = "requests"
 DURATION = "duration_us"
-COMPUTE = "compute_us"
-"""Units that do not depend on the task: requests, microseconds from arrival to the end, and
-microseconds of processor time that the engine took. The tasks count `input_tokens`,
-`output_tokens`, `cached_tokens`, `images`, `rows` and `items`."""
+ENGINE = "engine_us"
+"""Units that do not depend on the task: requests, microseconds from arrival to the end, and the
+request's share of the microseconds in which its replica was busy. Besides them the tasks count
+`input_tokens`, `output_tokens`, `cached_tokens`, `images`, `rows` and `items`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,7 +18,7 @@ from modelry.services.catalog.ports import BlobRecord, CatalogRecords, UploadRec
 from modelry.testing.memory_quotas import MemoryQuotaStore
 from modelry.testing.memory_state import BrokenReference, TenantState
 from modelry.testing.memory_tenancy import MemoryDeletionStore, MemoryKeyStore
-from modelry.testing.memory_usage import MemoryUsageStore
+from modelry.testing.memory_usage import MemoryPriceStore, MemoryUsageStore
 
 T = TypeVar("T")
 
@@ -36,6 +36,7 @@ class MemoryDatabase:
         self.deployments = MemoryDeploymentStore(self)
         self.quotas = MemoryQuotaStore(self)
         self.usage = MemoryUsageStore(self)
+        self.prices = MemoryPriceStore()
 
     def transact(self, tenant_id: str, work: Callable[[TenantState], T]) -> T:
         """The result of `work` on a copy that becomes the state if it returns."""

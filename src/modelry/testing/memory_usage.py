@@ -1,4 +1,4 @@
-"""The usage store in memory."""
+"""Usage and prices in memory."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from modelry.domain.prices import Price
 from modelry.services.usage.ports import (
     KeptSegment,
     Segment,
@@ -46,9 +47,11 @@ class MemoryUsageStore:
             and all(_word(one, group) in words for group, words in query.where)
         ]
         found = _summed(within, query.group_by)
-        after = query.after
-        if after is not None:
-            found = [one for one in found if tuple(one.group.values()) > after]
+        after, up_to = query.after, query.up_to
+        if after:
+            found = [one for one in found if tuple(one.group.values())[: len(after)] > after]
+        if up_to:
+            found = [one for one in found if tuple(one.group.values())[: len(up_to)] <= up_to]
         return found[: query.limit]
 
     def find_segments(
@@ -96,6 +99,21 @@ class MemoryUsageStore:
             return len(deleted)
 
         return sum(self._database.transact(one, work) for one in self._database.states())
+
+
+class MemoryPriceStore:
+    """A `PriceStore`."""
+
+    def __init__(self) -> None:
+        self._prices: dict[str, Price] = {}
+
+    def all(self) -> list[Price]:
+        """See `PriceStore.all`."""
+        return list(self._prices.values())
+
+    def put(self, price: Price) -> None:
+        """See `PriceStore.put`."""
+        self._prices[price.price_id] = price
 
 
 def _keep(state: TenantState, segments: Sequence[Segment]) -> None:

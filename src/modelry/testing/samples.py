@@ -22,7 +22,7 @@ from modelry.services.catalog.ports import BlobRecord, CatalogRecords, CatalogSt
 from modelry.services.deployments.ports import DeploymentStore
 from modelry.services.quotas.ports import QuotaStore
 from modelry.services.tenancy.ports import DeletionStore, KeyStore
-from modelry.services.usage.ports import UsageStore
+from modelry.services.usage.ports import PriceStore, UsageStore
 
 NOW = datetime(2030, 1, 31, 12, 30, 15, 250_000, tzinfo=UTC)
 OTHER_TENANT_ID = "other"
@@ -59,6 +59,11 @@ class Stores(Protocol):
     @property
     def usage(self) -> UsageStore:
         """Usage."""
+        ...
+
+    @property
+    def prices(self) -> PriceStore:
+        """What it costs."""
         ...
 
 

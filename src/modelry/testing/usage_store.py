@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from modelry.domain.access import DEFAULT_TENANT_ID as TENANT
+from modelry.domain.prices import Price
 from modelry.services.usage.ports import (
     Segment,
     TotalsQuery,
@@ -187,3 +189,15 @@ class UsageStoreContract:
         assert stores.usage.delete_totals(later) == 1
         (total,) = totals(stores.usage)
         assert total.units == {"requests": 3}
+
+    def test_prices_are_kept_as_they_are(self, stores: Stores) -> None:
+        assert stores.prices.all() == []
+        price = Price(
+            "p1", "images", Decimal("0.100000000001"), 1000, "EUR", MINUTE, None, NOW, "owner"
+        )
+        other = replace(price, price_id="p2", tenant="other", deployment="a*", amount=Decimal(0))
+        stores.prices.put(price)
+        stores.prices.put(other)
+        ended = replace(price, valid_until=MINUTE + timedelta(days=1))
+        stores.prices.put(ended)
+        assert sorted(stores.prices.all(), key=lambda one: one.price_id) == [ended, other]

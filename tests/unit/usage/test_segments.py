@@ -39,7 +39,7 @@ _requests = st.fixed_dictionaries(
             st.none(),
             st.dictionaries(st.sampled_from(["items", "input_tokens"]), st.integers(1, 2**40)),
         ),
-        "compute_us": st.integers(0, 2**40),
+        "engine_us": st.integers(0, 2**40),
     }
 )
 
@@ -53,7 +53,7 @@ def noted(requests: list[dict[str, Any]]) -> Any:
             for name in ("origin", "tenant_id", "key_id", "status", "replica_id", "parameters")
         )
         started = now - one["age_s"]
-        used = (one["units"], one["compute_us"])
+        used = (one["units"], one["engine_us"])
         meter.note(key, started, started + one["duration_s"], one["request_id"], used)
     return meter.take()
 
@@ -101,7 +101,7 @@ def request(**changes: Any) -> dict[str, Any]:
     return {
         "origin": OWN, "tenant_id": "a", "key_id": "k1", "status": "ok", "replica_id": "r1",
         "parameters": b'{"top_k":3}', "age_s": 0.5, "duration_s": 0.25,
-        "request_id": "mine", "units": {"items": 2}, "compute_us": 90,
+        "request_id": "mine", "units": {"items": 2}, "engine_us": 90,
     } | changes  # fmt: skip
 
 
@@ -113,7 +113,7 @@ def test_a_record_tells_what_made_the_answer() -> None:
     assert (record.version_digest, record.graph_digest) == ("sha256:x", "sha256:y")
     assert (record.replica_id, record.status, record.task) == ("r1", "ok", "tensor")
     assert record.parameters == {"top_k": 3}
-    assert record.units == {"items": 2, "compute_us": 90}
+    assert record.units == {"items": 2, "engine_us": 90}
     assert record.duration_us == 250_000
     assert abs(time.time() - 0.5 - record.started_at.timestamp()) < 5
 
@@ -135,8 +135,8 @@ def test_requests_that_differ_in_units_are_added_one_by_one() -> None:
     varied = [request(units=units) for units in ({"items": 1}, None, {"input_tokens": 5})]
     (segment,) = segments_of(noted(varied), "run", 1)
     units = [one.units for one in SegmentReader("a", segment.data).records()]
-    assert [{**one, "compute_us": 0} for one in units] == [
-        {"items": 1, "compute_us": 0}, {"compute_us": 0}, {"input_tokens": 5, "compute_us": 0},
+    assert [{**one, "engine_us": 0} for one in units] == [
+        {"items": 1, "engine_us": 0}, {"engine_us": 0}, {"input_tokens": 5, "engine_us": 0},
     ]  # fmt: skip
 
 

@@ -152,7 +152,7 @@ async def test_usage(server, owner):
     (total,) = (await owner.get("/usage")).json()["usage"]
     assert total["group"] == {}
     assert total["units"].pop("duration_us") == pytest.approx(750_000, abs=3)
-    assert total["units"] == {"images": 6, "requests": 3, "compute_us": 210}
+    assert total["units"] == {"images": 6, "requests": 3, "engine_us": 210}
     grouped = await owner.get("/usage?group_by=key_id&group_by=status")
     assert [(one["group"], one["units"]["requests"]) for one in grouped.json()["usage"]] == [
         ({"key_id": "a", "status": "ok"}, 2),
@@ -169,7 +169,14 @@ async def test_usage(server, owner):
         "group_by=status&group_by=status",
         "group_by=minute&since=2020-01-01T00:00:00Z",
         "since=0001-01-01T00:00:00%2B14:00",
-        "limit=3",
+        "limit=0",
+        "group_by=caller",
+        "version=one",
+        "all_tenants=maybe",
+        "cursor=nonsense",
+        "group_by=hour&cursor=WyJub3ciXQ==",
+        "group_by=key_id&cursor=WyJhIiwiYiJd",
+        "unknown=3",
     ):
         answer = await owner.get(f"/usage?{query}")
         assert answer.status_code == 400, (query, answer.text)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from fastapi import APIRouter
 from tests.support.management import OTHER, Installation
+from tests.support.usage import note
 
 from modelry.domain.access import DEFAULT_TENANT_ID, Permission, Role, effective_permissions
 from modelry.domain.errors import ERRORS_BY_CODE
@@ -12,7 +13,9 @@ from modelry.protocols.management import PREFIX, build_app
 from modelry.protocols.management.app import ROUTERS
 from modelry.protocols.management.routing import managed_router, needs
 from modelry.services.audit.denials import Denials
+from modelry.services.inference.metering import Meter
 from modelry.services.quotas.service import QuotasService
+from modelry.services.usage.prices import PricesService
 from modelry.testing.samples import OTHER_TENANT_ID, principal
 
 pytestmark = pytest.mark.anyio
@@ -28,6 +31,7 @@ REQUESTS: dict[tuple[str, str], Any] = {
     ("post", "/deployments/{name}/scale"): {"min_replicas": 0},
     ("post", "/pulls"): {"source": "nothing"},
     ("post", "/audit/verify"): {},
+    ("post", "/prices"): {"unit": "requests", "amount": "1", "currency": "EUR"},
     ("post", "/keys"): {"name": "k", "role": "inference"},
     ("put", "/quotas/keys/{key_id}"): {"requests_per_second": 5},
     ("put", "/quotas/tenants/{tenant_id}"): {"tokens_per_day": 1000},
@@ -69,7 +73,13 @@ async def things(server: Installation) -> dict[str, str]:
         await owner.post("/tenants", json={"tenant_id": "leaving", "name": "Leaving"})
         begun = await owner.delete("/tenants/leaving?confirm=Leaving")
         assert begun.status_code == 202, begun.text
+        price = (await owner.post("/prices", json=REQUESTS["post", "/prices"])).json()
+    meter = Meter()
+    note(meter, request_id="mine-1")
+    server.usage.ledger.add(meter.take())
     return {
+        "price_id": price["price_id"],
+        "request_id": "mine-1",
         "model": "adder",
         "version": "1",
         "alias": "champion",
@@ -204,6 +214,7 @@ async def test_an_app_with_an_unchecked_route_is_not_built(server):
             tenants=server.tenants,
             members=server.members,
             sharing=server.sharing,
+            prices=PricesService(server.database.prices),
             usage=server.usage,
             audit=server.audit,
             trail=server.trail,

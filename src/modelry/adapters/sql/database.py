@@ -18,6 +18,7 @@ from modelry.adapters.sql.stores.data_keys import SqlDataKeyStore
 from modelry.adapters.sql.stores.deletions import SqlDeletionStore
 from modelry.adapters.sql.stores.deployments import SqlDeploymentStore
 from modelry.adapters.sql.stores.keys import SqlKeyStore
+from modelry.adapters.sql.stores.prices import SqlPriceStore
 from modelry.adapters.sql.stores.quotas import SqlQuotaStore
 from modelry.adapters.sql.stores.usage import SqlUsageStore
 from modelry.adapters.sql.transactions import Transactions
@@ -38,6 +39,7 @@ class Database:
         self.data_keys = SqlDataKeyStore(transactions)
         self.quotas = SqlQuotaStore(transactions)
         self.usage = SqlUsageStore(transactions)
+        self.prices = SqlPriceStore(transactions)
 
     def check(self) -> None:
         """Read something; for the readiness probe.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from modelry.client.decoding import decode_list
@@ -18,7 +16,7 @@ from modelry.client.errors import (
 from modelry.client.exchange import Flow, Request, send, send_json, sleep
 from modelry.client.operations.deployments import get_deployment, load
 from modelry.client.operations.paths import api, part
-from modelry.client.records import CatalogEntry, Deployment, UsageGroup
+from modelry.client.records import CatalogEntry, Deployment
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 1.0
@@ -29,28 +27,6 @@ def status() -> Flow[dict[str, Any]]:
     """Version, start time, readiness and counts of the server."""
     body: dict[str, Any] = yield from send_json(Request("GET", api("status"), idempotent=True))
     return body
-
-
-def usage(
-    *,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    group_by: Sequence[str] = (),
-) -> Flow[list[UsageGroup]]:
-    """What was used, by default in the last 24 hours.
-
-    Args:
-        since: from this time on, with a time zone.
-        until: up to this time.
-        group_by: words such as key_id, deployment, version.
-    """
-    params = {
-        "since": since.isoformat() if since else None,
-        "until": until.isoformat() if until else None,
-        "group_by": tuple(group_by),
-    }
-    request = Request("GET", api("usage"), params, idempotent=True)
-    return decode_list(UsageGroup, (yield from send_json(request)), "usage")
 
 
 def catalog() -> Flow[list[CatalogEntry]]:

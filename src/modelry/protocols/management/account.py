@@ -1,22 +1,15 @@
-"""`/whoami`, `/usage`, `/status`: about the caller, and about the server."""
+"""`/whoami`, `/status`: about the caller, and about the server."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
-
-from fastapi import Query
+from typing import Any
 
 from modelry.domain.access import Permission, Role
 from modelry.domain.deployments import Deployment, ReplicaState, ReplicaStatus
 from modelry.protocols.management.routing import managed_router, needs
-from modelry.protocols.management.services import All, Caller, Usage
-from modelry.protocols.management.shapes import Answer, Moment
-from modelry.services.usage.ports import UsageGroup
-from modelry.services.usage.service import TotalsAsked
-
-_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+from modelry.protocols.management.services import All, Caller
+from modelry.protocols.management.shapes import Answer
 
 router = managed_router("account")
 
@@ -31,21 +24,6 @@ class Whoami(Answer):
     deployments: list[str]
 
 
-class UsageTotal(Answer):
-    """Sums of all units, for one value of each thing that was grouped by."""
-
-    group: dict[str, str]
-    units: dict[str, int]
-
-
-class UsageTotals(Answer):
-    """What was used in the whole minutes from `since` up to `until`."""
-
-    since: datetime
-    until: datetime
-    usage: list[UsageTotal]
-
-
 @router.get("/whoami", summary="Whose key this is", openapi_extra=needs(Permission.SELF_READ))
 async def whoami(caller: Caller) -> Whoami:
     """Any valid key may ask."""
@@ -55,27 +33,6 @@ async def whoami(caller: Caller) -> Whoami:
         role=caller.role,
         permissions=sorted(caller.permissions),
         deployments=sorted(caller.deployments),
-    )
-
-
-@router.get("/usage", summary="What was used", openapi_extra=needs(Permission.METRICS_READ))
-def read_usage(
-    caller: Caller,
-    usage: Usage,
-    since: Moment | None = None,
-    until: Moment | None = None,
-    group_by: Annotated[list[UsageGroup], Query(max_length=len(UsageGroup))] = [],  # noqa: B006 - FastAPI copies it
-) -> UsageTotals:
-    """By default the last 24 hours, all in one sum."""
-    end = until or datetime.now(UTC) + timedelta(minutes=1)
-    begin = since or max(end, _EARLIEST) - timedelta(days=1)
-    return UsageTotals(
-        since=begin,
-        until=end,
-        usage=[
-            UsageTotal(group=one.group, units=one.units)
-            for one in usage.totals(caller, TotalsAsked(begin, end, tuple(group_by)))
-        ],
     )
 
 

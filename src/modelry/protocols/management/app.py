@@ -20,6 +20,7 @@ from modelry.protocols.management import (
     keys,
     members,
     models,
+    prices,
     pulls,
     quotas,
     replicas,
@@ -27,6 +28,7 @@ from modelry.protocols.management import (
     starters,
     tenants,
     uploads,
+    usage,
     versions,
 )
 from modelry.protocols.management.marks import MarkedAnswers
@@ -43,6 +45,7 @@ from modelry.services.tenancy.members import MembersService
 from modelry.services.tenancy.service import TenancyService
 from modelry.services.tenancy.sharing import SharingService
 from modelry.services.tenancy.tenants import TenantsService
+from modelry.services.usage.prices import PricesService
 from modelry.services.usage.service import UsageService
 
 PREFIX = "/api/v1"
@@ -58,6 +61,8 @@ ROUTERS: Sequence[APIRouter] = (
     starters.router,
     pulls.router,
     keys.router,
+    usage.router,
+    prices.router,
     quotas.router,
     members.router,
     shares.router,
@@ -87,6 +92,7 @@ def build_app(
     tenants: TenantsService,
     members: MembersService,
     sharing: SharingService,
+    prices: PricesService,
     usage: UsageService,
     audit: AuditService,
     trail: ChainedTrail,
@@ -108,6 +114,7 @@ def build_app(
         tenants: the platform's tenants.
         members: the people of a tenant.
         sharing: deployments shared with other tenants.
+        prices: what usage costs.
         usage: what was used.
         audit: shows and verifies the audit log.
         trail: takes what every unsafe route does.
@@ -131,6 +138,7 @@ def build_app(
         tenants=tenants,
         members=members,
         sharing=sharing,
+        prices=prices,
         usage=usage,
         audit=audit,
         trail=trail,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, HTTPException
+from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.requests import Request
@@ -82,7 +83,7 @@ class ManagedRoute(APIRoute):
         """What answers a request to this route."""
         permission = _declared(self)
         answer = super().get_route_handler()
-        queries = frozenset(parameter.alias for parameter in self.dependant.query_params)
+        queries = frozenset(_queries(self.dependant))
         takes_json = self.body_field is not None
         audit = _audit_of(self, permission)
 
@@ -161,6 +162,13 @@ def check_routes(routers: Iterable[APIRouter]) -> None:
             if not isinstance(route, ManagedRoute):
                 raise TypeError(f"{route!r} is not a ManagedRoute: it would check no permission")
             _declared(route)
+
+
+def _queries(dependant: Dependant) -> Iterator[str]:
+    """Names of the query parameters that a route, or what it depends on, reads."""
+    yield from (parameter.alias for parameter in dependant.query_params)
+    for inner in dependant.dependencies:
+        yield from _queries(inner)
 
 
 def _declared(route: APIRoute) -> Permission:

@@ -21,6 +21,7 @@ from modelry.services.tenancy.members import MembersService
 from modelry.services.tenancy.service import TenancyService
 from modelry.services.tenancy.sharing import SharingService
 from modelry.services.tenancy.tenants import TenantsService
+from modelry.services.usage.prices import PricesService
 from modelry.services.usage.service import UsageService
 
 StatusSource = Callable[[], Mapping[str, Any]]
@@ -41,6 +42,7 @@ class Services:
     tenants: TenantsService
     members: MembersService
     sharing: SharingService
+    prices: PricesService
     usage: UsageService
     audit: AuditService
     trail: ChainedTrail
@@ -105,6 +107,10 @@ async def _sharing(request: Request) -> SharingService:
     return services_of(request).sharing
 
 
+async def _prices(request: Request) -> PricesService:
+    return services_of(request).prices
+
+
 async def _usage(request: Request) -> UsageService:
     return services_of(request).usage
 
@@ -119,4 +125,5 @@ Sharing = Annotated[SharingService, Depends(_sharing)]
 Tenancy = Annotated[TenancyService, Depends(_tenancy)]
 Quotas = Annotated[QuotasService, Depends(_quotas)]
 Tenants = Annotated[TenantsService, Depends(_tenants)]
+Prices = Annotated[PricesService, Depends(_prices)]
 Usage = Annotated[UsageService, Depends(_usage)]

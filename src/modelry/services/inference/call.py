@@ -31,7 +31,7 @@ class Call:
         request: the request that it is a part of; None when it is one by itself.
         parameters: what the request chose, as a JSON object of numbers and switches.
         units: what it used, as the task counts; so far, while it runs.
-        compute_us: processor time that the engine took, in microseconds, once it is known.
+        engine_us: its share of the time of its replica, in microseconds, once it has ended.
     """
 
     request: OpenRequest | None = None
@@ -41,11 +41,11 @@ class Call:
         "account",
         "body",
         "call_id",
-        "compute_us",
         "deadline",
         "demand",
         "done",
         "engine_from",
+        "engine_us",
         "gates",
         "group",
         "header",
@@ -72,7 +72,7 @@ class Call:
         self.group: ReplicaGroup | None = None
         self.link: ReplicaLink | None = None
         self.units: Mapping[str, int] | None = None
-        self.compute_us = 0
+        self.engine_us = 0
         self.demand = NOTHING
 
     account: Account

@@ -42,13 +42,13 @@ class Series:
     `started` is monotonic time in seconds until `Meter.take` makes it Unix time.
     """
 
-    __slots__ = ("compute_us", "durations", "key", "request_ids", "started", "units")
+    __slots__ = ("durations", "engine_us", "key", "request_ids", "started", "units")
 
     def __init__(self, key: SeriesKey) -> None:
         self.key = key
         self.started = array("d")
         self.durations = array("d")
-        self.compute_us = array("q")
+        self.engine_us = array("q")
         self.request_ids: list[str] = []
         self.units: list[Mapping[str, int] | None] = []
 
@@ -106,7 +106,7 @@ class Meter:
             started: monotonic time, in seconds.
             ended: likewise.
             request_id: its id.
-            used: its units, and the microseconds of processor time.
+            used: its units, and the microseconds of its replica's time.
         """
         if self.is_full and key[3] == Overloaded.code:
             self.dropped += 1
@@ -117,9 +117,9 @@ class Meter:
         series.started.append(started)
         series.durations.append(ended - started)
         series.request_ids.append(request_id)
-        units, compute_us = used
+        units, engine_us = used
         series.units.append(units)
-        series.compute_us.append(compute_us)
+        series.engine_us.append(engine_us)
 
     def take(self) -> Taken:
         """What was noted since the last time; it starts again from nothing."""
@@ -141,7 +141,7 @@ class OpenRequest:
     """
 
     __slots__ = (
-        "_calls", "_compute_us", "_holds", "_meter", "_open", "_parameters", "_replica_id",
+        "_calls", "_engine_us", "_holds", "_meter", "_open", "_parameters", "_replica_id",
         "_started", "_status", "_token", "_units", "origin", "principal", "request_id",
     )  # fmt: skip
 
@@ -157,7 +157,7 @@ class OpenRequest:
         self._replica_id = ""
         self._parameters = b""
         self._units: dict[str, int] = {}
-        self._compute_us = 0
+        self._engine_us = 0
 
     def __enter__(self) -> Self:
         self._token = open_request.set(self)
@@ -208,7 +208,7 @@ class OpenRequest:
         if call.link is not None:
             self._replica_id = call.link.replica_id
         self._parameters = call.parameters or self._parameters
-        self._compute_us += call.compute_us
+        self._engine_us += call.engine_us
         for unit, count in (call.units or {}).items():
             self._units[unit] = self._units.get(unit, 0) + count
         self._end_if_done()
@@ -232,5 +232,5 @@ class OpenRequest:
             self._started,
             time.monotonic(),
             self.request_id,
-            (self._units or None, self._compute_us),
+            (self._units or None, self._engine_us),
         )

@@ -224,7 +224,7 @@ class ReplicaGroup:
         duration = now - call.started
         link = call.link
         engine_s = 0.0 if link is None else link.engine_clock - call.engine_from
-        call.compute_us = round(engine_s * 1e6)
+        call.engine_us = round(engine_s * 1e6)
         use = Use(status, call.units, engine_s) if call.gates else None
         call.account.end(call.gates, call.demand, use, now)
         statistics = self.statistics
@@ -250,7 +250,7 @@ class ReplicaGroup:
                 call.started,
                 now,
                 call.request_id,
-                (call.units, call.compute_us),
+                (call.units, call.engine_us),
             )
 
     def expire(self) -> None:

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from modelry.domain.prices import Price
+
 
 class UsageGroup(StrEnum):
     """What totals can be told apart by."""
@@ -88,7 +90,9 @@ class TotalsQuery:
         shared: what other tenants used of deployments that they are allowed to call, instead of
             what the tenant itself used.
         limit: how many groups at most.
-        after: only groups after this one, in the order of the answer.
+        after: only groups after this one, in the order of the answer; of fewer things than
+            `group_by`, only the first so many are compared.
+        up_to: only groups up to this one, likewise.
     """
 
     tenant_id: str | None
@@ -99,6 +103,7 @@ class TotalsQuery:
     shared: bool = False
     limit: int | None = None
     after: tuple[str, ...] | None = None
+    up_to: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,4 +172,16 @@ class SegmentSpool(Protocol):
 
     def size_bytes(self) -> int:
         """How much there is."""
+        ...
+
+
+class PriceStore(Protocol):
+    """Keeps the platform's prices."""
+
+    def all(self) -> list[Price]:
+        """Every price, past and to come."""
+        ...
+
+    def put(self, price: Price) -> None:
+        """Insert or replace one."""
         ...

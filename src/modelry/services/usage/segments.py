@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import orjson
 
-from modelry.domain.usage import COMPUTE, DURATION, REQUESTS, UsageRecord
+from modelry.domain.usage import DURATION, ENGINE, REQUESTS, UsageRecord
 from modelry.runtime_api.tensors import Array
 from modelry.services.inference.metering import Series, Taken
+from modelry.services.inference.request_ids import made_at
 from modelry.services.usage.ports import Segment, UsageAmount
 
 FORMAT = 1
@@ -30,6 +31,9 @@ _PREFIX = struct.Struct("<BI")
 _OUR_ID = b"req_"
 _OUR_CHARS = 32
 _OUR_BYTES = 14
+_OUR_TIME_BYTES = 6
+LEEWAY_MS = 1000
+"""How far the time in an id may be from those of its request."""
 _TOTALLED = ("caller", "key_id", "deployment", "model", "version_number", "task", "status")
 
 
@@ -91,10 +95,10 @@ def _segment(
     started_us = np.rint((started + offset_s) * 1e6).astype("<i8")
     durations = np.concatenate([np.frombuffer(view.series.durations) for view in views])
     duration_us = np.rint(np.maximum(durations, 0) * 1e6).astype("<i8")
-    compute_us = np.concatenate([np.frombuffer(view.series.compute_us, "i8") for view in views])
+    engine_us = np.concatenate([np.frombuffer(view.series.engine_us, "i8") for view in views])
     amounts: Counter[UsageAmount] = Counter()
     entries: list[dict[str, Any]] = []
-    columns = [_packed(np.diff(started_us, prepend=0)), _packed(duration_us), _packed(compute_us)]
+    columns = [_packed(np.diff(started_us, prepend=0)), _packed(duration_us), _packed(engine_us)]
     at = 0
     for view in views:
         until = at + len(view.series)
@@ -110,7 +114,7 @@ def _segment(
         columns += [_packed(column) for column in varying.values()]
         measured = {
             DURATION: duration_us[at:until],
-            COMPUTE: compute_us[at:until],
+            ENGINE: engine_us[at:until],
             **varying,
         }
         _add_up(amounts, view, started_us[at:until], measured, constant)
@@ -128,7 +132,9 @@ def _segment(
         last_at=_moment(last),
         records=len(request_ids),
         data=_PREFIX.pack(FORMAT, len(header)) + zlib.compress(data, _COMPRESSION),
-        other_ids=_fingerprints(other for _, other in others),
+        other_ids=_fingerprints(
+            [*(other for _, other in others), *_misdated(request_ids, packed_ids, (first, last))]
+        ),
         amounts=tuple(replace(one, amount=amount) for one, amount in amounts.items()),
     )
 
@@ -212,6 +218,25 @@ def _our_bytes(request_ids: Sequence[str]) -> bytes | None:
     if raw.hex().encode() != digits:
         return None
     return np.frombuffer(raw, np.uint8).reshape(count, _OUR_BYTES).T.tobytes()
+
+
+def _misdated(
+    request_ids: Sequence[str], packed_ids: bytes, bounds_us: tuple[int, int]
+) -> list[str]:
+    """Ids that look like ours and tell a time at which no request of the segment ran."""
+    by_significance = np.frombuffer(packed_ids, np.uint8).reshape(_OUR_BYTES, -1)
+    made_ms = np.zeros(by_significance.shape[1], np.int64)
+    for byte in by_significance[:_OUR_TIME_BYTES]:
+        made_ms = made_ms << 8 | byte
+    first_ms, last_ms = (bound // 1000 for bound in bounds_us)
+    if not ((made_ms < first_ms - LEEWAY_MS) | (made_ms > last_ms + LEEWAY_MS)).any():
+        return []
+    return [
+        one
+        for one in request_ids
+        if (made := made_at(one)) is not None
+        and not first_ms - LEEWAY_MS <= made * 1000 <= last_ms + LEEWAY_MS
+    ]
 
 
 def _is_not_our_length(request_id: str) -> bool:
@@ -306,7 +331,7 @@ class SegmentReader:
             if column[within]:
                 units[name] = int(column[within])
         if self._compute[at]:
-            units[COMPUTE] = int(self._compute[at])
+            units[ENGINE] = int(self._compute[at])
         return UsageRecord(
             request_id=self.request_ids[at],
             tenant_id=self._tenant_id,

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from modelry.domain.access import Permission, Principal
-from modelry.domain.errors import InvalidInput
+from modelry.domain.errors import InvalidInput, NotFound
+from modelry.domain.usage import UsageRecord
+from modelry.services.inference.request_ids import sound_request_id
+from modelry.services.usage.costs import CostedTotal, with_costs
 from modelry.services.usage.ledger import Ledger
-from modelry.services.usage.ports import TotalsQuery, UsageGroup, UsageStore, UsageTotal
+from modelry.services.usage.ports import TotalsQuery, UsageGroup, UsageStore
+from modelry.services.usage.prices import PricesService
+from modelry.services.usage.tracing import find_records
 
 MAX_BY_MINUTE = timedelta(days=7)
-SETTLE_S = 2.0
+SETTLE_S = 5.0
 """How long a question waits for what is on its way to the store."""
+EXPORT_PAGE = 1000
 TIMES = (UsageGroup.MINUTE, UsageGroup.HOUR, UsageGroup.DAY)
 
 
@@ -31,20 +37,35 @@ class TotalsAsked:
     after: tuple[str, ...] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class TotalsPage:
+    """Totals, and the group to go on after when there may be more."""
+
+    totals: list[CostedTotal]
+    next_after: tuple[str, ...] | None
+
+
 class UsageService:
-    """Answers questions about usage; what is asked for counts all that is in the ledger's hands.
+    """Answers questions about usage; what was answered before a question is asked counts in it.
 
     Args:
         store: keeps usage.
         ledger: brings it there.
+        prices: what it costs.
     """
 
-    def __init__(self, store: UsageStore, ledger: Ledger) -> None:
+    def __init__(self, store: UsageStore, ledger: Ledger, prices: PricesService) -> None:
         self._store = store
+        self._prices = prices
+        self._collect: Callable[[], None] = lambda: None
         self.ledger = ledger
 
-    def totals(self, principal: Principal, asked: TotalsAsked) -> list[UsageTotal]:
-        """What was used, in whole minutes, by what `asked` groups by.
+    def before_questions(self, collect: Callable[[], None]) -> None:
+        """Have `collect` bring what was metered to the ledger before a question is answered."""
+        self._collect = collect
+
+    def totals(self, principal: Principal, asked: TotalsAsked) -> TotalsPage:
+        """What was used, in whole minutes, by what `asked` groups by, and what it cost.
 
         A key that is for some deployments sees what was used of these alone.
 
@@ -58,9 +79,70 @@ class UsageService:
             principal.require(Permission.PLATFORM_READ)
         query = _query(principal, asked)
         if query is None:
-            return []
+            return TotalsPage([], None)
+        self._settle()
+        return self._page(query)
+
+    def all_totals(self, principal: Principal, asked: TotalsAsked) -> Iterator[CostedTotal]:
+        """As `totals`, all pages one after the other; the first is there when this returns.
+
+        Raises:
+            PermissionDenied, InvalidInput: as `totals`.
+        """
+        first = self.totals(principal, replace(asked, limit=EXPORT_PAGE))
+        return self._following(principal, asked, first)
+
+    def _following(
+        self, principal: Principal, asked: TotalsAsked, page: TotalsPage
+    ) -> Iterator[CostedTotal]:
+        while True:
+            yield from page.totals
+            if page.next_after is None:
+                return
+            more = replace(asked, limit=EXPORT_PAGE, after=page.next_after)
+            page = self.totals(principal, more)
+
+    def _page(self, query: TotalsQuery) -> TotalsPage:
+        found = self._store.totals(query)
+        costed = with_costs(query, found, self._prices.price_list(), self._store.totals)
+        is_full = query.limit is not None and len(found) == query.limit and query.group_by
+        return TotalsPage(costed, tuple(found[-1].group.values()) if is_full else None)
+
+    def trace(self, principal: Principal, request_id: str) -> list[UsageRecord]:
+        """The records of the caller's tenant with that request id, the newest first.
+
+        There are several where a caller gave the same id to several requests.
+
+        Raises:
+            PermissionDenied: the caller may not see usage.
+            NotFound: there is none, it is another tenant's, of a deployment that the key does not
+                cover, or older than records are kept.
+        """
+        principal.require(Permission.METRICS_READ)
+        found: list[UsageRecord] = []
+        if sound_request_id(request_id.encode("ascii", "replace")) is not None:
+            self._settle()
+            found = [
+                record
+                for record in find_records(self._store, principal.tenant_id, request_id)
+                if principal.covers(record.deployment)
+            ]
+        if not found:
+            raise NotFound(
+                f"There is no request {request_id[:80]!r} on record; it may be older than "
+                "requests are kept.",
+                param="request_id",
+            )
+        return found
+
+    def delete_old(self, records_before: datetime, totals_before: datetime) -> None:
+        """Delete the records and the totals of all tenants from before these times."""
+        self._store.delete_segments(records_before)
+        self._store.delete_totals(totals_before)
+
+    def _settle(self) -> None:
+        self._collect()
         self.ledger.settle(SETTLE_S)
-        return self._store.totals(query)
 
 
 def _query(principal: Principal, asked: TotalsAsked) -> TotalsQuery | None:

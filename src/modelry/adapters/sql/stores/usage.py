@@ -192,11 +192,18 @@ def _conditions(query: TotalsQuery) -> list[ColumnElement[bool]]:
     for group, words in query.where:
         column = _column(group)
         conditions.append(or_(*(column == _value(group, word) for word in words)))
-    if query.after is not None:
-        values = map(_value, query.group_by, query.after)
-        columns = map(_column, query.group_by)
-        conditions.append(tuple_(*columns) > tuple_(*values))
+    if query.after:
+        here, there = _places(query, query.after)
+        conditions.append(here > there)
+    if query.up_to:
+        here, there = _places(query, query.up_to)
+        conditions.append(here <= there)
     return conditions
+
+
+def _places(query: TotalsQuery, words: tuple[str, ...]) -> tuple[Any, Any]:
+    groups = query.group_by[: len(words)]
+    return tuple_(*map(_column, groups)), tuple_(*map(_value, groups, words))
 
 
 def _column(group: UsageGroup) -> ColumnElement[Any] | InstrumentedAttribute[Any]:

@@ -32,7 +32,7 @@ from modelry.adapters.sql.tables.quotas import (
     QuotaOpenRow,
     QuotaUseRow,
 )
-from modelry.adapters.sql.tables.usage import UsageRow, UsageSegmentRow
+from modelry.adapters.sql.tables.usage import PriceRow, UsageRow, UsageSegmentRow
 
 __all__ = [
     "AliasMoveRow",
@@ -48,6 +48,7 @@ __all__ = [
     "GatewayRow",
     "MemberRow",
     "ModelRow",
+    "PriceRow",
     "QuotaLimitsRow",
     "QuotaOpenRow",
     "QuotaUseRow",

@@ -53,3 +53,27 @@ class UsageSegmentRow(TenantScoped, Base):
     records: Mapped[int]
     data: Mapped[bytes] = mapped_column(LargeBinary)
     other_ids: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+
+class PriceRow(TenantScoped, Base):
+    """A price; all belong to the home tenant, which runs the platform.
+
+    `amount` is decimal text: no database rounds it.
+    """
+
+    __tablename__ = "prices"
+    __table_args__ = (ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"]),)
+
+    price_id: Mapped[str] = mapped_column(String(NAME_CHARS), primary_key=True)
+    unit: Mapped[str] = mapped_column(String(NAME_CHARS))
+    amount: Mapped[str] = mapped_column(String(NAME_CHARS))
+    per: Mapped[int] = mapped_column(BigInteger)
+    currency: Mapped[str] = mapped_column(String(3))
+    valid_from: Mapped[datetime]
+    valid_until: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    created_by: Mapped[str] = mapped_column(String(SHARED_NAME_CHARS))
+    for_tenant: Mapped[str] = mapped_column(String(SHARED_NAME_CHARS))
+    for_deployment: Mapped[str] = mapped_column(String(SHARED_NAME_CHARS))
+    for_model: Mapped[str] = mapped_column(String(SHARED_NAME_CHARS))
+    for_task: Mapped[str] = mapped_column(String(SHARED_NAME_CHARS))
