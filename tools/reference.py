@@ -7,10 +7,13 @@ import json
 import re
 import sys
 import tempfile
+from enum import Enum
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import typer.main
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from modelry.bootstrap.doors import build_doors
@@ -41,7 +44,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 def settings_page() -> str:
     """Every setting."""
     rows = [
-        [f"`MODELRY_{name.upper()}`", f"`{_type(field)}`", _default(field), field.description or ""]
+        [f"`MODELRY_{name.upper()}`", _type(field), _default(field), field.description or ""]
         for name, field in Settings.model_fields.items()
     ]
     return f"# Settings\n\n{NOTE}Flags of `modelry up` win over environment variables.\n\n" + table(
@@ -49,12 +52,28 @@ def settings_page() -> str:
     )
 
 
+_WORDS = {
+    str: "text",
+    bool: "yes or no",
+    int: "integer",
+    float: "number",
+    Path: "path",
+    SecretStr: "secret",
+    dict: "JSON object",
+    tuple: "list",
+}
+
+
 def _type(field: FieldInfo) -> str:
+    """What a setting takes, in words; that it may be left out, its default tells."""
     annotation: Any = field.annotation
-    choices = get_args(annotation)
-    if choices and all(isinstance(choice, str) for choice in choices):
-        return " / ".join(choices)
-    return str(getattr(annotation, "__name__", annotation)).replace("|", "or")
+    if get_origin(annotation) in (Union, UnionType):
+        (annotation,) = (one for one in get_args(annotation) if one is not type(None))
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return " / ".join(str(one.value) for one in annotation)
+    if get_origin(annotation) is Literal:
+        return " / ".join(get_args(annotation))
+    return _WORDS[get_origin(annotation) or annotation]
 
 
 def _default(field: FieldInfo) -> str:
