@@ -21,14 +21,16 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from modelry.adapters.blobs.file_store import FileBlobStore
+from modelry.adapters.crypto.key_file import KeyFile
 from modelry.adapters.sql.database import Database, open_database
 from modelry.domain.catalog import ModelFile
 from modelry.domain.errors import NotFound
 from modelry.domain.signature import NO_TENSORS
-from modelry.manifest.digests import digest_of_bytes, digest_of_file
+from modelry.manifest.digests import digest_of_bytes
 from modelry.services.catalog.aliases import Aliases
 from modelry.services.catalog.registration import Registrar, ResolvedManifest
 from modelry.services.catalog.uploads import Upload, Uploads
+from modelry.services.encryption.service import EncryptionService
 from modelry.testing.samples import add_tenants, principal
 
 ME = principal()
@@ -45,7 +47,8 @@ class Installation:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.database: Database = open_database(f"sqlite:///{folder}/modelry.db")
-        self.blobs = FileBlobStore(folder / "blobs")
+        encryption = EncryptionService(self.database.data_keys, KeyFile(folder / "keys"))
+        self.blobs = FileBlobStore(folder / "blobs", encryption)
         self.uploads = Uploads(self.database.catalog, self.blobs, now, 2**20)
         self.registrar = Registrar(self.database.catalog, now)
         self.aliases = Aliases(self.database.catalog, now)
@@ -94,15 +97,15 @@ class Installation:
         assert raw.execute("PRAGMA foreign_key_check").fetchall() == []
         raw.close()
         for digest in self.database.catalog.read(TENANT, lambda rows: rows.blobs.digests()):
-            self.blobs.path(TENANT, digest)
+            assert self.blobs.find(TENANT, digest) is not None
         for digest in self.blobs.digests(TENANT):
-            assert digest_of_file(self.blobs.path(TENANT, digest)) == digest
+            assert digest_of_bytes(b"".join(self.blobs.read(TENANT, digest))) == digest
         records = self.database.catalog.read(TENANT, lambda rows: rows.uploads.all())
         for record in records:
             partial = self.blobs.partial(TENANT, record.upload_id)
-            if partial is not None:
-                path = self.folder / "blobs" / TENANT / "partial" / record.upload_id
-                assert content.startswith(path.read_bytes())
+            assert partial is None or partial.size_bytes <= len(content)
+        for path in self.folder.rglob("*"):
+            assert path.is_dir() or content[100:200] not in path.read_bytes(), "in the clear"
         for model in self.database.catalog.read(TENANT, lambda rows: rows.models.all()):
             versions = self.database.catalog.read(
                 TENANT, lambda rows, name=model.name: rows.models.list_versions(name)

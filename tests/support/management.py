@@ -42,6 +42,7 @@ from modelry.services.usage.ledger import Ledger
 from modelry.services.usage.prices import PricesService
 from modelry.services.usage.service import UsageService
 from modelry.testing.catalog_fakes import FakeFetcher, FakeStarters, FakeTaskRules
+from modelry.testing.encryption import memory_encryption
 from modelry.testing.replica_pool import FakeReplicaPool
 from modelry.testing.samples import OTHER_TENANT_ID, add_tenants, principal
 
@@ -138,7 +139,7 @@ async def installation(
     fetcher, starters, pool = FakeFetcher(), FakeStarters(*entries), FakeReplicaPool()
     catalog = CatalogService(
         store=database.catalog,
-        blobs=FileBlobStore(folder / "blobs"),
+        blobs=FileBlobStore(folder / "blobs", memory_encryption()),
         rules=FakeTaskRules(),
         fetcher=fetcher,
         starters=starters,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ import onnx
 import onnxruntime
 import orjson
 
+from modelry.adapters.blobs.memory_files import MemoryFile, MemoryFiles
 from modelry.adapters.processes.pool import LocalReplicaPool
 from modelry.domain.access import ROLE_PERMISSIONS, Principal, Role
 from modelry.domain.catalog import Version
@@ -57,6 +59,7 @@ class _Models:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._signatures: dict[str, Signature] = {}
+        self._memory_files = MemoryFiles()
 
     def add(self, name: str, model: onnx.ModelProto | bytes) -> None:
         raw = model if isinstance(model, bytes) else model.SerializeToString()
@@ -72,8 +75,15 @@ class _Models:
             self._signatures[model_name], (), datetime.now(UTC), "k1", "test",
         )  # fmt: skip
 
-    def files(self, version: Version) -> dict[str, Path]:
-        return {"model": self._folder / version.model_name}
+    def open_files(self, version: Version) -> dict[str, MemoryFile]:
+        path = self._folder / version.model_name
+        size = path.stat().st_size
+
+        def fill(descriptor: int) -> None:
+            with path.open("rb") as file:
+                assert os.sendfile(descriptor, file.fileno(), 0, size) == size
+
+        return {"model": self._memory_files.open(path, size, fill)}
 
 
 def _signature_of(raw: bytes) -> Signature:

@@ -67,8 +67,8 @@ class DataFolder:
         return self._secrets / "tls"
 
     @property
-    def scratch(self) -> Path:
-        """What is being fetched."""
+    def plain_scratch(self) -> Path:
+        """Where older versions put what they fetched, in the clear."""
         return self.root / "scratch"
 
     def open(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
@@ -9,6 +10,7 @@ from pydantic import SecretStr
 
 from modelry.adapters.audit.head_file import HeadFile
 from modelry.adapters.blobs.file_store import FileBlobStore
+from modelry.adapters.blobs.migration import encrypt_plain_files
 from modelry.adapters.crypto.providers import ProviderChoice, open_provider
 from modelry.adapters.data_folder import DataFolder
 from modelry.adapters.hubs import CachingFetcher, FetchPolicy
@@ -121,18 +123,20 @@ class Installation:
             )
         self.tenants = TenantsService(database.keys, database.deletions, self.tenancy)
         self.sharing = SharingService(database.keys, self.tenancy.changed)
-        blobs = FileBlobStore(self.folder.blobs)
+        blobs = self._open_blobs()
         policy = FetchPolicy(
             max_bytes=settings.max_upload_bytes, allow_private_hosts=settings.allow_private_sources
         )
         entries = StarterEntries()
+        # what is fetched comes from public places: it is not the tenants', and not in their folder
+        cache = settings.cache.expanduser().absolute()
         self.catalog = CatalogService(
             store=database.catalog,
             blobs=blobs,
             rules=InstalledTasks(),
-            fetcher=CachingFetcher(settings.cache.expanduser().absolute(), policy),
+            fetcher=CachingFetcher(cache, policy),
             starters=entries,
-            scratch=self.folder.scratch,
+            scratch=cache / "pulls",
             max_file_bytes=settings.max_upload_bytes,
             check_sandbox=self._check_sandbox,
         )
@@ -173,6 +177,12 @@ class Installation:
         policy = self.settings.sandbox
         if policy.required is not SandboxLevel.NONE:
             policy.check(self.sandbox.report())
+
+    def _open_blobs(self) -> FileBlobStore:
+        blobs = FileBlobStore(self.folder.blobs, self.encryption)
+        shutil.rmtree(self.folder.plain_scratch, ignore_errors=True)
+        encrypt_plain_files(self.folder.blobs, blobs)
+        return blobs
 
     def meter(self) -> None:
         """Hand what was metered since the last time to the ledger."""

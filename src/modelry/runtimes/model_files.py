@@ -26,3 +26,8 @@ def main_file(spec: LoadSpec) -> Path:
             "The version's model file is missing on the server. Register the version again."
         )
     return path
+
+
+def opened(path: Path) -> Path:
+    """Where a link of the model's folder leads, for readers that follow none themselves."""
+    return path.readlink() if path.is_symlink() else path

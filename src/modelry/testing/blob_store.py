@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -58,13 +59,38 @@ class BlobStoreContract:
     def test_a_content_comes_back(self, blobs: BlobStore) -> None:
         assert keep(blobs) == Blob(DIGEST, len(CONTENT))
         assert b"".join(blobs.read(TENANT, DIGEST)) == CONTENT
-        assert blobs.path(TENANT, DIGEST).read_bytes() == CONTENT
+        sealed = blobs.open_sealed(TENANT, DIGEST)
+        assert sealed.path.read_bytes() == CONTENT
+        assert sealed.size_bytes == len(CONTENT)
+        sealed.close()
+        sealed.close()
         assert blobs.find(TENANT, DIGEST) == Blob(DIGEST, len(CONTENT))
         assert list(blobs.digests(TENANT)) == [DIGEST]
 
     def test_the_same_content_is_kept_once(self, blobs: BlobStore) -> None:
         assert keep(blobs) == keep(blobs)
         assert list(blobs.digests(TENANT)) == [DIGEST]
+
+    def test_an_empty_content(self, blobs: BlobStore) -> None:
+        empty = blobs.put(TENANT, [], limit_bytes=0)
+        assert blobs.find(TENANT, empty.digest) == Blob(empty.digest, 0)
+        assert b"".join(blobs.read(TENANT, empty.digest)) == b""
+        sealed = blobs.open_sealed(TENANT, empty.digest)
+        assert sealed.path.read_bytes() == b""
+        sealed.close()
+
+    def test_what_is_open_is_shared_and_cannot_be_changed(self, blobs: BlobStore) -> None:
+        keep(blobs)
+        one, other = blobs.open_sealed(TENANT, DIGEST), blobs.open_sealed(TENANT, DIGEST)
+        assert os.path.sameopenfile(one.descriptor, other.descriptor)
+        with pytest.raises(PermissionError):
+            os.pwrite(one.descriptor, b"x", 0)
+        with pytest.raises(PermissionError):
+            os.ftruncate(one.descriptor, 0)
+        one.close()
+        assert os.pread(other.descriptor, 9, 0) == CONTENT[:9]
+        other.close()
+        assert blobs.delete_older(TENANT, DIGEST, later(days=1))
 
     def test_ranges(self, blobs: BlobStore) -> None:
         keep(blobs)
@@ -82,7 +108,7 @@ class BlobStoreContract:
         assert blobs.partial(TENANT, "u1") is None
         blobs.discard(TENANT, "u1")
         with pytest.raises(NotFound):
-            blobs.path(TENANT, DIGEST)
+            blobs.open_sealed(TENANT, DIGEST)
         with pytest.raises(NotFound):
             blobs.read(TENANT, DIGEST)
         with pytest.raises(NotFound):
@@ -207,7 +233,7 @@ class BlobStoreContract:
             DIGEST + "0",
         ):
             with pytest.raises(InvalidInput):
-                blobs.path(TENANT, digest)
+                blobs.open_sealed(TENANT, digest)
             with pytest.raises(InvalidInput):
                 blobs.put(TENANT, [b"x"], limit_bytes=1, digest=digest)
             with pytest.raises(InvalidInput):

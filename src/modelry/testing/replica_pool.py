@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from modelry.domain.errors import Cancelled, ReplicaLost
-from modelry.services.deployments.ports import Replica, ReplicaEnd, ReplicaSpec
+from modelry.services.deployments.ports import OpenFile, Replica, ReplicaEnd, ReplicaSpec
 from modelry.services.inference.call import Call
 from modelry.services.inference.replica_group import ReplicaGroup
 
@@ -150,8 +150,9 @@ class FakeReplicaPool:
         self.load_failure: ReplicaEnd | None = None
         self.hold_load: asyncio.Event | None = None
 
-    async def start(self, spec: ReplicaSpec) -> Replica:
-        """Start one."""
+    async def start(self, spec: ReplicaSpec, files: Mapping[str, OpenFile]) -> Replica:
+        """Start one; it reads no files."""
+        del files
         replica = FakeReplica(spec, self)
         self.started.append(replica)
         return replica

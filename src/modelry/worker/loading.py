@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,8 @@ class Loaded:
     abilities: tuple[str, ...]
     load_s: float
     sandbox: SandboxReport = field(default_factory=SandboxReport)
+    mapped: Sequence[str] = ()
+    """Roles of the files whose pages are in use beyond the load."""
 
     @property
     def capacity(self) -> int:
@@ -49,6 +52,7 @@ class Loaded:
             "batch_max": self.tuning.max_rows,
             "load_s": round(self.load_s, 3),
             "sandbox": self.sandbox.to_wire(),
+            "mapped": list(self.mapped),
         }
 
 

@@ -20,6 +20,7 @@ from modelry.worker.calls import log
 from modelry.worker.host import WorkerHost
 from modelry.worker.loading import Loaded, load
 from modelry.worker.memory_limit import MemoryLimit
+from modelry.worker.open_files import let_go
 
 WATCH_BUSY_S = 0.01
 WATCH_IDLE_S = 0.1
@@ -84,7 +85,7 @@ class _Memory:
         loaded = load(spec)
         _settle()
         self.check()
-        return replace(loaded, sandbox=self._sandbox)
+        return replace(loaded, sandbox=self._sandbox, mapped=let_go(spec))
 
     def check(self) -> None:
         """End the process when it uses more than it may."""

@@ -11,6 +11,7 @@ from modelry.domain.errors import SandboxTooWeak
 from modelry.domain.sandbox import SandboxLevel, SandboxPolicy, SandboxReport
 from modelry.runtime_api.engine import LoadSpec
 from modelry.runtime_api.frames import PREFIX, Frame, FrameError, Kind, encode_error, split_frames
+from modelry.runtimes.memory_copy import reserve_copy
 from modelry.worker.sandbox.confinement import Ground, confine
 
 
@@ -23,6 +24,7 @@ class Start:
 
     def shut_in(self, scratch: Path | None, extra: Sequence[Path]) -> SandboxReport:
         """Keep to the model's files, `scratch` and `extra` from now on; tells what is in force."""
+        reserve_copy()
         files = LoadSpec.from_wire(self.frame.json()).files
         return confine(Ground(tuple(files.values()), scratch, extra))
 

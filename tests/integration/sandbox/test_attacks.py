@@ -79,7 +79,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
         with server(data) as running:
             operator = Attacked(running)
             operator.serve("healthy", multiplier(2))
-            other_blob = str(next((data / "blobs").rglob("contents/*/*")))
+            other_blob = str(next((data / "blobs").rglob("encrypted/*/*")))
             operator.register_manifest(MANIFEST, {"model": multiplier(3)})
             targets = {
                 "data": str(data),

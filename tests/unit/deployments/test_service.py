@@ -63,7 +63,7 @@ class Versions:
             Signature((X,), (X,), True), (), NOW, "k1", "test",
         )  # fmt: skip
 
-    def files(self, version):
+    def open_files(self, version):
         return {}
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelry.services.encryption.aead import OVERHEAD_BYTES, LongNonceAead
@@ -25,6 +25,7 @@ def test_the_vectors_of_the_specification(key, associated, expected):
     assert found.hex() == expected
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100), st.binary(max_size=20), st.data())
 def test_any_change_is_seen(plaintext, associated, data):
     aead = LongNonceAead(b"k" * 32)

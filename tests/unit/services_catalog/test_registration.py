@@ -33,6 +33,7 @@ from modelry.manifest.document import ManifestDocument, parse_manifest
 from modelry.services.catalog.resolution import name_from_file
 from modelry.services.catalog.service import CatalogService
 from modelry.testing.catalog_fakes import FakeFetcher, FakeStarters, FakeTaskRules
+from modelry.testing.encryption import memory_encryption
 from modelry.testing.samples import OTHER_TENANT_ID, add_tenants, principal
 
 ME = principal(Role.DEVELOPER)
@@ -71,7 +72,7 @@ class Kit:
         self.folder = folder
         self.rules = FakeTaskRules()
         self.fetcher = FakeFetcher()
-        self.blobs = FileBlobStore(folder / "blobs")
+        self.blobs = FileBlobStore(folder / "blobs", memory_encryption())
         self.database = database
         self.entries: list[ManifestDocument] = []
         self.service = self.make()
@@ -148,7 +149,10 @@ def test_a_manifest_becomes_a_version(kit: Kit) -> None:
         "metadata": {},
     }
     assert kit.service.get_version(ME, "adder", 1) == version
-    assert kit.service.files_of(version)["model"].read_bytes() == tiny_onnx()
+    opened = kit.service.reader.open_files(version)
+    assert opened["model"].path.read_bytes() == tiny_onnx()
+    for file in opened.values():
+        file.close()
     assert any("runtime 'onnx'" in note for note in registration.notes)
     assert any("identity" in note for note in registration.notes)
 

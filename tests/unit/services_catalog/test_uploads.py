@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from modelry.adapters.blobs.file_store import FileBlobStore
+from modelry.adapters.blobs.layout import Layout
 from modelry.domain.access import Role
 from modelry.domain.errors import (
     Conflict,
@@ -26,6 +27,7 @@ from modelry.services.catalog import uploads as uploads_module
 from modelry.services.catalog.collector import Collected, Collector
 from modelry.services.catalog.uploads import EXPIRY, Uploads
 from modelry.testing.blob_store import HOSTILE, ConnectionLost, cut_off, pieces
+from modelry.testing.encryption import memory_encryption
 from modelry.testing.memory_database import MemoryDatabase
 from modelry.testing.samples import OTHER_TENANT_ID, add_tenants, add_version, principal, version
 
@@ -60,7 +62,7 @@ def database() -> MemoryDatabase:
 
 @pytest.fixture
 def blobs(tmp_path: Path) -> FileBlobStore:
-    return FileBlobStore(tmp_path / "blobs")
+    return FileBlobStore(tmp_path / "blobs", memory_encryption())
 
 
 @pytest.fixture
@@ -277,11 +279,12 @@ def test_a_content_that_is_wanted_again_just_then_stays(
     blobs: FileBlobStore,
     database: MemoryDatabase,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     """The collector has decided; before it deletes, somebody uploads the same bytes."""
     uploads.keep(TENANT, [CONTENT])
     old = (datetime.now(UTC) - 2 * EXPIRY).timestamp()
-    os.utime(blobs.path(TENANT, DIGEST), (old, old))
+    os.utime(Layout(tmp_path / "blobs", TENANT).content(DIGEST), (old, old))
     clock.ahead = EXPIRY + timedelta(minutes=1)
     original = FileBlobStore.delete_older
 

@@ -24,6 +24,7 @@ from modelry.services.catalog.registration import Registration
 from modelry.services.catalog.service import CatalogService
 from modelry.tasks.rules import InstalledTasks
 from modelry.testing.catalog_fakes import FakeFetcher, FakeStarters
+from modelry.testing.encryption import memory_encryption
 from modelry.testing.samples import add_tenants, principal
 
 ME = principal(Role.DEVELOPER)
@@ -35,7 +36,7 @@ def catalog(tmp_path: Path) -> Iterator[CatalogService]:
     add_tenants(database)
     yield CatalogService(
         store=database.catalog,
-        blobs=FileBlobStore(tmp_path / "blobs"),
+        blobs=FileBlobStore(tmp_path / "blobs", memory_encryption()),
         rules=InstalledTasks(),
         fetcher=FakeFetcher(),
         starters=FakeStarters(),

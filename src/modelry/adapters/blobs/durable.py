@@ -12,7 +12,6 @@ from pathlib import Path
 
 from modelry.domain.errors import Overloaded, PayloadTooLarge
 
-CHUNK_BYTES = 1024 * 1024
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -67,38 +66,41 @@ def write_all(descriptor: int, chunk: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def write_chunks(
-    descriptor: int, chunks: Iterable[bytes], *, room_bytes: int, limit_bytes: int
-) -> tuple[int, str]:
-    """Write `chunks` at the descriptor's position; bytes written and their digest.
+def too_much(limit_bytes: int) -> PayloadTooLarge:
+    """What is told when more bytes come than may."""
+    return PayloadTooLarge(
+        f"More bytes were sent than the {limit_bytes} that were announced or are allowed."
+    )
+
+
+class Measured:
+    """Chunks that pass through, counted and hashed.
 
     Args:
-        descriptor: where to.
-        chunks: the bytes; at most one chunk is held at a time.
-        room_bytes: how many bytes may be written.
-        limit_bytes: what the error names as the limit of the whole.
-
-    Raises:
-        PayloadTooLarge: there are more than `room_bytes`.
+        chunks: what passes.
+        limit_bytes: how many may; None for any number.
     """
-    state = hashlib.sha256()
-    done = 0
-    for chunk in chunks:
-        done += len(chunk)
-        if done > room_bytes:
-            raise PayloadTooLarge(
-                f"More bytes were sent than the {limit_bytes} that were announced or are allowed."
-            )
-        state.update(chunk)
-        write_all(descriptor, chunk)
-    return done, "sha256:" + state.hexdigest()
 
+    def __init__(self, chunks: Iterable[bytes], limit_bytes: int | None = None) -> None:
+        self._chunks = chunks
+        self._limit_bytes = limit_bytes
+        self._state = hashlib.sha256()
+        self.size_bytes = 0
 
-def read_chunks(descriptor: int, start: int, end: int) -> Iterator[bytes]:
-    """The bytes `start`..`end` of an open file, in chunks."""
-    while start < end:
-        chunk = os.pread(descriptor, min(CHUNK_BYTES, end - start), start)
-        if not chunk:
-            return
-        yield chunk
-        start += len(chunk)
+    def __iter__(self) -> Iterator[bytes]:
+        """The chunks.
+
+        Raises:
+            PayloadTooLarge: more than `limit_bytes`.
+        """
+        for chunk in self._chunks:
+            self.size_bytes += len(chunk)
+            if self._limit_bytes is not None and self.size_bytes > self._limit_bytes:
+                raise too_much(self._limit_bytes)
+            self._state.update(chunk)
+            yield chunk
+
+    @property
+    def digest(self) -> str:
+        """Of what has passed."""
+        return "sha256:" + self._state.hexdigest()

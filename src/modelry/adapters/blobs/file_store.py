@@ -1,4 +1,4 @@
-"""Contents in plain files.
+"""Contents in encrypted files.
 
 Write order: temporary file, fsync, rename to its digest, fsync of the folder; the caller commits
 its row afterwards. A crash at any point leaves a file that nobody refers to, never a reference
@@ -16,18 +16,29 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from modelry.adapters.blobs.content_file import (
+    HEAD_BYTES,
+    ContentFile,
+    content_size,
+    encrypted_content,
+    head_of,
+    new_file_key,
+)
 from modelry.adapters.blobs.durable import (
+    Measured,
     create_folder,
     disk_full_told,
     exclusively,
-    read_chunks,
     sync_folder,
-    write_chunks,
+    write_all,
 )
 from modelry.adapters.blobs.layout import Layout
-from modelry.domain.errors import Conflict, DigestMismatch, InvalidInput, NotFound, PayloadTooLarge
-from modelry.manifest.digests import DIGEST_PATTERN, check_digest, digest_of_file
+from modelry.adapters.blobs.memory_files import MemoryFile, MemoryFiles, require_memory_files
+from modelry.adapters.blobs.partial_file import PartialFile
+from modelry.domain.errors import Conflict, DataDamaged, DigestMismatch, InvalidInput, NotFound
+from modelry.manifest.digests import DIGEST_PATTERN, check_digest
 from modelry.services.catalog.ports import Blob, Partial
+from modelry.services.encryption.ports import Sealer
 
 
 class FileBlobStore:
@@ -37,10 +48,17 @@ class FileBlobStore:
 
     Args:
         root: the folder; made if it is not there.
+        sealer: keeps the keys of the files.
+
+    Raises:
+        NotSupported: this system has no memory files.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, sealer: Sealer) -> None:
+        require_memory_files()
         self._root = root
+        self._sealer = sealer
+        self._memory_files = MemoryFiles()
         self._known: set[str] = set()
         root.parent.mkdir(parents=True, exist_ok=True)
         create_folder(root)
@@ -56,18 +74,8 @@ class FileBlobStore:
         """See `BlobStore.put`."""
         if digest is not None:
             check_digest(digest)
-        layout = self._layout(tenant_id)
-        temporary = layout.incoming / uuid.uuid4().hex
-        try:
-            with disk_full_told(), _opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
-                size, found = write_chunks(
-                    file, chunks, room_bytes=limit_bytes, limit_bytes=limit_bytes
-                )
-                _check_promise(found, digest)
-                self._publish(layout, temporary, file, found)
-            return Blob(found, size)
-        finally:
-            temporary.unlink(missing_ok=True)
+        measured = Measured(chunks, limit_bytes)
+        return self._encrypt(self._layout(tenant_id), tenant_id, measured, digest)
 
     def append(
         self, tenant_id: str, upload_id: str, offset: int, chunks: Iterable[bytes], size_bytes: int
@@ -75,30 +83,25 @@ class FileBlobStore:
         """See `BlobStore.append`."""
         path = self._layout(tenant_id).partial(upload_id)
         with disk_full_told(), _locked_partial(path, create=True) as file:
-            held = os.fstat(file).st_size
+            partial = PartialFile(self._sealer, tenant_id, upload_id, file)
+            held = partial.held()
             if offset != held:
                 raise Conflict(
                     f"The upload has {held} bytes; bytes from offset {offset} do not continue "
                     f"it. Go on from offset {held}.",
                     param="offset",
                 )
-            os.lseek(file, held, os.SEEK_SET)
-            try:
-                written, _ = write_chunks(
-                    file, chunks, room_bytes=size_bytes - held, limit_bytes=size_bytes
-                )
-            except PayloadTooLarge:
-                os.ftruncate(file, held)
-                raise
-        return held + written
+            return partial.append(chunks, size_bytes=size_bytes)
 
     def partial(self, tenant_id: str, upload_id: str) -> Partial | None:
         """See `BlobStore.partial`."""
         try:
-            status = self._layout(tenant_id).partial(upload_id).stat()
+            with _opened(self._layout(tenant_id).partial(upload_id), os.O_RDONLY) as file:
+                modified_at = datetime.fromtimestamp(os.fstat(file).st_mtime, UTC)
+                held = PartialFile(self._sealer, tenant_id, upload_id, file).held()
         except FileNotFoundError:
             return None
-        return Partial(status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+        return Partial(held, modified_at)
 
     def finish(self, tenant_id: str, upload_id: str, digest: str | None = None) -> Blob:
         """See `BlobStore.finish`."""
@@ -106,18 +109,18 @@ class FileBlobStore:
         path = layout.partial(upload_id)
         try:
             with disk_full_told(), _locked_partial(path, create=False) as file:
+                partial = PartialFile(self._sealer, tenant_id, upload_id, file)
                 # Read back from the file: bytes may have come over several runs of the server.
-                found = digest_of_file(path)
+                measured = Measured(partial.chunks())
                 try:
-                    _check_promise(found, digest)
-                except DigestMismatch:
+                    blob = self._encrypt(layout, tenant_id, measured, digest)
+                except (DigestMismatch, DataDamaged):
                     path.unlink()
                     raise
-                size = os.fstat(file).st_size
-                self._publish(layout, path, file, found)
+                path.unlink()
         except FileNotFoundError:
             raise NotFound(f"Upload '{upload_id}' has no bytes yet.", param="upload_id") from None
-        return Blob(found, size)
+        return blob
 
     def discard(self, tenant_id: str, upload_id: str) -> None:
         """See `BlobStore.discard`."""
@@ -126,9 +129,10 @@ class FileBlobStore:
     def find(self, tenant_id: str, digest: str) -> Blob | None:
         """See `BlobStore.find`."""
         try:
-            return Blob(digest, self._layout(tenant_id).content(digest).stat().st_size)
+            size = content_size(self._layout(tenant_id).content(digest).stat().st_size)
         except FileNotFoundError:
             return None
+        return None if size is None else Blob(digest, size)
 
     def touch(self, tenant_id: str, digest: str) -> bool:
         """See `BlobStore.touch`."""
@@ -140,19 +144,22 @@ class FileBlobStore:
                 return False
         return True
 
-    def path(self, tenant_id: str, digest: str) -> Path:
-        """See `BlobStore.path`."""
-        path = self._layout(tenant_id).content(digest)
-        if not path.is_file():
-            raise NotFound(f"The content {digest} is not there.", param="digest")
-        return path
+    def open_sealed(self, tenant_id: str, digest: str) -> MemoryFile:
+        """See `BlobStore.open_sealed`."""
+        with self._content(tenant_id, digest) as content:
+
+            def fill(descriptor: int) -> None:
+                for chunk in content.read(0, content.size_bytes):
+                    write_all(descriptor, chunk)
+
+            return self._memory_files.open((tenant_id, digest), content.size_bytes, fill)
 
     def read(
         self, tenant_id: str, digest: str, start: int = 0, end: int | None = None
     ) -> Iterator[bytes]:
         """See `BlobStore.read`."""
-        path = self.path(tenant_id, digest)
-        size = path.stat().st_size
+        with self._content(tenant_id, digest) as content:
+            size = content.size_bytes
         end = size if end is None else end
         if not 0 <= start <= end <= size:
             raise InvalidInput(
@@ -160,7 +167,7 @@ class FileBlobStore:
                 "0 <= start <= end <= size.",
                 param="range",
             )
-        return _read(path, start, end)
+        return self._read(tenant_id, digest, start, end)
 
     def delete_older(self, tenant_id: str, digest: str, than: datetime) -> bool:
         """See `BlobStore.delete_older`."""
@@ -196,20 +203,52 @@ class FileBlobStore:
             self._known.add(tenant_id)
         return layout
 
+    def _encrypt(
+        self, layout: Layout, tenant_id: str, chunks: Measured, promised: str | None
+    ) -> Blob:
+        """Keep `chunks` as a content."""
+        temporary = layout.incoming / uuid.uuid4().hex
+        file_key = new_file_key()
+        try:
+            with disk_full_told(), _opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
+                # what the head is bound to is known when all has passed
+                os.lseek(file, HEAD_BYTES, os.SEEK_SET)
+                for segment in encrypted_content(file_key, chunks):
+                    write_all(file, segment)
+                _check_promise(chunks.digest, promised)
+                os.lseek(file, 0, os.SEEK_SET)
+                write_all(file, head_of(self._sealer, tenant_id, chunks.digest, file_key))
+                self._publish(layout, temporary, file, chunks.digest)
+            return Blob(chunks.digest, chunks.size_bytes)
+        finally:
+            temporary.unlink(missing_ok=True)
+
     @staticmethod
     def _publish(layout: Layout, temporary: Path, file: int, digest: str) -> None:
-        """Give a complete file its name; the lock keeps the collector from taking it away."""
+        """Give a complete file its name; the lock keeps the collector from taking it away.
+
+        One that is there is replaced: it may be damaged.
+        """
         os.fchmod(file, 0o400)
         os.fsync(file)
         target = layout.content(digest)
         with exclusively(layout.lock):
-            if target.is_file() and target.stat().st_size == os.fstat(file).st_size:
-                os.utime(target)
-                temporary.unlink()
-                return
             create_folder(target.parent)
             temporary.rename(target)
             sync_folder(target.parent)
+
+    @contextmanager
+    def _content(self, tenant_id: str, digest: str) -> Iterator[ContentFile]:
+        path = self._layout(tenant_id).content(digest)
+        try:
+            with _opened(path, os.O_RDONLY) as file:
+                yield ContentFile(self._sealer, tenant_id, digest, file)
+        except FileNotFoundError:
+            raise NotFound(f"The content {digest} is not there.", param="digest") from None
+
+    def _read(self, tenant_id: str, digest: str, start: int, end: int) -> Iterator[bytes]:
+        with self._content(tenant_id, digest) as content:
+            yield from content.read(start, end)
 
 
 def _check_promise(found: str, promised: str | None) -> None:
@@ -251,11 +290,6 @@ def _locked_partial(path: Path, *, create: bool) -> Iterator[int]:
         if not is_current:
             raise busy
         yield file
-
-
-def _read(path: Path, start: int, end: int) -> Iterator[bytes]:
-    with _opened(path, os.O_RDONLY) as file:
-        yield from read_chunks(file, start, end)
 
 
 def _unlink_older(path: Path, than: datetime) -> bool:

@@ -1,10 +1,12 @@
 """Where things lie below the store's folder. Nothing that a caller sends becomes a path unless
 it has been matched against a pattern without '/' and '.'.
 
-    <root>/<tenant>/contents/<2 hex digits>/<64 hex digits>     0400, immutable
-    <root>/<tenant>/partial/<upload id>                         0600, growing
+    <root>/<tenant>/encrypted/<2 hex digits>/<64 hex digits>    0400, immutable; see content_file
+    <root>/<tenant>/uploads/<upload id>                         0600, growing; see partial_file
     <root>/<tenant>/incoming/<random>                           0600, gone after a crash
     <root>/<tenant>/lock                                        held while contents come or go
+
+Installations from before encryption have `contents` and `partial`; see migration.
 """
 
 from __future__ import annotations
@@ -27,10 +29,12 @@ class Layout:
             raise NotFound(f"Tenant {tenant_id[:80]!r} does not exist.")
         folder = root / tenant_id
         self._folder = folder
-        self.contents = folder / "contents"
-        self.partials = folder / "partial"
+        self.contents = folder / "encrypted"
+        self.partials = folder / "uploads"
         self.incoming = folder / "incoming"
         self.lock = folder / "lock"
+        self.plain_contents = folder / "contents"
+        self.plain_partials = folder / "partial"
 
     def create(self) -> None:
         """Make the folders, for their owner alone."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import fcntl
 import os
 import stat
-import threading
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
@@ -35,19 +36,17 @@ class KeyFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()
 
     def wrap(self, key: bytes, context: KeyContext) -> WrappedKey:
         """See `KeyProvider.wrap`."""
-        with self._lock:
+        with self._alone():
             keys = self._read() or self._write([os.urandom(KEY_BYTES)])
         kek = keys[-1]
         return wrap_under(kek, kek_id_of(self.kind, kek), key, context)
 
     def unwrap(self, wrapped: WrappedKey, context: KeyContext) -> bytes:
         """See `KeyProvider.unwrap`."""
-        with self._lock:
-            keys = self._read()
+        keys = self._read()
         return unwrap_under(
             {kek_id_of(self.kind, key): key for key in keys},
             wrapped,
@@ -59,16 +58,30 @@ class KeyFile:
 
     def renew(self) -> None:
         """Add a new key, after which data keys are wrapped."""
-        with self._lock:
+        with self._alone():
             self._write([*self._read(), os.urandom(KEY_BYTES)])
 
     def retire(self, kept: Collection[str]) -> None:
-        """Drop the older keys that no data key needs; the newest stays."""
-        with self._lock:
+        """Drop the older keys that no data key needs; the newest stays, and the one before it,
+        with which another server may have wrapped a data key that it has yet to keep.
+        """
+        with self._alone():
             keys = self._read()
-            left = [key for key in keys[:-1] if kek_id_of(self.kind, key) in kept] + keys[-1:]
+            left = [key for key in keys[:-2] if kek_id_of(self.kind, key) in kept] + keys[-2:]
             if left != keys:
                 self._write(left)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Across threads and servers, so that no two make the first key."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = self._path.with_name(f".{self._path.name}.lock")
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _read(self) -> list[bytes]:
         try:
@@ -107,7 +120,6 @@ class KeyFile:
     def _write(self, keys: list[bytes]) -> list[bytes]:
         """Replace the file durably: the old or the new content is there, whatever happens."""
         document = orjson.dumps({"keys": [base64.b64encode(key).decode() for key in keys]})
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:

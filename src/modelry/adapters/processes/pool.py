@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -21,16 +21,14 @@ import psutil
 from modelry.adapters.processes.environment import worker_environment
 from modelry.adapters.processes.last_words import last_words
 from modelry.adapters.processes.link import WorkerLink
+from modelry.adapters.processes.scratch import link_files, make_scratch
 from modelry.domain.sandbox import DEFAULT_POLICY, SandboxPolicy
-from modelry.runtime_api.engine import LoadSpec
 from modelry.runtime_api.frames import Frame, Kind
-from modelry.services.deployments.ports import ReplicaEnd, ReplicaSpec
+from modelry.services.deployments.ports import OpenFile, ReplicaEnd, ReplicaSpec
 
 LOG_LINES = 500
 HEARTBEAT_S = 2.0
 SEND_BUFFER_BYTES = 2**20
-SCRATCH_BYTES = 64 * 2**20
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
 
 
 class LocalReplicaPool:
@@ -43,16 +41,19 @@ class LocalReplicaPool:
     def __init__(self, sandbox: SandboxPolicy = DEFAULT_POLICY) -> None:
         self._sandbox = sandbox
 
-    async def start(self, spec: ReplicaSpec) -> LocalReplica:
-        """Start a worker process and tell it what to load."""
-        scratch = make_scratch(spec.load)
+    async def start(self, spec: ReplicaSpec, files: Mapping[str, OpenFile]) -> LocalReplica:
+        """Start a worker process, and tell it what to load and where it has the files open."""
+        scratch = make_scratch(files.values())
         try:
-            return await self._start(spec, scratch)
+            load = dataclasses.replace(spec.load, files=link_files(spec.load, files, scratch))
+            return await self._start(dataclasses.replace(spec, load=load), files, scratch)
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
             raise
 
-    async def _start(self, spec: ReplicaSpec, scratch: Path) -> LocalReplica:
+    async def _start(
+        self, spec: ReplicaSpec, files: Mapping[str, OpenFile], scratch: Path
+    ) -> LocalReplica:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         for end in (ours, theirs):
             # as much as the kernel allows: a turn of the loop sends all its calls at once
@@ -62,7 +63,7 @@ class LocalReplicaPool:
             # which then drains.
             process = await asyncio.create_subprocess_exec(
                 *worker_command(theirs.fileno(), scratch, self._sandbox),
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(), *{file.descriptor for file in files.values()}),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
@@ -78,16 +79,6 @@ class LocalReplicaPool:
         replica = LocalReplica(spec, process, scratch)
         await replica.connect(ours)
         return replica
-
-
-def make_scratch(load: LoadSpec) -> Path:
-    """The only folder that a worker may write to: in memory where there is room, as decrypted
-    models must not reach a disk; its path is short, as those of Unix sockets must be.
-    """
-    needed = SCRATCH_BYTES + sum(path.stat().st_size for path in load.files.values())
-    has_room = _SHARED_MEMORY.is_dir() and shutil.disk_usage(_SHARED_MEMORY).free > needed
-    in_memory = has_room and os.access(_SHARED_MEMORY, os.W_OK)
-    return Path(tempfile.mkdtemp(prefix="modelry-", dir=_SHARED_MEMORY if in_memory else None))
 
 
 def worker_command(fd: int, scratch: Path, sandbox: SandboxPolicy) -> list[str]:

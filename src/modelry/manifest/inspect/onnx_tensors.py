@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from modelry.domain.errors import FileRefused
 from modelry.manifest.inspect.protobuf import BYTES, VARINT, Field, ProtobufReader
-from modelry.manifest.inspect.window import ByteWindow
+from modelry.manifest.inspect.window import ByteWindow, open_window
 from modelry.manifest.nodes import shorten
 
 _EXTERNAL = 1
@@ -166,15 +165,10 @@ class TensorChecker:
 
     def _regular_size(self, location: str) -> int:
         try:
-            status = self._declared[location].lstat()
-        except OSError:
-            raise self._missing(location) from None
-        if not stat.S_ISREG(status.st_mode):
-            raise self._missing(location)
-        return status.st_size
-
-    def _missing(self, location: str) -> FileRefused:
-        return self._window.refused(
-            f"its external file '{location}' is not there as a regular file (symbolic links are "
-            "not followed)."
-        )
+            with open_window(self._declared[location], location) as weights:
+                return weights.size
+        except FileRefused:
+            raise self._window.refused(
+                f"its external file '{location}' is not there as a regular file (symbolic links "
+                "are not followed)."
+            ) from None

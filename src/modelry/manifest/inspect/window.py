@@ -85,14 +85,20 @@ class ByteWindow:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+_OPEN_FILES = Path("/proc/self/fd")
+"""Where a process finds what it has open; what stands there is always a link."""
+
+
 @contextmanager
 def open_window(path: Path, name: str) -> Iterator[ByteWindow]:
-    """Open a regular file for reading.
+    """Open a regular file for reading; also one that this process has open, by its path in /proc.
 
     Raises:
         FileRefused: it is missing, unreadable, a link, a folder, a pipe or a device.
     """
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+    if path.parent != _OPEN_FILES:
+        flags |= os.O_NOFOLLOW
     try:
         descriptor = os.open(path, flags)
     except OSError as error:

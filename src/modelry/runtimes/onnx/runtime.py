@@ -12,6 +12,7 @@ from modelry.runtimes.engine_options import EngineOptions, available_cores
 from modelry.runtimes.engine_reasons import file_name, tell_reason
 from modelry.runtimes.model_files import main_file
 from modelry.runtimes.onnx.engine import OnnxEngine
+from modelry.runtimes.onnx.external_data import offered_files
 from modelry.runtimes.onnx.signature import signature_of
 
 SMALL_MODEL_BYTES = 2**20
@@ -48,7 +49,8 @@ class OnnxRuntime:
         path = main_file(spec)
         options = self._session_options(spec, path.stat().st_size)
         try:
-            session = ort.InferenceSession(str(path), options, providers=PROVIDERS)
+            with offered_files(spec, options):
+                session = ort.InferenceSession(str(path), options, providers=PROVIDERS)
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base class
             reason = tell_reason(str(error), spec)
             raise ModelFailed(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,6 +13,7 @@ from modelry.manifest.inspect.facts import FileFacts
 from modelry.runtime_api.engine import LoadSpec
 from modelry.runtimes.chat.defaults import ChatDefaults
 from modelry.runtimes.engine_reasons import file_name, tell_reason
+from modelry.runtimes.memory_copy import copied
 from modelry.runtimes.native_stderr import caught_stderr
 from modelry.runtimes.openvino.chat_engine import OpenVinoChatEngine
 from modelry.runtimes.openvino.chat_settings import ChatSettings
@@ -38,8 +38,8 @@ def load_chat(spec: LoadSpec, facts: FileFacts) -> OpenVinoChatEngine:
         # the library goes by the extension, and opens the file for writing, though it writes
         # nothing: a copy of its own, which is gone once the weights are in the engine
         named = folder / "model.gguf"
-        _copy(spec.files["model"], named, name)
-        with caught_stderr():
+        with copied(spec.files["model"], name) as copy, caught_stderr():
+            named.symlink_to(copy)
             pipeline = openvino_genai.ContinuousBatchingPipeline(
                 str(named), settings.scheduler(), "CPU", settings.properties(), {}
             )
@@ -51,14 +51,3 @@ def load_chat(spec: LoadSpec, facts: FileFacts) -> OpenVinoChatEngine:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return OpenVinoChatEngine(pipeline, book, defaults, settings)
-
-
-def _copy(source: Path, target: Path, name: str) -> None:
-    try:
-        shutil.copyfile(source, target)
-    except OSError as error:
-        raise ModelFailed(
-            f"OpenVINO needs a copy of '{name}' while it loads it, for which the server has no "
-            f"room ({os.strerror(error.errno or 0)}); use the runtime 'llamacpp', or give the "
-            "server more shared memory or a larger temporary folder."
-        ) from None

@@ -8,7 +8,7 @@ from modelry.domain.errors import FileRefused, ModelFailed, NotSupported
 from modelry.manifest.inspect.files import inspect_file
 from modelry.runtime_api.engine import LoadSpec
 from modelry.runtimes.engine_reasons import file_name
-from modelry.runtimes.model_files import main_file
+from modelry.runtimes.model_files import main_file, opened
 from modelry.runtimes.openvino.chat_engine import OpenVinoChatEngine
 from modelry.runtimes.openvino.chat_loading import load_chat
 from modelry.runtimes.openvino.tensor_engine import OpenVinoTensorEngine
@@ -41,7 +41,7 @@ class OpenVinoRuntime:
         """
         path = main_file(spec)
         try:
-            facts = inspect_file(path, name=file_name(spec, "model"))
+            facts = inspect_file(opened(path), name=file_name(spec, "model"))
         except FileRefused as error:
             raise ModelFailed(error.message) from None
         if facts.format == "onnx":

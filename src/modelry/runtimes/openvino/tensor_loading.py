@@ -44,7 +44,7 @@ def load_tensors(spec: LoadSpec, facts: FileFacts) -> OpenVinoTensorEngine:
     try:
         # the library goes by the extension
         named = folder / "model.onnx"
-        named.symlink_to(spec.files["model"].resolve())
+        named.symlink_to(spec.files["model"].absolute())
         with caught_stderr():
             model = openvino.Core().compile_model(str(named), "CPU", properties)
     except RuntimeError as error:

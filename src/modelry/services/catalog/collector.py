@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from modelry.domain.errors import ModelryError
 from modelry.services.catalog.ports import BlobStore, CatalogRecords, CatalogStore
 from modelry.services.catalog.uploads import EXPIRY
 
@@ -41,7 +42,12 @@ class Collector:
 
     def sweep(self) -> Collected:
         """One pass over all tenants."""
-        passes = [self._sweep_tenant(tenant_id) for tenant_id in self._store.tenant_ids()]
+        passes = []
+        for tenant_id in self._store.tenant_ids():
+            try:
+                passes.append(self._sweep_tenant(tenant_id))
+            except ModelryError as error:  # such as a tenant whose keys are gone
+                log.warning("tenant %s was not swept: %s", tenant_id, error.message)
         collected = Collected(
             uploads=sum(one.uploads for one in passes),
             partials=sum(one.partials for one in passes),

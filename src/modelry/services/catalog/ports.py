@@ -215,8 +215,31 @@ class Partial:
     modified_at: datetime
 
 
+class SealedFile(Protocol):
+    """A content in memory that this process and those that it starts can open as a file."""
+
+    @property
+    def descriptor(self) -> int:
+        """The open file, which nobody can change."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """How long it is."""
+        ...
+
+    @property
+    def path(self) -> Path:
+        """A path by which this process can open it, until `close`."""
+        ...
+
+    def close(self) -> None:
+        """Let it go; again does nothing."""
+        ...
+
+
 class BlobStore(Protocol):
-    """Keeps contents by their digest, apart for each tenant.
+    """Keeps contents by their digest, apart for each tenant and encrypted.
 
     What `put` and `finish` return survives a crash. Contents are immutable.
     """
@@ -260,6 +283,7 @@ class BlobStore(Protocol):
         Raises:
             NotFound: there is no such partial.
             DigestMismatch: its digest is not `digest`; the partial is discarded.
+            DataDamaged: its file was changed; it is discarded.
         """
         ...
 
@@ -275,21 +299,26 @@ class BlobStore(Protocol):
         """Make a content young, so that no collector takes it soon; False if it is gone."""
         ...
 
-    def path(self, tenant_id: str, digest: str) -> Path:
-        """A readable file with the content.
+    def open_sealed(self, tenant_id: str, digest: str) -> SealedFile:
+        """The content, decrypted into memory; shared with everybody who holds it just then.
 
         Raises:
             NotFound: it is not there.
+            DataDamaged: its file was changed.
+            KeyUnavailable: it cannot be decrypted.
+            Overloaded: there is not enough memory.
         """
         ...
 
     def read(
         self, tenant_id: str, digest: str, start: int = 0, end: int | None = None
     ) -> Iterator[bytes]:
-        """The bytes `start`..`end` (exclusive) in chunks.
+        """The bytes `start`..`end` (exclusive) in chunks, each verified before it is given.
 
         Raises:
             NotFound: it is not there.
+            DataDamaged: its file was changed; also while reading.
+            KeyUnavailable: it cannot be decrypted.
             InvalidInput: not a range within the content.
         """
         ...

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -135,11 +136,14 @@ class CatalogService:
         principal.require(Permission.MODELS_WRITE)
         self._check_sandbox()
         stored: dict[str, StoredFile] = {}
-        for role, digest in files.items():
-            declared = document.files.get(role)
-            name = role if declared is None else declared.name
-            stored[role] = self._stored(principal.tenant_id, name, digest, role)
-        resolved = self._resolver.resolve(document, stored)
+        with ExitStack() as opened:
+            for role, digest in files.items():
+                declared = document.files.get(role)
+                name = role if declared is None else declared.name
+                stored[role] = opened.enter_context(
+                    self._stored(principal.tenant_id, name, digest, role)
+                )
+            resolved = self._resolver.resolve(document, stored)
         return self._registrar.register(principal, resolved, source)
 
     def register_bare(
@@ -167,8 +171,8 @@ class CatalogService:
         """
         principal.require(Permission.MODELS_WRITE)
         self._check_sandbox()
-        stored = self._stored(principal.tenant_id, file_name, digest, MAIN_ROLE)
-        resolved = self._resolver.resolve_bare(stored, name=name, task=task)
+        with self._stored(principal.tenant_id, file_name, digest, MAIN_ROLE) as stored:
+            resolved = self._resolver.resolve_bare(stored, name=name, task=task)
         return self._registrar.register(principal, resolved, source)
 
     def pull(
@@ -243,10 +247,6 @@ class CatalogService:
         """Delete a version that nothing names; see `Versions.delete_version`."""
         self._versions.delete_version(principal, name, number)
 
-    def files_of(self, version: Version) -> Mapping[str, Path]:
-        """Readable paths of a version's files, by role; for the server, never for callers."""
-        return self._reader.files(version)
-
     # ---- aliases ----------------------------------------------------------------------------
 
     def set_alias(
@@ -306,7 +306,9 @@ class CatalogService:
             principal, source.name, digest, name=name, task=task, source=exact
         )
 
-    def _stored(self, tenant_id: str, name: str, digest: str, role: str) -> StoredFile:
+    @contextmanager
+    def _stored(self, tenant_id: str, name: str, digest: str, role: str) -> Iterator[StoredFile]:
+        """A content in memory, as long as it is looked at."""
         known = self._store.read(tenant_id, lambda records: records.blobs.find(digest))
         if known is None:
             raise NotFound(
@@ -314,5 +316,5 @@ class CatalogService:
                 "first.",
                 param=f"files.{role[:80]}",
             )
-        path = self._blobs.path(tenant_id, known.digest)
-        return StoredFile(name, known.digest, known.size_bytes, path)
+        with closing(self._blobs.open_sealed(tenant_id, known.digest)) as sealed:
+            yield StoredFile(name, known.digest, known.size_bytes, sealed.path)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from modelry.domain.access import Permission, Principal
 from modelry.domain.catalog import Alias, Model, Version
 from modelry.domain.errors import Conflict
 from modelry.services.catalog.lookup import resolve, the_model, the_version
-from modelry.services.catalog.ports import BlobStore, CatalogRecords, CatalogStore
+from modelry.services.catalog.ports import BlobStore, CatalogRecords, CatalogStore, SealedFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +39,22 @@ class VersionReader:
         """
         return self._store.read(tenant_id, lambda records: the_version(records, model_name, number))
 
-    def files(self, version: Version) -> Mapping[str, Path]:
-        """Readable paths of the version's files, by role.
+    def open_files(self, version: Version) -> Mapping[str, SealedFile]:
+        """The version's files, decrypted into memory, by role; the caller closes each.
 
         Raises:
             NotFound: a content is not in the blob store (a damaged data folder).
+            DataDamaged, KeyUnavailable, Overloaded: see `BlobStore.open_sealed`.
         """
-        return {
-            file.role: self._blobs.path(version.tenant_id, file.digest) for file in version.files
-        }
+        opened: dict[str, SealedFile] = {}
+        try:
+            for file in version.files:
+                opened[file.role] = self._blobs.open_sealed(version.tenant_id, file.digest)
+        except BaseException:
+            for one in opened.values():
+                one.close()
+            raise
+        return opened
 
 
 class Versions:

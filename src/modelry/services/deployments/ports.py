@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from modelry.domain.catalog import Version
@@ -37,6 +36,19 @@ class DeploymentStore(Protocol):
         ...
 
 
+class OpenFile(Protocol):
+    """A file of a version in memory, open."""
+
+    @property
+    def descriptor(self) -> int:
+        """The open file, which nobody can change."""
+        ...
+
+    def close(self) -> None:
+        """Let it go; again does nothing."""
+        ...
+
+
 class VersionSource(Protocol):
     """Gives versions and the files to load them from."""
 
@@ -48,17 +60,26 @@ class VersionSource(Protocol):
         """
         ...
 
-    def files(self, version: Version) -> Mapping[str, Path]:
-        """Readable paths of the version's files, by role."""
+    def open_files(self, version: Version) -> Mapping[str, OpenFile]:
+        """The version's files, by role; whoever asked closes each.
+
+        Raises:
+            DataDamaged: a file was changed.
+            KeyUnavailable, NotFound, Overloaded: a file cannot be had.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSpec:
-    """What one replica shall be; `group` is where it takes its calls from."""
+    """What one replica shall be; `group` is where it takes its calls from.
+
+    `load` names no files: `open_files` opens them, each time that a process is started.
+    """
 
     replica_id: str
     load: LoadSpec
+    open_files: Callable[[], Mapping[str, OpenFile]]
     group: ReplicaGroup
     load_timeout_s: float
     hang_timeout_s: float
@@ -114,6 +135,12 @@ class Replica(Protocol):
 class ReplicaPool(Protocol):
     """Starts replicas somewhere."""
 
-    async def start(self, spec: ReplicaSpec) -> Replica:
-        """Start a replica; it is loading when this returns."""
+    async def start(self, spec: ReplicaSpec, files: Mapping[str, OpenFile]) -> Replica:
+        """Start a replica; it is loading when this returns.
+
+        Args:
+            spec: what it shall be.
+            files: the files to load, by role; open until the replica has ended, or told in its
+                `ready_info`, under `mapped`, that it needs others only.
+        """
         ...

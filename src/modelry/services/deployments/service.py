@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import itertools
 import logging
 from collections.abc import Mapping, Sequence
@@ -358,12 +359,11 @@ class DeploymentsService:
                 current.become(deployment)
                 new[number] = current
                 continue
-            files = await asyncio.to_thread(self._versions.files, version)
             new[number] = VersionReplicas(
                 self._pool,
                 deployment,
                 version,
-                files,
+                functools.partial(self._versions.open_files, version),
                 self._inference.accounts,
                 meter=self._inference.meter,
             )

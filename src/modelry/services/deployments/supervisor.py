@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from modelry.domain.deployments import REPLICA_TRANSITIONS, ReplicaState, ReplicaStatus
-from modelry.domain.errors import ModelryError
+from modelry.domain.errors import DataDamaged, ModelryError
 from modelry.domain.sandbox import SandboxReport
-from modelry.services.deployments.ports import Replica, ReplicaEnd, ReplicaPool, ReplicaSpec
+from modelry.services.deployments.ports import (
+    OpenFile,
+    Replica,
+    ReplicaEnd,
+    ReplicaPool,
+    ReplicaSpec,
+)
 
 log = logging.getLogger(__name__)
 
@@ -83,13 +89,40 @@ class ReplicaSupervisor:
     async def _live_once(self) -> ReplicaEnd:
         """One process from start to end."""
         try:
-            replica = await self._pool.start(self.spec)
+            files = await self._open_files()
+        except DataDamaged as error:
+            return ReplicaEnd(error.message, permanent=True)
+        except (OSError, ModelryError) as error:
+            log.warning("replica %s has no files", self.spec.replica_id, exc_info=True)
+            return ReplicaEnd(f"its files cannot be opened ({error})")
+        try:
+            return await self._live_with(files)
+        finally:
+            for file in files.values():
+                file.close()
+
+    async def _open_files(self) -> Mapping[str, OpenFile]:
+        """The files, decrypted in a thread; nothing stays open if this is cancelled meanwhile."""
+        opening = asyncio.ensure_future(asyncio.to_thread(self.spec.open_files))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_opened)
+            raise
+
+    async def _live_with(self, files: Mapping[str, OpenFile]) -> ReplicaEnd:
+        try:
+            replica = await self._pool.start(self.spec, files)
         except (OSError, ModelryError) as error:
             log.warning("replica %s could not be started", self.spec.replica_id, exc_info=True)
             return ReplicaEnd(f"the worker process could not be started ({error})")
         self.replica = replica
         end = await replica.ready()
         if end is None:
+            mapped = replica.ready_info.get("mapped", files)
+            for role, file in files.items():
+                if role not in mapped:  # it was read; its memory is needed elsewhere
+                    file.close()
             self.reason = None
             if not self._stopping:
                 self._move(ReplicaState.READY)
@@ -159,3 +192,9 @@ class ReplicaSupervisor:
 def _sandbox_of(replica: Replica | None) -> SandboxReport | None:
     told = replica.ready_info.get("sandbox") if replica else None
     return SandboxReport.from_wire(told) if told else None
+
+
+def _close_opened(opening: asyncio.Future[Mapping[str, OpenFile]]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        for file in opening.result().values():
+            file.close()

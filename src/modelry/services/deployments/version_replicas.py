@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 from modelry.domain.catalog import Version
 from modelry.domain.deployments import Deployment, ReplicaState, ReplicaStatus
 from modelry.domain.errors import ModelFailed, ModelNotReady
 from modelry.domain.usage import Origin
 from modelry.runtime_api.engine import LoadSpec
-from modelry.services.deployments.ports import ReplicaPool, ReplicaSpec
+from modelry.services.deployments.ports import OpenFile, ReplicaPool, ReplicaSpec
 from modelry.services.deployments.supervisor import ReplicaSupervisor
 from modelry.services.inference.call import Call
 from modelry.services.inference.metering import Meter
@@ -39,7 +38,7 @@ class VersionReplicas:
         pool: ReplicaPool,
         deployment: Deployment,
         version: Version,
-        files: Mapping[str, Path],
+        open_files: Callable[[], Mapping[str, OpenFile]],
         accounts: Accounts,
         *,
         meter: Meter,
@@ -65,11 +64,12 @@ class VersionReplicas:
         )
         self.group.on_overdue = self._kill_overdue
         self._pool = pool
+        self._open_files = open_files
         self._load_spec = LoadSpec(
             task=version.task,
             runtime=version.runtime,
             manifest=version.manifest,
-            files=files,
+            files={},
             options=deployment.engine_options,
             memory_bytes=deployment.limits.memory_bytes,
         )
@@ -102,6 +102,7 @@ class VersionReplicas:
             spec = ReplicaSpec(
                 replica_id=secrets.token_hex(6),
                 load=self._load_spec,
+                open_files=self._open_files,
                 group=self.group,
                 load_timeout_s=self.deployment.limits.load_timeout_s,
                 hang_timeout_s=self.deployment.limits.hang_timeout_s,
