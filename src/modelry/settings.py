@@ -184,6 +184,17 @@ class Settings(BaseSettings):
         "",
         description="More files and folders that every worker may read, with ':' between them.",
     )
+    sign_in_file: Path | None = Field(
+        None,
+        description="YAML file of the OpenID Connect issuers that people sign in with; see the "
+        "how-to page on sign-in. By default nobody signs in, and API keys are the only way.",
+    )
+    session_hours: Annotated[float, Field(gt=0, le=720)] = Field(
+        12.0, description="Hours after which a session ends, used or not."
+    )
+    session_idle_minutes: Annotated[float, Field(gt=0, le=43200)] = Field(
+        60.0, description="Minutes without a request after which a session ends."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severity that is logged."
     )

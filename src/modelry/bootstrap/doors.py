@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from modelry import __version__
 from modelry.bootstrap.installation import Installation
-from modelry.protocols import management, tasks
+from modelry.protocols import management, signin, tasks
 from modelry.protocols.http.answer_headers import HardenedAnswers
 from modelry.protocols.http.application import build_application, refusal_in
 from modelry.protocols.http.cross_origin import allow_origins
@@ -39,12 +39,17 @@ class Doors:
     document: dict[str, Any]
 
 
-def build_doors(installation: Installation, readiness: Callable[[], Mapping[str, Any]]) -> Doors:
+def build_doors(
+    installation: Installation,
+    readiness: Callable[[], Mapping[str, Any]],
+    address_url: str = "http://localhost",
+) -> Doors:
     """The doors of `installation`.
 
     Args:
         installation: its services.
         readiness: what `/readyz` tells; see `protocols.operations`.
+        address_url: the address listened on; browsers know it by that unless there is a public URL.
 
     Raises:
         TypeError: an endpoint declares no permission.
@@ -72,6 +77,9 @@ def build_doors(installation: Installation, readiness: Callable[[], Mapping[str,
         openai_routes.build_door(inference, max_body_bytes=settings.max_body_bytes),
         oip_routes.build_door(inference, installation.deployments, infer_route),
         tasks.build_door(inference, max_body_bytes=settings.max_body_bytes),
+        signin.build_door(
+            installation.sign_in(settings.public_url or address_url), installation.sessions
+        ),
         operations_routes.build_door(inference, readiness, lambda: document),
     )
     document |= openapi_document(doors, management_app.openapi())
@@ -86,7 +94,7 @@ def build_doors(installation: Installation, readiness: Callable[[], Mapping[str,
     application = allow_origins(application, settings.cors_origins)
     hardened = partial(
         HardenedAnswers,
-        private=(management.PREFIX,),
+        private=(management.PREFIX, signin.PREFIX),
         is_public_tls=(settings.public_url or "").startswith("https://"),
     )
     guard = RequestGuard(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -14,6 +15,7 @@ from modelry.adapters.blobs.migration import encrypt_plain_files
 from modelry.adapters.crypto.providers import ProviderChoice, open_provider
 from modelry.adapters.data_folder import DataFolder
 from modelry.adapters.hubs import CachingFetcher, FetchPolicy
+from modelry.adapters.oidc.issuers_file import read_issuers
 from modelry.adapters.processes.pool import LocalReplicaPool
 from modelry.adapters.processes.sandbox_probe import SandboxProbe
 from modelry.adapters.secrets.files import load_or_make_secret
@@ -24,10 +26,11 @@ from modelry.bootstrap.deleting import TenantBlobs, TenantKeys
 from modelry.bootstrap.tls import open_certificate
 from modelry.domain.access import DEFAULT_TENANT_ID, ROLE_PERMISSIONS, Principal, Role
 from modelry.domain.catalog import Version
-from modelry.domain.errors import Cancelled, Conflict
+from modelry.domain.errors import Cancelled, Conflict, InvalidInput
 from modelry.domain.quotas import check_limits
 from modelry.domain.sandbox import SandboxLevel
 from modelry.manifest.starters import StarterEntries
+from modelry.protocols import signin
 from modelry.services.audit.chain import ChainKeys
 from modelry.services.audit.denials import Denials
 from modelry.services.audit.service import AuditService
@@ -43,6 +46,8 @@ from modelry.services.inference.service import InferenceService
 from modelry.services.quotas.accounts import Accounts
 from modelry.services.quotas.exchange import CountExchange
 from modelry.services.quotas.service import QuotasService
+from modelry.services.signin.service import SignInService
+from modelry.services.signin.sessions import SessionsService
 from modelry.services.tenancy.deletion import TenantDeletions
 from modelry.services.tenancy.members import MembersService
 from modelry.services.tenancy.service import MintedKey, TenancyService
@@ -51,7 +56,7 @@ from modelry.services.tenancy.tenants import TenantsService
 from modelry.services.usage.ledger import Ledger
 from modelry.services.usage.prices import PricesService
 from modelry.services.usage.service import UsageService
-from modelry.settings import Settings
+from modelry.settings import Settings, is_loopback
 from modelry.tasks.rules import InstalledTasks
 
 STARTER_PRINCIPAL = Principal(
@@ -124,6 +129,13 @@ class Installation:
         self.tenants = TenantsService(database.keys, database.deletions, self.tenancy)
         self.sharing = SharingService(database.keys, self.tenancy.changed)
         blobs = self._open_blobs()
+        self.sessions = SessionsService(
+            database.sessions,
+            load_or_make_secret(self.folder.pepper),
+            lifetime=timedelta(hours=settings.session_hours),
+            idle=timedelta(minutes=settings.session_idle_minutes),
+        )
+        self._issuers = read_issuers(settings.sign_in_file) if settings.sign_in_file else {}
         policy = FetchPolicy(
             max_bytes=settings.max_upload_bytes, allow_private_hosts=settings.allow_private_sources
         )
@@ -145,7 +157,9 @@ class Installation:
             tenant_defaults=check_limits(settings.tenant_quota, for_key=False),
             key_defaults=check_limits(settings.key_quota, for_key=True),
         )
-        self.inference = InferenceService(Authenticator(self.tenancy), RouteTable(), accounts)
+        self.inference = InferenceService(
+            Authenticator(self.tenancy, self.sessions), RouteTable(), accounts
+        )
         self.quotas = QuotasService(database.quotas, accounts)
         self.counts = CountExchange(database.quotas, accounts)
         spool = FileSegmentSpool(self.folder.usage_spool)
@@ -183,6 +197,28 @@ class Installation:
         shutil.rmtree(self.folder.plain_scratch, ignore_errors=True)
         encrypt_plain_files(self.folder.blobs, blobs)
         return blobs
+
+    def sign_in(self, base_url: str) -> SignInService:
+        """The service that signs people in, for browsers that know this server by `base_url`.
+
+        Raises:
+            InvalidInput: sessions would go over a network in the clear.
+        """
+        parts = urlsplit(base_url)
+        if self._issuers and parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+            raise InvalidInput(
+                "Sign-in needs TLS: sessions would go over the network in the clear. Give "
+                "MODELRY_PUBLIC_URL, as https://, if a proxy ends TLS in front of this server.",
+                param="sign_in_file",
+            )
+        return SignInService(
+            self._issuers,
+            self.members,
+            self.sessions,
+            self.encryption,
+            self.trail,
+            redirect_uri=f"{base_url}{signin.PREFIX}/callback",
+        )
 
     def meter(self) -> None:
         """Hand what was metered since the last time to the ledger."""

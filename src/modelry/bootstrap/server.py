@@ -62,7 +62,8 @@ async def _run(settings: Settings, observer: StartObserver) -> None:
         is_named = certificate is None or settings.host.strip("[]") not in EVERYWHERE
         shown_host = settings.host if is_named else "localhost"
         upkeep = Upkeep(installation)
-        doors = build_doors(installation, upkeep.readiness)
+        http_url = f"{scheme}://{_joined(shown_host, listener.getsockname()[1])}"
+        doors = build_doors(installation, upkeep.readiness, http_url)
         await installation.counts.run()  # or budgets would begin anew with each start
         upkeep.start()
         stack.push_async_callback(upkeep.stop)
@@ -90,7 +91,7 @@ async def _run(settings: Settings, observer: StartObserver) -> None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, certificate.refresh)
         stack.push_async_callback(_drain, installation, http_server, grpc_server)
         address = ServerAddress(
-            http_url=f"{scheme}://{_joined(shown_host, listener.getsockname()[1])}",
+            http_url=http_url,
             grpc_address=_joined(shown_host, grpc_port),
             ca_file=certificate.ca_file if certificate else None,
         )

@@ -118,6 +118,7 @@ class Upkeep:
     def _sweep(self) -> None:
         installation = self._installation
         installation.catalog.sweep()
+        installation.sessions.sweep()
         settings, now = installation.settings, datetime.now(UTC)
         installation.usage.delete_old(
             now - timedelta(days=settings.usage_records_days),

@@ -173,6 +173,12 @@ class Unauthenticated(ApiError):
     code = "unauthenticated"
 
 
+class SignInFailed(Unauthenticated):
+    """A person could not be signed in."""
+
+    code = "sign_in_failed"
+
+
 class PermissionDenied(ApiError):
     """The key is known and does not have the right."""
 

@@ -13,6 +13,7 @@ ModelryError
 ├── PayloadTooLarge           more bytes than the limit
 │   └── HeadersTooLarge           a head that is longer than is read
 ├── Unauthenticated           no key, or one that is not known
+│   └── SignInFailed              a person who could not be signed in
 ├── PermissionDenied          a key without the right
 │   └── TenantSuspended           a key of a tenant that is suspended
 ├── NotFound                  no such thing in the caller's tenant
@@ -153,6 +154,12 @@ class Unauthenticated(ModelryError):
     """No API key, or one that is not known, expired or revoked."""
 
     code = "unauthenticated"
+
+
+class SignInFailed(Unauthenticated):
+    """A person whom an issuer did not sign in, whose token proves nothing, or who is no member."""
+
+    code = "sign_in_failed"
 
 
 class PermissionDenied(ModelryError):

@@ -50,6 +50,8 @@ class HardenedAnswers:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if self._is_public_tls:  # who ends TLS in front of this server speaks plain HTTP to it
+            scope = {**scope, "scheme": "https"}
 
         async def hardened(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -64,7 +66,7 @@ class HardenedAnswers:
             wanted += _ON_PAGES
         if scope["path"].startswith(self._private):
             wanted.append(("cache-control", "no-store"))
-        if self._is_public_tls or (scope.get("scheme") == "https" and not _is_loopback(scope)):
+        if scope.get("scheme") == "https" and not _is_loopback(scope):
             wanted.append(TLS_ONLY)
         for name, value in wanted:
             answer.setdefault(name, value)

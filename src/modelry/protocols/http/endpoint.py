@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from modelry.domain.access import Permission
 from modelry.domain.errors import InternalError, ModelryError
+from modelry.protocols.http.credentials import principal_of
 from modelry.protocols.http.request import ApiRequest
 from modelry.protocols.http.trace import continue_trace
 from modelry.services.inference.authentication import Authenticator
@@ -35,7 +36,7 @@ class Endpoint:
     """One path with its methods, the permission that it demands, and its handler.
 
     `operation` is merged into the endpoint's entry in the OpenAPI document (summary,
-    requestBody, responses …).
+    requestBody, responses …). `queries` names the query parameters that it reads, all texts.
     """
 
     path: str
@@ -45,6 +46,7 @@ class Endpoint:
     summary: str
     max_body_bytes: int = DEFAULT_BODY_BYTES
     operation: dict[str, Any] = field(default_factory=dict)
+    queries: tuple[str, ...] = ()
 
     @property
     def is_prediction(self) -> bool:
@@ -81,8 +83,7 @@ def _asgi_handler(
     async def answer(raw: Request, request_id: str, metered: OpenRequest | None) -> Response:
         principal = None
         if endpoint.permission is not Permission.PUBLIC:
-            authorization = raw.headers.get("authorization", "").encode("latin-1")
-            principal = authenticator.from_header(authorization)
+            principal = principal_of(raw, authenticator)
             if metered is not None:
                 metered.principal = principal
             principal.require(endpoint.permission)

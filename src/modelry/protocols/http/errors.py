@@ -20,6 +20,7 @@ STATUS_BY_CODE: dict[str, int] = {
     "headers_too_large": 431,
     "misdirected": 421,
     "unauthenticated": 401,
+    "sign_in_failed": 401,
     "permission_denied": 403,
     "tenant_suspended": 403,
     "not_found": 404,

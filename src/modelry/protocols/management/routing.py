@@ -22,6 +22,7 @@ from modelry.domain.errors import (
     PermissionDenied,
     UnsupportedField,
 )
+from modelry.protocols.http.credentials import principal_of
 from modelry.protocols.http.endpoint import unexpected
 from modelry.protocols.http.plain_errors import render_error
 from modelry.protocols.management.auditing import CANCELLED, Act, RouteAudit, note_denial
@@ -89,8 +90,7 @@ class ManagedRoute(APIRoute):
 
         async def checked(request: Request) -> Response:
             services = services_of(request)
-            authorization = request.headers.get("authorization", "").encode("latin-1")
-            principal = services.authenticator.from_header(authorization)
+            principal = principal_of(request, services.authenticator)
             try:
                 principal.require(permission)
             except PermissionDenied as error:

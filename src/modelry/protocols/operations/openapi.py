@@ -50,12 +50,16 @@ def _operation(door: Door, endpoint: Endpoint, method: str) -> dict[str, Any]:
         "x-permission": endpoint.permission.value,
         "responses": {"200": {"description": "The answer."}},
     }
-    names = _PARAMETER.findall(endpoint.path)
-    if names:
-        operation["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-            for name in names
-        ]
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in _PARAMETER.findall(endpoint.path)
+    ]
+    parameters += [
+        {"name": name, "in": "query", "required": False, "schema": {"type": "string"}}
+        for name in endpoint.queries
+    ]
+    if parameters:
+        operation["parameters"] = parameters
     if endpoint.permission is Permission.PUBLIC:
         operation["security"] = []
     return operation | endpoint.operation

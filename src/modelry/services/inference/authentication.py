@@ -1,4 +1,4 @@
-"""API keys to principals, from memory: no database on the way of a request."""
+"""API keys and sessions to principals, from memory: no database on the way of a request."""
 
 from __future__ import annotations
 
@@ -37,6 +37,34 @@ class KeyRing(Protocol):
         ...
 
 
+class SessionRing(Protocol):
+    """What the authenticator needs of the sessions of people who are signed in."""
+
+    def refresh(self) -> None:
+        """Read the open sessions again."""
+        ...
+
+    def admit(self, token: str, csrf: str | None, *, is_unsafe: bool) -> Principal:
+        """Who calls with a session's token.
+
+        Raises:
+            Unauthenticated: there is no such session.
+            PermissionDenied: the request may be forged.
+        """
+        ...
+
+
+class SessionCredentials(NamedTuple):
+    """What a browser sends of a session.
+
+    `csrf` is what pages of ours add; `is_unsafe` says whether the request may change something.
+    """
+
+    token: str
+    csrf: str | None
+    is_unsafe: bool
+
+
 class Admission(NamedTuple):
     """Who a header stood for, and until when that may be taken for granted."""
 
@@ -46,14 +74,15 @@ class Admission(NamedTuple):
 
 
 class Authenticator:
-    """Maps a bearer token to its principal.
+    """Maps a bearer token, or a session, to its principal.
 
     Tokens are looked up by their keyed hash, which a caller can neither choose nor predict:
     the time of the look-up tells nothing about a secret.
     """
 
-    def __init__(self, keys: KeyRing) -> None:
+    def __init__(self, keys: KeyRing, sessions: SessionRing | None = None) -> None:
         self._keys = keys
+        self._sessions = sessions
         self._principals: dict[bytes, tuple[Principal, datetime | None]] = {}
         self._refused: Mapping[bytes, ApiKey] = {}
         self._used: set[tuple[str, str]] = set()
@@ -72,6 +101,8 @@ class Authenticator:
                 secret: (key.principal(), key.expires_at) for secret, key in snapshot.keys.items()
             }
             self._epoch += 1
+        if self._sessions is not None:
+            self._sessions.refresh()
 
     def take_used(self) -> set[tuple[str, str]]:
         """Tenant and id of the keys that were used since the last time.
@@ -129,6 +160,19 @@ class Authenticator:
             TenantSuspended: the key's tenant is suspended or being deleted.
         """
         return self.admit(authorization).principal
+
+    def from_request(
+        self, authorization: bytes | None, session: SessionCredentials | None
+    ) -> Principal:
+        """Who calls: a key if the request has one, else whoever is signed in.
+
+        Raises:
+            Unauthenticated: neither, or not valid.
+            PermissionDenied: a session, and the request may be forged.
+        """
+        if authorization or session is None or self._sessions is None:
+            return self.from_header(authorization)
+        return self._sessions.admit(session.token, session.csrf, is_unsafe=session.is_unsafe)
 
     def admit(self, authorization: bytes | None) -> Admission:
         """As `from_header`, with what it takes to ask `still_holds` for the same header.

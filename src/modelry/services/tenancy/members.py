@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from modelry.domain.access import ApiKey, Member, Permission, Principal, Role
+from modelry.domain.access import ApiKey, Member, Permission, Principal, Role, TenantState
 from modelry.domain.errors import Conflict, InvalidInput, NotFound
 from modelry.services.tenancy.clock import utc_now
 from modelry.services.tenancy.ports import KeyRecords, KeyStore
@@ -189,6 +189,41 @@ class MembersService:
         wanted = email.strip().casefold()
         members = self._store.read(tenant_id, lambda records: records.members.all())
         return next((one for one in members if not one.has_signed_in and one.email == wanted), None)
+
+    def note_sign_in(self, member: Member) -> Member | None:
+        """Keep who a person turned out to be, or the person as a new member.
+
+        Whether it may sign in is looked at in the same transaction: who was disabled meanwhile
+        stays so.
+
+        Returns:
+            The member as it is kept; None when it is disabled or its tenant may not act.
+        """
+
+        def work(records: KeyRecords) -> Member | None:
+            tenant = records.tenant()
+            if tenant is None or tenant.state is not TenantState.ACTIVE:
+                return None
+            found = records.members.find(member.member_id)
+            if found is not None and found.disabled_at is not None:
+                return None
+            kept = member
+            if found is not None:
+                kept = replace(
+                    found,
+                    role=member.role,
+                    name=member.name,
+                    issuer=member.issuer,
+                    subject=member.subject,
+                )
+            if kept != found:
+                records.members.put(kept)
+            return kept
+
+        kept = self._store.write(member.tenant_id, work)
+        if kept is not None:
+            self._changed()
+        return kept
 
     def put_member(self, member: Member) -> None:
         """Insert or replace a member, in the name of whoever signs people in.

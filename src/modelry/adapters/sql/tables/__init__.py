@@ -32,6 +32,7 @@ from modelry.adapters.sql.tables.quotas import (
     QuotaOpenRow,
     QuotaUseRow,
 )
+from modelry.adapters.sql.tables.sessions import SessionRow
 from modelry.adapters.sql.tables.usage import PriceRow, UsageRow, UsageSegmentRow
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "QuotaOpenRow",
     "QuotaUseRow",
     "ServerSettingRow",
+    "SessionRow",
     "TenantDeletionRow",
     "TenantRow",
     "TenantScoped",
