@@ -15,6 +15,7 @@ from tests.support.onnx_models import identity
 
 from modelry.adapters.audit.head_file import HeadFile
 from modelry.adapters.blobs.file_store import FileBlobStore
+from modelry.adapters.crypto.providers import ProviderChoice, open_provider
 from modelry.adapters.sql.database import Database, open_database
 from modelry.adapters.usage_spool import FileSegmentSpool
 from modelry.bootstrap.access import AccessFollower
@@ -30,9 +31,12 @@ from modelry.services.audit.service import AuditService
 from modelry.services.audit.trail import ChainedTrail
 from modelry.services.catalog.service import CatalogService
 from modelry.services.deployments.service import DeploymentsService
+from modelry.services.encryption.service import EncryptionService
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.inference.routing import RouteTable
 from modelry.services.inference.service import InferenceService
+from modelry.services.privacy.request_logs import RequestLogs
+from modelry.services.privacy.retention import RetentionService
 from modelry.services.quotas.service import QuotasService
 from modelry.services.tenancy.members import MembersService
 from modelry.services.tenancy.service import TenancyService
@@ -79,6 +83,9 @@ class Installation:
     usage: UsageService
     audit: AuditService
     trail: ChainedTrail
+    encryption: EncryptionService
+    request_logs: RequestLogs
+    retention: RetentionService
     pool: FakeReplicaPool
     fetcher: FakeFetcher
     starters: FakeStarters
@@ -166,6 +173,12 @@ async def installation(
     members = MembersService(database.keys, tenancy.changed)
     sharing = SharingService(database.keys, tenancy.changed)
     access = AccessFollower(tenancy, sharing, inference, deployments)
+    encryption = EncryptionService(
+        database.data_keys, open_provider(ProviderChoice("file", folder / "key-encryption-keys"))
+    )
+    request_logs = RequestLogs(database.request_logs, encryption, inference.groups)
+    request_logs.queue.start()
+    retention = RetentionService(database.request_logs, database.request_logs, audit, trail)
     app = build_app(
         catalog=catalog,
         deployments=deployments,
@@ -179,6 +192,8 @@ async def installation(
         audit=audit,
         trail=trail,
         denials=Denials(trail),
+        request_logs=request_logs,
+        retention=retention,
         authenticator=authenticator,
         status=lambda: {"version": "1.2.3", "ready": True},
     )
@@ -197,6 +212,9 @@ async def installation(
             usage=usage,
             audit=audit,
             trail=trail,
+            encryption=encryption,
+            request_logs=request_logs,
+            retention=retention,
             pool=pool,
             fetcher=fetcher,
             starters=starters,
@@ -207,5 +225,6 @@ async def installation(
     finally:
         await deployments.stop(drain_s=0.1)
         await access.stop()
+        request_logs.queue.stop()
         ledger.stop()
         database.close()

@@ -70,6 +70,8 @@ def build_doors(
         audit=installation.audit,
         trail=installation.trail,
         denials=installation.denials,
+        request_logs=installation.request_logs,
+        retention=installation.retention,
         authenticator=inference.authenticator,
         status=lambda: _status(installation, readiness()),
     )

@@ -43,6 +43,8 @@ from modelry.services.encryption.service import EncryptionService
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.inference.routing import RouteTable
 from modelry.services.inference.service import InferenceService
+from modelry.services.privacy.request_logs import RequestLogs
+from modelry.services.privacy.retention import RetentionService
 from modelry.services.quotas.accounts import Accounts
 from modelry.services.quotas.exchange import CountExchange
 from modelry.services.quotas.service import QuotasService
@@ -171,6 +173,12 @@ class Installation:
             self.catalog.reader,
             LocalReplicaPool(settings.sandbox),
             self.inference,
+        )
+        self.request_logs = RequestLogs(
+            database.request_logs, self.encryption, self.inference.groups
+        )
+        self.retention = RetentionService(
+            database.request_logs, database.request_logs, self.audit, self.trail
         )
         self._starter_source = _StarterSource(self.catalog, entries.defaults(), on_progress)
         self.starters = Starters(

@@ -32,6 +32,8 @@ COLLECT_S = 1.0
 HEADS_S = 60.0
 """How much of the audit log's end could be cut off without a signed head that tells."""
 LATE_S = 5.0
+RULES_S = 3.0
+"""How late a deployment's requests are kept, or kept no more, as another server was told."""
 
 
 class Upkeep:
@@ -61,6 +63,7 @@ class Upkeep:
         """Begin; needs a running event loop."""
         installation = self._installation
         installation.usage.ledger.start()
+        installation.request_logs.queue.start()
         loop = asyncio.get_running_loop()
         accounts = installation.inference.accounts
 
@@ -77,6 +80,9 @@ class Upkeep:
             asyncio.create_task(_every(FOLLOW_S, installation.deployments.follow)),
             asyncio.create_task(_every(EXCHANGE_S, installation.counts.run)),
             asyncio.create_task(_every(LATE_S, self._bring_audit, in_thread=True)),
+            asyncio.create_task(
+                _every(RULES_S, installation.request_logs.read_rules, in_thread=True)
+            ),
             asyncio.create_task(_every(HEADS_S, installation.audit.keep_heads, in_thread=True)),
             asyncio.create_task(_every(SWEEP_S, self._sweep, in_thread=True)),
         ]
@@ -93,6 +99,7 @@ class Upkeep:
         self._installation.meter()
         await self._installation.counts.run()
         await asyncio.to_thread(self._installation.usage.ledger.stop)
+        await asyncio.to_thread(self._installation.request_logs.queue.stop)
         await asyncio.to_thread(self._end_audit)
 
     def _bring_audit(self) -> None:
@@ -124,6 +131,7 @@ class Upkeep:
             now - timedelta(days=settings.usage_records_days),
             now - timedelta(days=settings.usage_totals_days),
         )
+        installation.retention.sweep()
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:

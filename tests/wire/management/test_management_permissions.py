@@ -1,5 +1,6 @@
 """Every route of the management API: no key, a key without the right, another tenant's key."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from modelry.protocols.management.app import ROUTERS
 from modelry.protocols.management.routing import managed_router, needs
 from modelry.services.audit.denials import Denials
 from modelry.services.inference.metering import Meter
+from modelry.services.privacy.ports import LoggedRequest, SealedLog
 from modelry.services.quotas.service import QuotasService
 from modelry.services.usage.prices import PricesService
 from modelry.testing.samples import OTHER_TENANT_ID, principal
@@ -42,9 +44,14 @@ REQUESTS: dict[tuple[str, str], Any] = {
     ("post", "/shares"): {"deployment": "live", "tenant_id": "somebody"},
     ("post", "/tenants"): {"tenant_id": "new", "name": "New"},
     ("patch", "/tenants/{tenant_id}"): {"name": "Other"},
+    ("put", "/deployments/{name}/request-log"): {"sample_rate": 0.5},
+    ("put", "/retention"): {"request_logs": 30},
 }
 """Bodies of the routes that take JSON."""
-QUERIES: dict[tuple[str, str], str] = {("delete", "/tenants/{tenant_id}"): "?confirm=Leaving"}
+QUERIES: dict[tuple[str, str], str] = {
+    ("delete", "/tenants/{tenant_id}"): "?confirm=Leaving",
+    ("delete", "/request-logs"): "?key_id=nobody",
+}
 """Queries that must be there."""
 
 
@@ -71,6 +78,8 @@ async def things(server: Installation) -> dict[str, str]:
         wanted = {"deployment": "live", "tenant_id": OTHER_TENANT_ID}
         share = (await owner.post("/shares", json=wanted)).json()
         await owner.post("/tenants", json={"tenant_id": "leaving", "name": "Leaving"})
+        await owner.put("/deployments/live/request-log", json={})
+        keep_a_request(server)
         begun = await owner.delete("/tenants/leaving?confirm=Leaving")
         assert begun.status_code == 202, begun.text
         price = (await owner.post("/prices", json=REQUESTS["post", "/prices"])).json()
@@ -89,7 +98,19 @@ async def things(server: Installation) -> dict[str, str]:
         "member_id": member["member_id"],
         "grant_id": share["grant_id"],
         "tenant_id": "leaving",
+        "log_id": "kept",
     }
+
+
+def keep_a_request(server: Installation) -> None:
+    """A kept request of the deployment `live`."""
+    sealed = server.encryption.seal(DEFAULT_TENANT_ID, "request_log/kept", b"{}")
+    now = datetime.now(UTC)
+    kept = LoggedRequest(
+        DEFAULT_TENANT_ID, "kept", "req_1", now, now + timedelta(days=1), "live", 1, "owner",
+        "tensor", "ok", 0.1, {},
+    )  # fmt: skip
+    server.database.request_logs.add(DEFAULT_TENANT_ID, [SealedLog(kept, sealed)])
 
 
 def everybody(server: Installation) -> None:
@@ -219,6 +240,8 @@ async def test_an_app_with_an_unchecked_route_is_not_built(server):
             audit=server.audit,
             trail=server.trail,
             denials=Denials(server.trail),
+            request_logs=server.request_logs,
+            retention=server.retention,
             authenticator=server.inference.authenticator,
             status=dict,
             routers=[*ROUTERS, plain],

@@ -20,6 +20,7 @@ from modelry.adapters.sql.stores.deployments import SqlDeploymentStore
 from modelry.adapters.sql.stores.keys import SqlKeyStore
 from modelry.adapters.sql.stores.prices import SqlPriceStore
 from modelry.adapters.sql.stores.quotas import SqlQuotaStore
+from modelry.adapters.sql.stores.request_logs import SqlRequestLogStore
 from modelry.adapters.sql.stores.sessions import SqlSessionStore
 from modelry.adapters.sql.stores.usage import SqlUsageStore
 from modelry.adapters.sql.transactions import Transactions
@@ -40,6 +41,7 @@ class Database:
         self.data_keys = SqlDataKeyStore(transactions)
         self.quotas = SqlQuotaStore(transactions)
         self.sessions = SqlSessionStore(transactions)
+        self.request_logs = SqlRequestLogStore(transactions)
         self.usage = SqlUsageStore(transactions)
         self.prices = SqlPriceStore(transactions)
 

@@ -31,6 +31,12 @@ from modelry.protocols.management import (
     usage,
     versions,
 )
+from modelry.protocols.management import (
+    request_logs as request_log_routes,
+)
+from modelry.protocols.management import (
+    retention as retention_routes,
+)
 from modelry.protocols.management.marks import MarkedAnswers
 from modelry.protocols.management.routing import check_routes
 from modelry.protocols.management.services import Services, StatusSource
@@ -40,6 +46,8 @@ from modelry.services.audit.trail import ChainedTrail
 from modelry.services.catalog.service import CatalogService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.inference.authentication import Authenticator
+from modelry.services.privacy.request_logs import RequestLogs
+from modelry.services.privacy.retention import RetentionService
 from modelry.services.quotas.service import QuotasService
 from modelry.services.tenancy.members import MembersService
 from modelry.services.tenancy.service import TenancyService
@@ -69,6 +77,8 @@ ROUTERS: Sequence[APIRouter] = (
     tenants.router,
     account.router,
     audit.router,
+    request_log_routes.router,
+    retention_routes.router,
 )
 """Every route of the management API."""
 
@@ -97,6 +107,8 @@ def build_app(
     audit: AuditService,
     trail: ChainedTrail,
     denials: Denials,
+    request_logs: RequestLogs,
+    retention: RetentionService,
     authenticator: Authenticator,
     status: StatusSource,
     routers: Sequence[APIRouter] = ROUTERS,
@@ -119,6 +131,8 @@ def build_app(
         audit: shows and verifies the audit log.
         trail: takes what every unsafe route does.
         denials: takes what was refused.
+        request_logs: what is kept of requests.
+        retention: how long what is kept.
         authenticator: keys to principals.
         status: what `/status` tells of the server itself.
         routers: the routes.
@@ -143,6 +157,8 @@ def build_app(
         audit=audit,
         trail=trail,
         denials=denials,
+        request_logs=request_logs,
+        retention=retention,
         authenticator=authenticator,
         status=status,
     )

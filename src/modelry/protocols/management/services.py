@@ -16,6 +16,8 @@ from modelry.services.audit.trail import ChainedTrail
 from modelry.services.catalog.service import CatalogService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.inference.authentication import Authenticator
+from modelry.services.privacy.request_logs import RequestLogs
+from modelry.services.privacy.retention import RetentionService
 from modelry.services.quotas.service import QuotasService
 from modelry.services.tenancy.members import MembersService
 from modelry.services.tenancy.service import TenancyService
@@ -47,6 +49,8 @@ class Services:
     audit: AuditService
     trail: ChainedTrail
     denials: Denials
+    request_logs: RequestLogs
+    retention: RetentionService
     authenticator: Authenticator
     status: StatusSource
     upload_threads: OwnThreads = field(
@@ -111,6 +115,14 @@ async def _prices(request: Request) -> PricesService:
     return services_of(request).prices
 
 
+async def _request_logs(request: Request) -> RequestLogs:
+    return services_of(request).request_logs
+
+
+async def _retention(request: Request) -> RetentionService:
+    return services_of(request).retention
+
+
 async def _usage(request: Request) -> UsageService:
     return services_of(request).usage
 
@@ -127,3 +139,5 @@ Quotas = Annotated[QuotasService, Depends(_quotas)]
 Tenants = Annotated[TenantsService, Depends(_tenants)]
 Prices = Annotated[PricesService, Depends(_prices)]
 Usage = Annotated[UsageService, Depends(_usage)]
+KeptRequests = Annotated[RequestLogs, Depends(_request_logs)]
+Retention = Annotated[RetentionService, Depends(_retention)]

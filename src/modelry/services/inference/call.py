@@ -18,6 +18,7 @@ from modelry.services.quotas.accounts import NOTHING, Account, Gates
 if TYPE_CHECKING:
     from modelry.domain.access import Principal
     from modelry.services.inference.metering import OpenRequest
+    from modelry.services.inference.recording import CallRecord
     from modelry.services.inference.replica_group import ReplicaGroup, ReplicaLink
 
 
@@ -52,6 +53,7 @@ class Call:
         "kind",
         "link",
         "principal",
+        "record",
         "started",
         "units",
         "wait_until",
@@ -74,6 +76,7 @@ class Call:
         self.units: Mapping[str, int] | None = None
         self.engine_us = 0
         self.demand = NOTHING
+        self.record: CallRecord | None = None
 
     account: Account
     """Whose limits it was admitted by; like `gates`, there from then on."""
@@ -109,6 +112,8 @@ class Call:
         status = self.on_result(header, body)
         if self.group is not None:
             self.group.record(self, status or OK)
+        if self.record is not None:
+            self.record.ended(self, status or OK, header, body)
 
     def fail(self, error: ModelryError) -> None:
         """Deliver the failure, once; used by links and groups."""
@@ -120,6 +125,8 @@ class Call:
             self.group.record(self, error.code)
         elif self.request is not None:
             self.request.ended(self, error.code)
+        if self.record is not None:
+            self.record.ended(self, error.code, b"", b"")
 
     def cancel(self) -> None:
         """The caller went away: stop the engine, answer nobody."""
@@ -219,6 +226,8 @@ class StreamedCall(DoorCall):
     def on_event(self, header: bytes, body: bytes) -> None:  # noqa: ARG002 - events have no body
         """Queue the event for the reader."""
         event = orjson.loads(header)
+        if self.record is not None:
+            self.record.event(event)
         tokens = self._tokens
         self.units = tokens
         if "usage" in event:

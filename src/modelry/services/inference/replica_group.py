@@ -20,6 +20,7 @@ from modelry.domain.usage import Origin
 from modelry.runtime_api.frames import Kind
 from modelry.services.inference.call import Call
 from modelry.services.inference.metering import OK, Meter
+from modelry.services.inference.recording import CallRecorder
 from modelry.services.quotas.accounts import Accounts, Use
 from modelry.services.quotas.demands import tensor_demand
 
@@ -99,6 +100,7 @@ class ReplicaGroup:
         self.statistics = Statistics()
         self.meter = Meter() if meter is None else meter
         self.origin = origin or Origin(identity[0], identity[1], "", identity[2], identity[3])
+        self.recorder: CallRecorder | None = None
         self.on_overdue: Callable[[ReplicaLink, Call], None] | None = None
         self._open: set[Call] = set()
         self._wake = wake
@@ -149,6 +151,8 @@ class ReplicaGroup:
             call.request.began(call)
         self._open.add(call)
         call.gates = call.account.begin(call.demand, call.started)
+        if self.recorder is not None:
+            call.record = self.recorder.begin(call)
 
     def _enqueue(self, call: Call, now: float) -> None:
         if not self.links and self.failure is not None:

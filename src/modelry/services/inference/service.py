@@ -25,6 +25,7 @@ from modelry.runtime_api.tensors import Array, pack_tensors, unpack_tensors
 from modelry.services.inference.authentication import Authenticator, tenant_refusal
 from modelry.services.inference.call import ItemsCall, RawCall, StreamedCall
 from modelry.services.inference.metering import Meter, open_request
+from modelry.services.inference.replica_group import ReplicaGroup
 from modelry.services.inference.routing import Route, RouteTable, Target
 from modelry.services.quotas.accounts import Accounts
 from modelry.services.quotas.demands import items_demand, text_demand
@@ -68,9 +69,8 @@ class InferenceService:
 
     def cut_off(self, error: ModelryError) -> None:
         """Fail every open request with `error`, and stop the engines' work on them."""
-        for route in self.routes.all():
-            for target in route.targets:
-                target.group.cut_off(error)
+        for group in self.groups():
+            group.cut_off(error)
 
     def cut_off_strangers(self, tenants: Mapping[str, TenantState]) -> None:
         """Fail the open requests of tenants that are not active, and of those that call what is
@@ -87,6 +87,10 @@ class InferenceService:
                         tenant_id, owner_id, name
                     ):
                         target.group.cut_off(_no_longer_shared(), tenant_id)
+
+    def groups(self) -> list[ReplicaGroup]:
+        """The replica groups of all tenants."""
+        return [target.group for route in self.routes.all() for target in route.targets]
 
     def open_requests(self) -> int:
         """How many requests of all tenants are being answered or wait."""

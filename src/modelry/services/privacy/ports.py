@@ -134,3 +134,17 @@ class RequestLogStore(Protocol):
     def delete_expired(self, tenant_id: str, now: datetime) -> int:
         """Delete those whose time is over, by their own date or by their deployment's rule."""
         ...
+
+
+class RetentionStore(Protocol):
+    """Keeps how many days a tenant keeps each class of data."""
+
+    def days(self, tenant_id: str) -> Mapping[str, int]:
+        """What was set, by class."""
+        ...
+
+    def put_days(
+        self, tenant_id: str, days: Mapping[str, int | None], by: str, at: datetime
+    ) -> None:
+        """Set it, by class; None goes back to the default."""
+        ...

@@ -26,6 +26,11 @@ from modelry.adapters.sql.tables.deployments import (
     TrafficShareRow,
 )
 from modelry.adapters.sql.tables.encryption import DataKeyRow
+from modelry.adapters.sql.tables.privacy import (
+    LoggingRuleRow,
+    RequestLogRow,
+    RetentionRow,
+)
 from modelry.adapters.sql.tables.quotas import (
     GatewayRow,
     QuotaLimitsRow,
@@ -47,12 +52,15 @@ __all__ = [
     "DeploymentGrantRow",
     "DeploymentRow",
     "GatewayRow",
+    "LoggingRuleRow",
     "MemberRow",
     "ModelRow",
     "PriceRow",
     "QuotaLimitsRow",
     "QuotaOpenRow",
     "QuotaUseRow",
+    "RequestLogRow",
+    "RetentionRow",
     "ServerSettingRow",
     "SessionRow",
     "TenantDeletionRow",

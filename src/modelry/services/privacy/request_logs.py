@@ -1,0 +1,312 @@
+"""Keeps calls where an owner chose so: redacted, sealed, and gone after their time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import orjson
+
+from modelry.domain.access import Permission, Principal
+from modelry.domain.catalog import check_name
+from modelry.domain.errors import InvalidInput, NotFound
+from modelry.services.encryption.ports import Sealer
+from modelry.services.inference.recording import CallRecorder
+from modelry.services.privacy.capture import CapturedCall, CaptureQueue, DeploymentRecorder
+from modelry.services.privacy.ports import (
+    LogFilter,
+    LoggedRequest,
+    LoggingRule,
+    RequestLogStore,
+    SealedLog,
+)
+from modelry.services.privacy.readable import Reader, left_out, whole_generation
+from modelry.services.privacy.redaction import Redactor
+
+MAX_RETENTION_DAYS = 365
+MAX_KEPT_BYTES = 2**20
+MAX_LISTED = 500
+
+
+class RecordedGroup(Protocol):
+    """A replica group, as far as recording goes."""
+
+    @property
+    def identity(self) -> tuple[str, str, int, str]:
+        """(tenant id, deployment name, version number, task)."""
+        ...
+
+    recorder: CallRecorder | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCall:
+    """A kept call with what was said in it."""
+
+    request: LoggedRequest
+    content: Mapping[str, Any]
+
+
+class RequestLogs:
+    """What is kept of requests, and who may see it.
+
+    Args:
+        store: keeps rules and sealed calls.
+        sealer: seals what was said.
+        groups: gives all replica groups of the data plane.
+        redactor: takes personal data out before anything is kept.
+        clock: gives the time.
+    """
+
+    def __init__(
+        self,
+        store: RequestLogStore,
+        sealer: Sealer,
+        groups: Callable[[], Iterable[RecordedGroup]],
+        *,
+        redactor: Redactor | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._store = store
+        self._sealer = sealer
+        self._groups = groups
+        self._redactor = redactor or Redactor()
+        self._clock = clock
+        self._rules: dict[tuple[str, str], LoggingRule] = {}
+        self.queue = CaptureQueue(self._keep)
+
+    # ---- rules ------------------------------------------------------------------------------
+
+    def rule(self, principal: Principal, deployment: str) -> LoggingRule:
+        """The rule of a deployment.
+
+        Raises:
+            NotFound: nothing is kept of its requests.
+        """
+        principal.require(Permission.REQUEST_LOGS_READ)
+        _check_covered(principal, deployment)
+        found = self._store.rule(principal.tenant_id, deployment)
+        if found is None:
+            raise NotFound(
+                f"Nothing is kept of the requests of deployment '{deployment[:80]}'.", param="name"
+            )
+        return found
+
+    def put_rule(
+        self,
+        principal: Principal,
+        deployment: str,
+        *,
+        sample_rate: float = 1.0,
+        retention_days: int = 30,
+        keep_input: bool = True,
+        keep_output: bool = True,
+        redact: bool = True,
+        max_bytes: int = 64 * 1024,
+        attachments: bool = False,
+        tensor_values: bool = False,
+    ) -> LoggingRule:
+        """Begin to keep requests of a deployment, or change what is kept.
+
+        Raises:
+            InvalidInput: a value is out of range.
+            NotFound: no such deployment.
+        """
+        principal.require(Permission.REQUEST_LOGS_WRITE)
+        check_name(deployment, "deployment")
+        _check_covered(principal, deployment)
+        _check_range("sample_rate", sample_rate, 0.0, 1.0)
+        _check_range("retention_days", retention_days, 1, MAX_RETENTION_DAYS)
+        _check_range("max_bytes", max_bytes, 1024, MAX_KEPT_BYTES)
+        if not keep_input and not keep_output:
+            raise InvalidInput("Keep the input, the output or both.", param="keep_input")
+        rule = LoggingRule(
+            tenant_id=principal.tenant_id,
+            deployment=deployment,
+            sample_rate=sample_rate,
+            retention_days=retention_days,
+            keep_input=keep_input,
+            keep_output=keep_output,
+            redact=redact,
+            max_bytes=max_bytes,
+            attachments=attachments,
+            tensor_values=tensor_values,
+            changed_at=self._clock(),
+            changed_by=principal.key_id,
+        )
+        self._store.put_rule(rule)
+        self.read_rules()
+        return rule
+
+    def delete_rule(self, principal: Principal, deployment: str) -> None:
+        """Keep nothing more; what was kept stays until its time is over or it is deleted.
+
+        Raises:
+            NotFound: there is no rule.
+        """
+        principal.require(Permission.REQUEST_LOGS_WRITE)
+        _check_covered(principal, deployment)
+        if not self._store.delete_rule(principal.tenant_id, deployment):
+            raise NotFound(
+                f"Nothing is kept of the requests of deployment '{deployment[:80]}'.", param="name"
+            )
+        self.read_rules()
+
+    # ---- what was kept ----------------------------------------------------------------------
+
+    def find(
+        self, principal: Principal, wanted: LogFilter, *, before: str | None = None, limit: int = 50
+    ) -> Sequence[LoggedRequest]:
+        """Kept calls of the caller's tenant, newest first.
+
+        Raises:
+            InvalidInput: `limit` is out of range.
+        """
+        principal.require(Permission.REQUEST_LOGS_READ)
+        _check_range("limit", limit, 1, MAX_LISTED)
+        found = self._store.find(principal.tenant_id, wanted, before=before, limit=limit)
+        return [one for one in found if principal.covers(one.deployment)]
+
+    def get(self, principal: Principal, log_id: str) -> KeptCall:
+        """One kept call with what was said.
+
+        Raises:
+            NotFound: no such call in the tenant.
+            DataDamaged, KeyUnavailable: it cannot be read any more.
+        """
+        principal.require(Permission.REQUEST_LOGS_READ)
+        found = self._found(principal, log_id)
+        return KeptCall(found.request, self.content(found))
+
+    def content(self, log: SealedLog) -> Mapping[str, Any]:
+        """What was said in a kept call."""
+        request = log.request
+        plain = self._sealer.unseal(request.tenant_id, _purpose(request.log_id), log.sealed)
+        content: Mapping[str, Any] = orjson.loads(plain)
+        return content
+
+    def delete(self, principal: Principal, wanted: LogFilter) -> int:
+        """Delete kept calls for good; how many.
+
+        Raises:
+            InvalidInput: nothing says which.
+        """
+        principal.require(Permission.REQUEST_LOGS_WRITE)
+        if wanted == LogFilter():
+            raise InvalidInput(
+                "Say which kept requests shall be deleted: by deployment, key, request, time."
+            )
+        if principal.deployments and wanted.deployment is None:
+            raise InvalidInput(
+                "This key is for some deployments only: name the deployment.", param="deployment"
+            )
+        if wanted.deployment is not None:
+            _check_covered(principal, wanted.deployment)
+        return self._store.delete(principal.tenant_id, wanted)
+
+    def delete_one(self, principal: Principal, log_id: str) -> None:
+        """Delete one kept call for good.
+
+        Raises:
+            NotFound: no such call in the tenant.
+        """
+        principal.require(Permission.REQUEST_LOGS_WRITE)
+        self._found(principal, log_id)
+        self._store.delete(principal.tenant_id, LogFilter(), log_id)
+
+    def _found(self, principal: Principal, log_id: str) -> SealedLog:
+        found = self._store.get(principal.tenant_id, log_id)
+        if found is None or not principal.covers(found.request.deployment):
+            raise NotFound(f"There is no kept request '{log_id[:80]}'.", param="log_id")
+        return found
+
+    def dropped(self, principal: Principal) -> int:
+        """Calls of the caller's tenant that this server could not keep, since its start."""
+        return self.queue.dropped[principal.tenant_id]
+
+    # ---- the server -------------------------------------------------------------------------
+
+    def read_rules(self) -> None:
+        """Read the rules again, as of all servers on the database."""
+        self._rules = {(one.tenant_id, one.deployment): one for one in self._store.rules()}
+        self.place_recorders()
+
+    def place_recorders(self) -> None:
+        """Have every replica group record what its deployment's rule says."""
+        for group in self._groups():
+            rule = self._rules.get((group.identity[0], group.identity[1]))
+            now = group.recorder
+            if rule is None:
+                if now is not None:
+                    group.recorder = None
+            elif not isinstance(now, DeploymentRecorder) or now.rule != rule:
+                group.recorder = DeploymentRecorder(rule, self.queue)
+
+    def _keep(self, tenant_id: str, calls: Sequence[CapturedCall]) -> None:
+        # whoever ended it since then wants nothing more kept
+        wanted = [call for call in calls if (tenant_id, call.rule.deployment) in self._rules]
+        if wanted:
+            self._store.add(tenant_id, [self._sealed(call) for call in wanted])
+
+    def _sealed(self, call: CapturedCall) -> SealedLog:
+        rule = call.rule
+        counts: Counter[str] = Counter()
+        content = _content(call)
+        if rule.redact:
+            content = self._redactor.value(content, counts)
+        request = LoggedRequest(
+            tenant_id=rule.tenant_id,
+            log_id=call.log_id,
+            request_id=call.request_id,
+            at=call.at,
+            expires_at=call.at + timedelta(days=rule.retention_days),
+            deployment=rule.deployment,
+            version_number=call.version_number,
+            key_id=call.key_id,
+            task=call.task,
+            status=call.status,
+            duration_s=call.duration_s,
+            redacted=dict(counts),
+        )
+        plain = orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
+        sealed = self._sealer.seal(rule.tenant_id, _purpose(call.log_id), plain)
+        return SealedLog(request, sealed)
+
+
+def _content(call: CapturedCall) -> dict[str, Any]:
+    """Input and output as JSON, as far as the rule keeps them."""
+    rule = call.rule
+    reader = Reader(attachments=rule.attachments, tensor_values=rule.tensor_values)
+    content: dict[str, Any] = {}
+    if rule.keep_input:
+        is_kept = call.header is not None
+        content["input"] = (
+            reader.input(call.kind, call.header or b"", call.body)
+            if is_kept
+            else left_out(sum(call.sizes))
+        )
+    if rule.keep_output and call.out_bytes:
+        if call.events:
+            content["output"] = whole_generation(call.events)
+        elif call.out_header is not None:
+            content["output"] = reader.output(call.out_header, call.out_body)
+        else:
+            content["output"] = left_out(call.out_bytes)
+    return content
+
+
+def _purpose(log_id: str) -> str:
+    return f"request_log/{log_id}"
+
+
+def _check_covered(principal: Principal, deployment: str) -> None:
+    if not principal.covers(deployment):
+        raise NotFound(f"There is no deployment '{deployment[:80]}'.", param="name")
+
+
+def _check_range(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise InvalidInput(f"'{name}' is {value}; expected {least} to {most}.", param=name)
