@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-compute bench-chat clean proto docs
+.PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-compute bench-chat bench-sandbox clean proto docs
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -46,6 +46,9 @@ bench-compute: .venv/.dev ## a model that takes all the time, against raw onnxru
 
 bench-footprint: .venv/.dev ## start-up time and memory
 	@$(BIN)/python -m benchmarks.footprint $(ARGS)
+
+bench-sandbox: .venv/.dev ## what shutting workers in costs
+	@$(BIN)/python -m benchmarks.sandbox $(ARGS)
 
 bench-chat: .venv/.dev ## chat serving against the engine's own server
 	@$(BIN)/python -m benchmarks.chat $(ARGS)

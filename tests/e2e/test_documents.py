@@ -22,6 +22,7 @@ KNOWN_FOR_A_FRESH_CLONE = {
     "make bench-compute",
     "make bench-chat",
     "make bench-footprint",
+    "make bench-sandbox",
 }
 
 

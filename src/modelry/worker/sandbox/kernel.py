@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import sys
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -16,7 +15,7 @@ class Refused(Exception):
 
 def machine() -> str:
     """The architecture by its kernel name, such as `x86_64`; empty where this is not Linux."""
-    return platform.machine() if sys.platform == "linux" else ""
+    return os.uname().machine if sys.platform == "linux" else ""
 
 
 def call(what: str, number: int, *arguments: object) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import sysconfig
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -50,7 +49,6 @@ def code(more: Iterable[Path] = ()) -> list[Path]:
 def _code(more: Iterable[Path]) -> Iterator[Path]:
     yield from map(Path, _SYSTEM)
     yield from (Path(prefix) for prefix in {sys.prefix, sys.base_prefix, sys.exec_prefix})
-    yield from (Path(folder) for folder in sysconfig.get_paths().values() if "lib" in folder)
     yield from (Path(entry) for entry in sys.path if entry)
     libraries = os.environ.get("LD_LIBRARY_PATH", "")
     yield from (Path(entry) for entry in libraries.split(os.pathsep) if entry)
