@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -62,9 +63,60 @@ def _buckets(statistics: Statistics) -> list[tuple[str, float]]:
     return buckets
 
 
-def exposition(routes: Sequence[Route]) -> bytes:
-    """The metrics of `routes` and of this process."""
+class _TenantCollector:
+    """Collects sums by tenant over all routes: names of deployments are the tenants' own."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._groups = [
+            (route.deployment.tenant_id, target.group)
+            for route in routes
+            for target in route.targets
+        ]
+
+    def collect(self) -> Iterable[Metric]:
+        ended: Counter[tuple[str, str]] = Counter()
+        opened: Counter[str] = Counter()
+        waiting: Counter[str] = Counter()
+        ready: Counter[str] = Counter()
+        for tenant_id, group in self._groups:
+            for status, count in group.statistics.by_status.items():
+                ended[tenant_id, status] += count
+            opened[tenant_id] += group.in_flight
+            waiting[tenant_id] += len(group.waiting)
+            ready[tenant_id] += len(group.links)
+        requests = CounterMetricFamily(
+            "modelry_tenant_requests",
+            "Ended requests to a tenant's deployments.",
+            labels=("tenant", "status"),
+        )
+        for labels, count in sorted(ended.items()):
+            requests.add_metric(labels, count)
+        return (
+            requests,
+            _by_tenant("modelry_tenant_requests_open", "Open requests.", opened),
+            _by_tenant("modelry_tenant_requests_waiting", "Queued.", waiting),
+            _by_tenant("modelry_tenant_replicas_ready", "Ready replicas.", ready),
+        )
+
+
+def _by_tenant(name: str, words: str, values: Mapping[str, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, words, labels=("tenant",))
+    for tenant_id, value in sorted(values.items()):
+        family.add_metric((tenant_id,), value)
+    return family
+
+
+def exposition(routes: Sequence[Route], everybodys: Sequence[Route] | None = None) -> bytes:
+    """The metrics of `routes`, a tenant's own.
+
+    Args:
+        routes: what the caller may look at.
+        everybodys: all routes, for a caller who runs the platform: sums by tenant, and of this
+            process, whose load tells of everybody's requests.
+    """
     registry = CollectorRegistry()
     registry.register(_RouteCollector(routes))
-    ProcessCollector(namespace="modelry_gateway", registry=registry)
+    if everybodys is not None:
+        registry.register(_TenantCollector(everybodys))
+        ProcessCollector(namespace="modelry_gateway", registry=registry)
     return generate_latest(registry)

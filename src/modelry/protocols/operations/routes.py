@@ -34,8 +34,12 @@ def build_door(
         return json_response(state, 200 if state["ready"] else 503)
 
     async def metrics(request: ApiRequest) -> Response:
-        routes = inference.routes.covered_by(request.principal)
-        return Response(exposition(routes), media_type="text/plain; version=0.0.4; charset=utf-8")
+        caller = request.principal
+        runs_platform = Permission.PLATFORM_READ in caller.permissions and not caller.deployments
+        content = exposition(
+            inference.routes.covered_by(caller), inference.routes.all() if runs_platform else None
+        )
+        return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def openapi(_: ApiRequest) -> Response:
         return json_response(document())
@@ -50,7 +54,13 @@ def build_door(
         (
             Endpoint("/healthz", ("GET",), public, healthz, "Is the process alive"),
             Endpoint("/readyz", ("GET",), public, readyz, "Can it take requests"),
-            Endpoint("/metrics", ("GET",), metered, metrics, "Prometheus metrics of the tenant"),
+            Endpoint(
+                "/metrics",
+                ("GET",),
+                metered,
+                metrics,
+                "Prometheus metrics of what the caller may see",
+            ),
             Endpoint("/openapi.json", ("GET",), public, openapi, "This API, machine-readable"),
             Endpoint("/docs", ("GET",), public, docs, "This API, for people"),
         ),
