@@ -1,4 +1,6 @@
-"""Every endpoint that the server lists, with a key of every role; and keys for some models only."""
+"""Every endpoint and gRPC method with a key of every role of three tenants, and without one; and
+keys for some models only.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,9 @@ from tests.support.operating import Operator
 from tests.support.server import Running
 from tests.support.wire_models import multiplier
 
-from modelry.domain.access import ROLE_PERMISSIONS, Permission, Role
+from modelry.domain.access import DEFAULT_TENANT_ID, Permission, Role, effective_permissions
 from modelry.protocols.oip.generated import open_inference_pb2 as pb
+from modelry.protocols.oip.grpc_server import METHOD_PERMISSIONS, SERVICE, check_methods
 
 TENSOR = {"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}
 
@@ -28,6 +31,10 @@ QUESTIONS: dict[str, Any] = {
 }
 
 
+STRANGER, SUSPENDED = "stranger", "asleep"
+TENANTS = (DEFAULT_TENANT_ID, STRANGER, SUSPENDED)
+
+
 def client_of(server: Running, token: str | None) -> httpx2.Client:
     headers = {} if token is None else {"authorization": f"Bearer {token}"}
     return httpx2.Client(base_url=server.url, headers=headers, timeout=30)
@@ -39,29 +46,88 @@ def made_key(wired: Operator, role: str, deployments: list[str] | None = None) -
 
 
 @pytest.fixture(scope="module")
-def operations(wired: Operator) -> list[tuple[str, str, Permission]]:
-    """Method, URL with names of nothing, and permission of everything that is listed."""
-    paths = wired.http.get("/openapi.json").json()["paths"]
-    found = [
-        (method, re.sub(r"\{[^}]*\}", "nobody", path), Permission(operation["x-permission"]))
-        for path, operations in paths.items()
-        for method, operation in operations.items()
-    ]
-    assert len(found) > 50
+def two_models(wired: Operator) -> Iterator[Running]:
+    wired.serve("shown", multiplier(2))
+    wired.serve("unseen", multiplier(2))
+    yield wired.server
+    wired.call("DELETE", "/deployments/unseen")
+
+
+@pytest.fixture(scope="module")
+def tokens(wired: Operator, two_models: Running) -> dict[tuple[str, Role], str]:
+    """A key of every role in every tenant, one of which is suspended."""
+    found = {(DEFAULT_TENANT_ID, role): made_key(wired, role) for role in Role}
+    for tenant_id in (STRANGER, SUSPENDED):
+        made = wired.call("POST", "/tenants", json={"tenant_id": tenant_id, "name": tenant_id})
+        with client_of(two_models, made["owner"]["token"]) as owner:
+            for role in Role:
+                answer = owner.post("/api/v1/keys", json={"name": f"a {role}", "role": role})
+                found[tenant_id, role] = answer.json()["token"]
+    wired.call("POST", f"/tenants/{SUSPENDED}/suspend")
     return found
 
 
+@pytest.fixture(scope="module")
+def operations(wired: Operator) -> list[tuple[str, str, Permission]]:
+    """Method, path and permission of everything that is listed."""
+    paths = wired.http.get("/openapi.json").json()["paths"]
+    found = [
+        (method, path, Permission(operation["x-permission"]))
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+    ]
+    assert len(found) > 80
+    return found
+
+
+def url_of(path: str, *, there: bool) -> str:
+    """A path with names in it: of a deployment that is there, or of nothing."""
+    if not there:
+        return re.sub(r"\{[^}]*\}", "nobody", path)
+    path = path.replace("{model}", "shown").replace("{name}", "shown").replace("{version}", "1")
+    return re.sub(r"\{[^}]*\}", "owner", path)
+
+
+def body_of(path: str) -> dict[str, Any]:
+    if path.endswith("/infer"):
+        return {"inputs": [TENSOR]}
+    return {"model": "shown", **QUESTIONS[path]} if path in QUESTIONS else {}
+
+
+@pytest.mark.parametrize("tenant_id", TENANTS)
 @pytest.mark.parametrize("role", list(Role))
-def test_a_role_may_do_what_the_table_says_and_no_more(
-    wired: Operator, operations: list[tuple[str, str, Permission]], role: Role
+def test_every_endpoint_with_every_role_of_every_tenant(
+    wired: Operator,
+    tokens: dict[tuple[str, Role], str],
+    operations: list[tuple[str, str, Permission]],
+    tenant_id: str,
+    role: Role,
 ) -> None:
-    allowed = {*ROLE_PERMISSIONS[role], Permission.PUBLIC}
-    with client_of(wired.server, made_key(wired, role)) as client:
-        for method, url, permission in operations:
-            answer = client.request(method, url, json={})
-            assert answer.status_code < 500, (method, url, answer.text)
-            is_refused = answer.status_code == 403
-            assert is_refused == (permission not in allowed), (method, url, answer.text)
+    rights = {*effective_permissions(tenant_id, role), Permission.PUBLIC}
+    is_own = tenant_id == DEFAULT_TENANT_ID
+    with client_of(wired.server, tokens[tenant_id, role]) as client:
+        for method, path, permission in operations:
+            url = url_of(path, there=not is_own)
+            answer = client.request(method, url, json=body_of(path))
+            cell = (tenant_id, role, method, url, answer.text[:300])
+            if permission is Permission.PUBLIC:
+                assert answer.status_code in (200, 400, 404, 405), cell
+            elif tenant_id == SUSPENDED:
+                assert answer.status_code == 403, cell
+                assert "suspended" in answer.text, cell
+            elif permission not in rights:
+                assert answer.status_code == 403, cell
+            elif not is_own and ("{" in path or path in QUESTIONS):
+                # a body that is none is told before it is seen that nothing is there
+                assert answer.status_code == 404 or ("{" in path and _tells_the_body(answer)), cell
+                assert "shown" not in answer.text.replace("'shown' does not exist", ""), cell
+            else:
+                assert answer.status_code not in (401, 403), cell
+                assert answer.status_code < 500, cell
+
+
+def _tells_the_body(answer: httpx2.Response) -> bool:
+    return answer.status_code in (400, 422) and "is missing" in answer.text
 
 
 @pytest.mark.parametrize("token", [None, "x" * 40, "mlry_live_000000000000_" + "a" * 49])
@@ -69,10 +135,10 @@ def test_without_a_valid_key_only_what_is_public_answers(
     wired: Operator, operations: list[tuple[str, str, Permission]], token: str | None
 ) -> None:
     with client_of(wired.server, token) as client:
-        for method, url, permission in operations:
-            answer = client.request(method, url, json={})
+        for method, path, permission in operations:
+            answer = client.request(method, url_of(path, there=True), json=body_of(path))
             expected = permission is not Permission.PUBLIC
-            assert (answer.status_code == 401) == expected, (method, url, answer.text)
+            assert (answer.status_code == 401) == expected, (method, path, answer.text)
 
 
 def test_a_revoked_key_stops_working_at_once_at_every_door(wired: Operator) -> None:
@@ -85,14 +151,6 @@ def test_a_revoked_key_stops_working_at_once_at_every_door(wired: Operator) -> N
             assert client.get(path).status_code == 401
 
 
-@pytest.fixture(scope="module")
-def two_models(wired: Operator) -> Iterator[Running]:
-    wired.serve("shown", multiplier(2))
-    wired.serve("hidden", multiplier(2))
-    yield wired.server
-    wired.call("DELETE", "/deployments/hidden")
-
-
 @pytest.mark.parametrize("role", ["inference", "developer"])
 def test_a_key_for_some_models_has_no_part_in_others(
     wired: Operator, two_models: Running, role: str
@@ -101,7 +159,7 @@ def test_a_key_for_some_models_has_no_part_in_others(
     with client_of(two_models, token) as client:
         listed = [model["id"] for model in client.get("/v1/models").json()["data"]]
         assert listed == ["shown"]
-        for name, status in (("shown", 200), ("hidden", 404), ("nobody", 404)):
+        for name, status in (("shown", 200), ("unseen", 404), ("nobody", 404)):
             url = f"/v2/models/{name}"
             asked: list[httpx2.Response] = [
                 client.get(url),
@@ -119,13 +177,13 @@ def test_a_key_for_some_models_has_no_part_in_others(
                 ]
             assert {answer.status_code for answer in asked} == {status}, name
         for path, body in QUESTIONS.items():
-            answer = client.post(path, json={"model": "hidden", **body})
+            answer = client.post(path, json={"model": "unseen", **body})
             assert answer.status_code == 404, path
         if role == "developer":
-            assert "hidden" not in client.get("/metrics").text
-            assert "hidden" not in client.get("/v2/models/stats").text
-            assert "hidden" not in client.post("/v2/repository/index").text
-            assert "hidden" not in client.get("/api/v1/deployments").text
+            assert "unseen" not in client.get("/metrics").text
+            assert "unseen" not in client.get("/v2/models/stats").text
+            assert "unseen" not in client.post("/v2/repository/index").text
+            assert "unseen" not in client.get("/api/v1/deployments").text
 
 
 @pytest.mark.parametrize("role", ["viewer", "auditor", "operator"])
@@ -134,33 +192,90 @@ def test_who_may_look_sees_states_and_statistics(
 ) -> None:
     with client_of(two_models, made_key(wired, role)) as client:
         index = client.post("/v2/repository/index").json()
-        assert {"shown", "hidden"} <= {one["name"] for one in index}
+        assert {"shown", "unseen"} <= {one["name"] for one in index}
         for path in ("/v2/models/stats", "/v2/models/shown/stats"):
             assert "shown" in client.get(path).text
         assert 'deployment="shown"' in client.get("/metrics").text
         assert client.get("/v2/models/nobody/stats").status_code == 404
 
 
-def test_grpc_keeps_the_same_rules(wired: Operator, two_models: Running) -> None:
-    def code(token: str, model: str) -> Any:
-        request = pb.ModelInferRequest(model_name=model)
+def grpc_code(server: Running, token: str | None, method: str, model: str) -> grpc.StatusCode:
+    """What a method answers; a stream is asked one thing."""
+    request = getattr(pb, f"{method}Request", pb.ModelInferRequest)()
+    if isinstance(request, pb.ModelInferRequest):
+        request.model_name = model
         request.inputs.add(name="x", datatype="FP32", shape=[1, 3])
         request.raw_input_contents.append(b"\0" * 12)
-        with grpc.insecure_channel(two_models.grpc) as channel:
-            ask = channel.unary_unary(
-                "/inference.GRPCInferenceService/ModelInfer",
-                request_serializer=pb.ModelInferRequest.SerializeToString,
-                response_deserializer=pb.ModelInferResponse.FromString,
+    elif "model_name" in request.DESCRIPTOR.fields_by_name:
+        request.model_name = model
+    elif "name" in request.DESCRIPTOR.fields_by_name:
+        request.name = model
+    metadata = () if token is None else (("authorization", f"Bearer {token}"),)
+    with grpc.insecure_channel(server.grpc) as channel:
+        path = f"/{SERVICE}/{method}"
+        try:
+            if method == "ModelStreamInfer":
+                stream = channel.stream_stream(
+                    path,
+                    request_serializer=pb.ModelInferRequest.SerializeToString,
+                    response_deserializer=pb.ModelStreamInferResponse.FromString,
+                )
+                (answer,) = stream(iter([request]), metadata=metadata, timeout=30)
+                told = answer.error_message
+                return grpc.StatusCode.NOT_FOUND if "does not exist" in told else _ok(told)
+            unary = channel.unary_unary(
+                path,
+                request_serializer=type(request).SerializeToString,
+                response_deserializer=lambda raw: raw,
             )
-            try:
-                ask(request, metadata=(("authorization", f"Bearer {token}"),), timeout=20)
-            except grpc.RpcError as error:
-                status: Any = error
-                return status.code()
-        return grpc.StatusCode.OK
+            unary(request, metadata=metadata, timeout=30)
+        except grpc.RpcError as error:
+            status: Any = error
+            found: grpc.StatusCode = status.code()
+            return found
+    return grpc.StatusCode.OK
 
+
+def _ok(told: str) -> grpc.StatusCode:
+    assert told == ""
+    return grpc.StatusCode.OK
+
+
+NAMELESS = {"RepositoryIndex"}
+"""Methods that name no model."""
+
+
+@pytest.mark.parametrize("method", sorted(METHOD_PERMISSIONS))
+def test_every_grpc_method_with_every_role_of_every_tenant(
+    two_models: Running, tokens: dict[tuple[str, Role], str], method: str
+) -> None:
+    permission, codes = METHOD_PERMISSIONS[method], grpc.StatusCode
+    is_public = permission is Permission.PUBLIC
+    for token in (None, "wrong"):
+        code = grpc_code(two_models, token, method, "shown")
+        assert code is (codes.OK if is_public else codes.UNAUTHENTICATED)
+    for (tenant_id, role), token in tokens.items():
+        code = grpc_code(two_models, token, method, "shown")
+        if is_public:
+            expected = codes.OK
+        elif tenant_id == SUSPENDED or permission not in effective_permissions(tenant_id, role):
+            expected = codes.PERMISSION_DENIED
+        elif tenant_id == STRANGER and method not in NAMELESS:
+            expected = codes.NOT_FOUND
+        else:
+            expected = codes.OK
+        assert code is expected, (tenant_id, role)
+
+
+def test_a_grpc_method_without_permission_is_not_served() -> None:
+    with pytest.raises(TypeError, match="ModelForget declares no permission"):
+        check_methods([*METHOD_PERMISSIONS, "ModelForget"])
+    with pytest.raises(TypeError, match="not answered: ModelInfer"):
+        check_methods([one for one in METHOD_PERMISSIONS if one != "ModelInfer"])
+
+
+def test_grpc_keeps_limited_keys_to_their_models(wired: Operator, two_models: Running) -> None:
     some = made_key(wired, "inference", ["shown"])
-    assert code(some, "shown") is grpc.StatusCode.OK
-    assert code(some, "hidden") is grpc.StatusCode.NOT_FOUND
-    assert code(made_key(wired, "viewer"), "shown") is grpc.StatusCode.PERMISSION_DENIED
-    assert code("wrong", "shown") is grpc.StatusCode.UNAUTHENTICATED
+    assert grpc_code(two_models, some, "ModelInfer", "shown") is grpc.StatusCode.OK
+    assert grpc_code(two_models, some, "ModelInfer", "unseen") is grpc.StatusCode.NOT_FOUND
+    assert grpc_code(two_models, some, "ModelStreamInfer", "unseen") is grpc.StatusCode.NOT_FOUND

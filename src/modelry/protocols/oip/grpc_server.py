@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Any, TypeVar
 
 import grpc
@@ -72,6 +72,48 @@ Certificate = Callable[[], tuple[bytes, bytes]]
 Handler = Callable[[Request, Principal | None], Awaitable[Message]]
 
 
+METHOD_PERMISSIONS: dict[str, Permission] = {
+    "ServerLive": Permission.PUBLIC,
+    "ServerReady": Permission.PUBLIC,
+    "ServerMetadata": Permission.PUBLIC,
+    "ModelReady": Permission.INFERENCE,
+    "ModelMetadata": Permission.INFERENCE,
+    "ModelInfer": Permission.INFERENCE,
+    "ModelStreamInfer": Permission.INFERENCE,
+    "ModelStatistics": Permission.METRICS_READ,
+    "RepositoryIndex": Permission.DEPLOYMENTS_READ,
+    "RepositoryModelLoad": Permission.DEPLOYMENTS_WRITE,
+    "RepositoryModelUnload": Permission.DEPLOYMENTS_WRITE,
+}
+"""The permission that each method demands."""
+
+
+def permission_of(method: str) -> Permission:
+    """The permission that a method demands.
+
+    Raises:
+        TypeError: it declares none, so the server must not start.
+    """
+    declared = METHOD_PERMISSIONS.get(method)
+    if declared is None:
+        raise TypeError(f"gRPC method {method} declares no permission")
+    return declared
+
+
+def check_methods(answered: Collection[str]) -> None:
+    """Refuse to start with a method that is answered without permission, or is not answered.
+
+    Raises:
+        TypeError: names the method.
+    """
+    for method in answered:
+        permission_of(method)
+    declared = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
+    missing = {method.name for method in declared} - set(answered)
+    if missing:
+        raise TypeError(f"gRPC methods are not answered: {', '.join(sorted(missing))}")
+
+
 def grpc_status_of(error: ModelryError) -> grpc.StatusCode:
     """The gRPC status for `error`."""
     for cls in type(error).__mro__:
@@ -89,42 +131,35 @@ class InferenceServicer:
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """The service for `Server.add_generic_rpc_handlers`."""
-        public, call = Permission.PUBLIC, Permission.INFERENCE
         methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-            "ServerLive": self._unary(pb.ServerLiveRequest, public, self._live),
-            "ServerReady": self._unary(pb.ServerReadyRequest, public, self._ready),
-            "ServerMetadata": self._unary(pb.ServerMetadataRequest, public, self._metadata),
-            "ModelReady": self._unary(pb.ModelReadyRequest, call, self._model_ready),
-            "ModelMetadata": self._unary(pb.ModelMetadataRequest, call, self._model_metadata),
-            "ModelInfer": self._unary(pb.ModelInferRequest, call, self._infer, is_prediction=True),
-            "ModelStatistics": self._unary(
-                pb.ModelStatisticsRequest, Permission.METRICS_READ, self._statistics
-            ),
-            "RepositoryIndex": self._unary(
-                pb.RepositoryIndexRequest, Permission.DEPLOYMENTS_READ, self._index
-            ),
-            "RepositoryModelLoad": self._unary(
-                pb.RepositoryModelLoadRequest, Permission.DEPLOYMENTS_WRITE, self._load
-            ),
-            "RepositoryModelUnload": self._unary(
-                pb.RepositoryModelUnloadRequest, Permission.DEPLOYMENTS_WRITE, self._unload
-            ),
+            "ServerLive": self._unary(pb.ServerLiveRequest, self._live),
+            "ServerReady": self._unary(pb.ServerReadyRequest, self._ready),
+            "ServerMetadata": self._unary(pb.ServerMetadataRequest, self._metadata),
+            "ModelReady": self._unary(pb.ModelReadyRequest, self._model_ready),
+            "ModelMetadata": self._unary(pb.ModelMetadataRequest, self._model_metadata),
+            "ModelInfer": self._unary(pb.ModelInferRequest, self._infer, is_prediction=True),
+            "ModelStatistics": self._unary(pb.ModelStatisticsRequest, self._statistics),
+            "RepositoryIndex": self._unary(pb.RepositoryIndexRequest, self._index),
+            "RepositoryModelLoad": self._unary(pb.RepositoryModelLoadRequest, self._load),
+            "RepositoryModelUnload": self._unary(pb.RepositoryModelUnloadRequest, self._unload),
             "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(
                 self._stream_infer,
                 request_deserializer=pb.ModelInferRequest.FromString,
                 response_serializer=pb.ModelStreamInferResponse.SerializeToString,
             ),
         }
+        check_methods(methods)
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     def _unary(
         self,
         request_type: type[Request],
-        permission: Permission,
         handler: Handler[Request],
         *,
         is_prediction: bool = False,
     ) -> grpc.RpcMethodHandler[Any, Any]:
+        permission = permission_of(request_type.__name__.removesuffix("Request"))
+
         async def answer(
             request: Request, context: Context, metered: OpenRequest | None
         ) -> Message:
@@ -227,7 +262,7 @@ class InferenceServicer:
     async def _checked_caller(self, context: Context) -> Principal:
         try:
             principal = self._principal(context)
-            principal.require(Permission.INFERENCE)
+            principal.require(permission_of("ModelStreamInfer"))
         except ModelryError as error:
             await _abort(context, error)
             raise AssertionError("abort always raises") from error
