@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+from collections.abc import Sequence
 
+from modelry.domain.sharing import DeploymentGrant
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.inference.service import InferenceService
 from modelry.services.tenancy.service import TenancyService
@@ -14,6 +17,8 @@ log = logging.getLogger(__name__)
 
 FOLLOW_S = 2.0
 """How late a change by another server on the same database, or the end of a grant, is seen."""
+ACT_S = 1.0
+"""How long a change waits for a busy event loop to act on it before it is answered."""
 NOTE_USE_S = 30.0
 """How late the time when a key was used last is kept, and how exact it is."""
 
@@ -40,6 +45,8 @@ class AccessFollower:
         self._inference = inference
         self._deployments = deployments
         self._changed = asyncio.Event()
+        self._reading = threading.Lock()
+        self._loop_thread = 0
         self._is_stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
@@ -47,7 +54,7 @@ class AccessFollower:
 
     async def start(self) -> None:
         """Follow for the first time, and go on; to be called before deployments start."""
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._loop_thread = asyncio.get_running_loop(), threading.get_ident()
         await self.follow()
         self._task = asyncio.create_task(self._run())
 
@@ -61,13 +68,24 @@ class AccessFollower:
 
     async def follow(self) -> None:
         """Read everything again and act on it."""
-        authenticator = self._inference.authenticator
-        await asyncio.to_thread(authenticator.refresh)
-        grants = await asyncio.to_thread(self._sharing.holding)
-        tenants = authenticator.tenants
+        await asyncio.to_thread(self._read)
+        await self._deployments.follow_tenants(self._inference.authenticator.tenants)
+
+    def _read(self) -> None:
+        """Read who may call, and have the event loop act on it; blocks.
+
+        What is read first is acted on first: an older answer never replaces a newer one.
+        """
+        with self._reading:
+            self._inference.authenticator.refresh()
+            grants = self._sharing.holding()
+            loop = self._loop
+            if loop is not None:
+                loop.call_soon_threadsafe(self._act, grants)
+
+    def _act(self, grants: Sequence[DeploymentGrant]) -> None:
         self._inference.routes.share(grants)
-        self._inference.cut_off_strangers(tenants)
-        await self._deployments.follow_tenants(tenants)
+        self._inference.cut_off_strangers(self._inference.authenticator.tenants)
 
     def note_used(self) -> None:
         """Keep which keys were used since the last time; blocks."""
@@ -75,9 +93,15 @@ class AccessFollower:
 
     def _on_change(self) -> None:
         """Runs in the thread that made the change, which returns when callers have changed."""
-        self._inference.authenticator.refresh()
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._changed.set)
+        self._read()
+        loop = self._loop
+        if loop is None:
+            return
+        loop.call_soon_threadsafe(self._changed.set)
+        if threading.get_ident() != self._loop_thread:
+            acted = threading.Event()
+            loop.call_soon_threadsafe(acted.set)
+            acted.wait(ACT_S)
 
     async def _run(self) -> None:
         while True:
