@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from tests.support.typed_door import TOKENS, _Keys
 
 from modelry.domain.errors import ModelFailed
 from modelry.domain.signature import Datatype, Signature, TensorSpec
-from modelry.protocols.http.endpoint import starlette_routes
+from modelry.protocols.http.endpoint import Door, starlette_routes
 from modelry.protocols.oip.hot import InferRoute
 from modelry.protocols.oip.routes import build_door as oip_door
 from modelry.protocols.openai.routes import build_door as openai_door
@@ -134,36 +134,62 @@ def echo_signature() -> Signature:
     return Signature(inputs, outputs, batched=False)
 
 
-def _app() -> Starlette:
+@dataclass(frozen=True)
+class Answering:
+    """The prediction doors and the data plane behind them."""
+
+    application: Starlette
+    inference: InferenceService
+    infer_route: InferRoute
+    doors: tuple[Door, ...]
+
+
+def build(signature: Signature | None = None) -> Answering:
+    """The doors over all of `MODELS`; `TOKENS` are keys.
+
+    Args:
+        signature: of the models; by default `echo_signature`.
+    """
     routes = RouteTable()
     inference = InferenceService(Authenticator(_Keys()), routes)
     routes.swap(
         {
-            (samples.DEFAULT_TENANT_ID, name): _route(inference, name, task, model)
+            (samples.DEFAULT_TENANT_ID, name): _route(
+                inference, name, task, model, signature or echo_signature()
+            )
             for name, (task, model) in MODELS.items()
         }
     )
+    infer_route = InferRoute(inference, 2**20)
     doors = (
         openai_door(inference),
-        oip_door(inference, None, InferRoute(inference, 2**20)),  # type: ignore[arg-type]
+        oip_door(inference, None, infer_route),  # type: ignore[arg-type]
         tasks_door(inference, max_body_bytes=2**20),
         operations_door(inference, lambda: {"ready": True}, dict),
     )
     authenticator = inference.authenticator
-    return Starlette(
+    application = Starlette(
         routes=[route for door in doors for route in starlette_routes(door, authenticator)]
     )
+    return Answering(application, inference, infer_route, doors)
 
 
-def _route(inference: InferenceService, name: str, task: str, model: InProcessModel) -> Route:
+def _route(
+    inference: InferenceService,
+    name: str,
+    task: str,
+    model: InProcessModel,
+    signature: Signature,
+) -> Route:
     limits = samples.Limits()
     deployment = replace(samples.deployment(name, name), limits=limits)
-    version = replace(samples.version(name), task=task, signature=echo_signature())
+    version = replace(samples.version(name), task=task, signature=signature)
     group = ReplicaGroup(
         (samples.DEFAULT_TENANT_ID, name, 1, task),
         limits,
         inference.accounts,
         lambda: None,
+        meter=inference.meter,
     )
     group.attach(InProcessLink(f"replica-of-{name}", group, model))
     return Route(deployment, (Target(deployment, version, group),), (100.0,))
@@ -172,7 +198,7 @@ def _route(inference: InferenceService, name: str, task: str, model: InProcessMo
 @contextmanager
 def answering() -> Iterator[str]:
     """The doors' URL; `KEY` is a key that may call them."""
-    config = uvicorn.Config(_app(), port=0, log_config=None, lifespan="off", ws="none")
+    config = uvicorn.Config(build().application, port=0, log_config=None, lifespan="off", ws="none")
     server = uvicorn.Server(config)
     server.capture_signals = _no_signals  # type: ignore[method-assign]
     thread = threading.Thread(target=server.run, daemon=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from modelry.domain.signature import Signature
-from modelry.runtime_api.generation import ChatRequest, CompletionRequest, GenerationEvent
+from modelry.runtime_api.generation import ChatRequest, CompletionRequest, EngineEvent
 from modelry.runtime_api.tensors import Array
 
 
@@ -128,9 +128,11 @@ class SupportsChat(Protocol):
         ...
 
     def chat(
-        self, request: ChatRequest, emit: Callable[[GenerationEvent], None], stop: StopSignal
+        self, request: ChatRequest, emit: Callable[[EngineEvent], None], stop: StopSignal
     ) -> None:
         """Generate, emitting deltas, one `Finished` per choice, and `TokenUsage` last.
+
+        An engine that knows the prompt's length early emits `PromptTokens` before all else.
 
         Raises:
             ContextLengthExceeded: the prompt does not fit.
@@ -144,7 +146,7 @@ class SupportsCompletion(Protocol):
     """Can go on from plain text."""
 
     def complete(
-        self, request: CompletionRequest, emit: Callable[[GenerationEvent], None], stop: StopSignal
+        self, request: CompletionRequest, emit: Callable[[EngineEvent], None], stop: StopSignal
     ) -> None:
         """As `SupportsChat.chat`, without a chat template."""
         ...

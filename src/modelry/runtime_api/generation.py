@@ -111,7 +111,19 @@ class TokenUsage:
     cached_tokens: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class PromptTokens:
+    """Tokens of the prompt, told before anything else by engines that know them by then.
+
+    It is for the meter, which has to know what a caller used that does not wait for the end.
+    """
+
+    count: int
+
+
 GenerationEvent = TextDelta | ToolCallDelta | Finished | TokenUsage
+EngineEvent = PromptTokens | GenerationEvent
+"""What engines emit; all but `PromptTokens` goes on to the caller."""
 
 
 def request_to_wire(request: ChatRequest | CompletionRequest) -> dict[str, Any]:
@@ -134,9 +146,11 @@ def request_from_wire(header: dict[str, Any]) -> ChatRequest | CompletionRequest
     return ChatRequest(**payload) if is_chat else CompletionRequest(**payload)
 
 
-def event_to_wire(event: GenerationEvent) -> dict[str, Any]:
+def event_to_wire(event: EngineEvent) -> dict[str, Any]:
     """An event as JSON types."""
     match event:
+        case PromptTokens(count):
+            return {"prompt_tokens": count}
         case TextDelta(index, text, logprobs):
             wire: dict[str, Any] = {"text": text, "index": index}
             if logprobs:
@@ -151,7 +165,7 @@ def event_to_wire(event: GenerationEvent) -> dict[str, Any]:
 
 
 def event_from_wire(wire: dict[str, Any]) -> GenerationEvent:
-    """The event that `event_to_wire` wrote."""
+    """The event that `event_to_wire` wrote; `PromptTokens` is read where it is counted."""
     if "text" in wire:
         logprobs = tuple(_logprob_from_wire(item) for item in wire.get("logprobs", ()))
         return TextDelta(wire["index"], wire["text"], logprobs)

@@ -29,7 +29,7 @@ from modelry.runtime_api.frames import Kind
 from modelry.runtime_api.generation import (
     ChatRequest,
     CompletionRequest,
-    GenerationEvent,
+    EngineEvent,
     event_to_wire,
     request_from_wire,
 )
@@ -47,9 +47,7 @@ Items = tuple[list[dict[str, Any]], dict[str, int]]
 class InProcessModel:
     """Refuses everything; override what a test needs. Raise `ModelryError` to fail a call."""
 
-    def generate(
-        self, request: ChatRequest | CompletionRequest
-    ) -> Iterable[GenerationEvent | None]:
+    def generate(self, request: ChatRequest | CompletionRequest) -> Iterable[EngineEvent | None]:
         """The events of a generation, `Finished` per choice and `TokenUsage` last."""
         raise NotSupported(f"This model does not answer {type(request).__name__}.")
 
@@ -87,7 +85,7 @@ class InProcessLink(FakeLink):
         except ModelryError as error:
             self._fail(call, error)
 
-    def _step(self, call: Call, events: Iterator[GenerationEvent | None]) -> None:
+    def _step(self, call: Call, events: Iterator[EngineEvent | None]) -> None:
         if call not in self.calls:
             return
         try:

@@ -13,7 +13,7 @@ from modelry.runtime_api.frames import Frame, Kind, encode
 from modelry.runtime_api.generation import (
     ChatRequest,
     CompletionRequest,
-    GenerationEvent,
+    EngineEvent,
     event_to_wire,
     request_from_wire,
 )
@@ -98,7 +98,7 @@ class GenerationCalls:
     def _generate(self, request: ChatRequest | CompletionRequest, generation: Generation) -> None:
         call_id, stop, send = generation.call_id, generation.stop, self._sender.send
 
-        def emit(event: GenerationEvent) -> None:
+        def emit(event: EngineEvent) -> None:
             if not stop.is_set():
                 send(encode(_EVENT, call_id, orjson.dumps(event_to_wire(event))))
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 from modelry.domain.errors import ModelFailed
 from modelry.runtime_api.generation import (
+    EngineEvent,
     Finished,
-    GenerationEvent,
+    PromptTokens,
     TextDelta,
     TokenLogprob,
     TokenUsage,
@@ -15,7 +16,7 @@ from modelry.runtime_api.generation import (
 )
 from modelry.runtimes.chat.readers import CallPiece, Piece, Reader
 
-Emit = Callable[[GenerationEvent], None]
+Emit = Callable[[EngineEvent], None]
 
 
 class Answer:
@@ -52,6 +53,10 @@ class Answer:
         if self._called[index] and reason == "stop":
             reason = "tool_calls"
         self._emit(Finished(index, reason))
+
+    def begin(self, prompt_tokens: int) -> None:
+        """The prompt's length is known and it fits: tell the meter."""
+        self._emit(PromptTokens(prompt_tokens))
 
     def count(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int) -> None:
         """Tokens of one choice; the prompt is the same for all and counts once."""

@@ -66,6 +66,7 @@ class ChunkReader:
         self._measured = True
         if prompt_tokens + (self._asked_tokens or 1) > self._context:
             raise context_exceeded(prompt_tokens, self._asked_tokens, self._context, self._param)
+        self._answer.begin(prompt_tokens)
 
     def _choice(self, choice: dict[str, Any]) -> None:
         answer, index = self._answer, choice["index"]

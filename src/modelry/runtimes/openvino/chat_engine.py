@@ -128,6 +128,7 @@ class OpenVinoChatEngine:
             prompt_tokens=len(prompt),
             with_logprobs=request.top_logprobs is not None,
         )
+        answer.begin(len(prompt))
         with self._slots.taken(request.n, stop):
             self._loop.run(generation, prompt, configs)
         answer.close()

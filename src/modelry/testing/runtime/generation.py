@@ -15,8 +15,9 @@ from modelry.runtime_api.engine import StopSignal, SupportsChat, SupportsComplet
 from modelry.runtime_api.generation import (
     ChatRequest,
     CompletionRequest,
+    EngineEvent,
     Finished,
-    GenerationEvent,
+    PromptTokens,
     Sampling,
     TextDelta,
     TokenUsage,
@@ -24,7 +25,7 @@ from modelry.runtime_api.generation import (
 )
 from modelry.testing.runtime.engine import EngineContract
 
-Emit = Callable[[GenerationEvent], None]
+Emit = Callable[[EngineEvent], None]
 REASONS = {"stop", "length", "tool_calls"}
 _LATE_DELTAS = 2
 """Deltas that may come after the stop: the one under way, and one that was ready."""
@@ -43,9 +44,9 @@ class _GenerationContract(EngineContract):
         """Have the engine answer."""
         raise NotImplementedError
 
-    def generate(self, engine: Any, request: Any) -> list[GenerationEvent]:
+    def generate(self, engine: Any, request: Any) -> list[EngineEvent]:
         """All events of an answer."""
-        events: list[GenerationEvent] = []
+        events: list[EngineEvent] = []
         self.start(engine, request, events.append, StopSignal())
         return events
 
@@ -82,7 +83,7 @@ class _GenerationContract(EngineContract):
         assert [event.reason for event in events if isinstance(event, Finished)] == ["stop"]
 
     def test_a_prompt_beyond_the_context_is_refused(self, engine: Any) -> None:
-        events: list[GenerationEvent] = []
+        events: list[EngineEvent] = []
         words = "word " * (self.context_of(engine) + 16)
         with pytest.raises(ContextLengthExceeded):
             self.start(engine, self.request(prompt=words), events.append, StopSignal())
@@ -92,7 +93,7 @@ class _GenerationContract(EngineContract):
     def test_a_call_that_was_stopped_before_says_nothing(self, engine: Any) -> None:
         stop = StopSignal()
         stop.set()
-        events: list[GenerationEvent] = []
+        events: list[EngineEvent] = []
         with pytest.raises(Cancelled):
             self.start(engine, self.request(max_tokens=64), events.append, stop)
         assert len(events) <= _LATE_DELTAS
@@ -100,9 +101,9 @@ class _GenerationContract(EngineContract):
 
     def test_a_stop_ends_the_answer_within_a_token(self, engine: Any) -> None:
         stop = StopSignal()
-        late: list[GenerationEvent] = []
+        late: list[EngineEvent] = []
 
-        def emit(event: GenerationEvent) -> None:
+        def emit(event: EngineEvent) -> None:
             if stop.is_set():
                 late.append(event)
             stop.set()
@@ -116,7 +117,7 @@ class _GenerationContract(EngineContract):
         count = min(engine.capacity, 8)
         together = threading.Barrier(count, timeout=60)
 
-        def call(_: int) -> list[GenerationEvent]:
+        def call(_: int) -> list[EngineEvent]:
             together.wait()
             return self.generate(engine, self.request(max_tokens=8))
 
@@ -163,17 +164,20 @@ class CompletionContract(_GenerationContract):
         engine.complete(request, emit, stop)
 
 
-def text_of(events: list[GenerationEvent], index: int = 0) -> str:
+def text_of(events: list[EngineEvent], index: int = 0) -> str:
     """The text of one choice."""
     return "".join(
         event.text for event in events if isinstance(event, TextDelta) and event.index == index
     )
 
 
-def check_events(events: list[GenerationEvent], *, choices: int, max_tokens: int) -> TokenUsage:
+def check_events(events: list[EngineEvent], *, choices: int, max_tokens: int) -> TokenUsage:
     """Deltas, one `Finished` per choice after its deltas, the usage once and last."""
     usage = events[-1]
     assert isinstance(usage, TokenUsage)
+    if isinstance(events[0], PromptTokens):
+        assert events[0].count == usage.prompt_tokens
+        events = events[1:]
     finished: list[int] = []
     for event in events[:-1]:
         assert isinstance(event, TextDelta | ToolCallDelta | Finished)
