@@ -22,7 +22,7 @@ from modelry.protocols.http.credentials import (
 from modelry.protocols.http.endpoint import Door, Endpoint, json_response
 from modelry.protocols.http.plain_errors import render_error
 from modelry.protocols.http.request import ApiRequest
-from modelry.services.signin.ports import Session
+from modelry.services.signin.ports import MemberSession
 from modelry.services.signin.service import FLOW_LIFETIME, SignInService
 from modelry.services.signin.sessions import LIFETIME, SessionsService
 
@@ -205,7 +205,7 @@ def _set(answer: Response, request: Request, name: str, value: str, lifetime: ti
     )
 
 
-def _shown(session: Session, current: str | None) -> dict[str, Any]:
+def _shown(session: MemberSession, current: str | None) -> dict[str, Any]:
     return {
         "session_id": session.session_id,
         "created_at": session.created_at,

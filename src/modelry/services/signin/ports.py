@@ -53,7 +53,7 @@ class IdentityProvider(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class MemberSession:
     """A member that is signed in with one browser; never the secret, only its keyed hash."""
 
     tenant_id: str
@@ -69,7 +69,7 @@ class Session:
 class SessionStore(Protocol):
     """Keeps sessions; every method is one transaction."""
 
-    def add(self, session: Session) -> None:
+    def add(self, session: MemberSession) -> None:
         """Keep a new one.
 
         Raises:
@@ -77,11 +77,11 @@ class SessionStore(Protocol):
         """
         ...
 
-    def of_member(self, tenant_id: str, member_id: str) -> list[Session]:
+    def of_member(self, tenant_id: str, member_id: str) -> list[MemberSession]:
         """A member's sessions, newest first."""
         ...
 
-    def active(self, now: datetime, seen_after: datetime) -> list[tuple[Session, Member]]:
+    def active(self, now: datetime, seen_after: datetime) -> list[tuple[MemberSession, Member]]:
         """All sessions that have not ended, of members and tenants that may act, with the members.
 
         Args:

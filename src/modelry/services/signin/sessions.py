@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from modelry.domain.access import MEMBER_PREFIX, Member, Principal
 from modelry.domain.errors import NotFound, PermissionDenied, Unauthenticated
-from modelry.services.signin.ports import Session, SessionStore
+from modelry.services.signin.ports import MemberSession, SessionStore
 from modelry.services.tenancy.clock import utc_now
 
 LIFETIME = timedelta(hours=12)
@@ -27,7 +27,7 @@ MAX_SESSIONS = 32
 class OpenSession:
     """A new session and its token, which only the browser keeps."""
 
-    session: Session
+    session: MemberSession
     token: str
 
 
@@ -57,7 +57,7 @@ class SessionsService:
         self._clock = clock
         self._lifetime = lifetime
         self._idle = idle
-        self._known: dict[bytes, tuple[Session, Principal]] = {}
+        self._known: dict[bytes, tuple[MemberSession, Principal]] = {}
         self._seen: dict[tuple[str, str], datetime] = {}
         self._lock = threading.Lock()
         self._refreshing = threading.Lock()
@@ -101,7 +101,7 @@ class SessionsService:
             self._seen[session.tenant_id, session.session_id] = self._clock()
         return principal
 
-    def current(self, token: str) -> Session:
+    def current(self, token: str) -> MemberSession:
         """The session of a token.
 
         Raises:
@@ -113,13 +113,13 @@ class SessionsService:
         """What pages of ours must send along with unsafe requests of this session."""
         return hmac.digest(self._csrf_key, token.encode("utf-8", "surrogatepass"), "sha256").hex()
 
-    def _find(self, token: str) -> tuple[Session, Principal]:
+    def _find(self, token: str) -> tuple[MemberSession, Principal]:
         found = self._known.get(self._digest(token))
         if found is None or not self._is_open(found[0]):
             raise Unauthenticated("The session is not valid or has ended. Sign in again.")
         return found
 
-    def _is_open(self, session: Session) -> bool:
+    def _is_open(self, session: MemberSession) -> bool:
         now = self._clock()
         seen_at = self._seen.get((session.tenant_id, session.session_id), session.seen_at)
         return now < session.expires_at and now - seen_at < self._idle
@@ -133,7 +133,7 @@ class SessionsService:
         """A new session of a member; its token was never known to anybody before."""
         token = secrets.token_urlsafe(32)
         now = self._clock()
-        session = Session(
+        session = MemberSession(
             tenant_id=member.tenant_id,
             session_id=secrets.token_hex(8),
             member_id=member.member_id,
@@ -149,7 +149,7 @@ class SessionsService:
         self.refresh()
         return OpenSession(session, token)
 
-    def end_current(self, token: str) -> Session:
+    def end_current(self, token: str) -> MemberSession:
         """End the session of a token.
 
         Raises:
@@ -160,7 +160,7 @@ class SessionsService:
         self._forget(session.tenant_id, session.member_id, session.session_id)
         return session
 
-    def list_own(self, principal: Principal) -> list[Session]:
+    def list_own(self, principal: Principal) -> list[MemberSession]:
         """The caller's open sessions, newest first."""
         found = self._store.of_member(principal.tenant_id, member_of(principal))
         used = [

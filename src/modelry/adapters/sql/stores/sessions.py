@@ -6,13 +6,13 @@ from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import CursorResult, and_, delete, or_, select
-from sqlalchemy.orm import Session as DatabaseSession
+from sqlalchemy.orm import Session
 
 from modelry.adapters.sql.stores import rows
 from modelry.adapters.sql.tables import MemberRow, SessionRow, TenantRow
 from modelry.adapters.sql.transactions import Transactions
 from modelry.domain.access import Member, TenantState
-from modelry.services.signin.ports import Session
+from modelry.services.signin.ports import MemberSession
 
 
 class SqlSessionStore:
@@ -21,10 +21,10 @@ class SqlSessionStore:
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
 
-    def add(self, session: Session) -> None:
+    def add(self, session: MemberSession) -> None:
         """See `SessionStore.add`."""
 
-        def work(database: DatabaseSession) -> None:
+        def work(database: Session) -> None:
             database.add(
                 SessionRow(
                     tenant_id=session.tenant_id,
@@ -41,7 +41,7 @@ class SqlSessionStore:
 
         self._transactions.write(session.tenant_id, work)
 
-    def of_member(self, tenant_id: str, member_id: str) -> list[Session]:
+    def of_member(self, tenant_id: str, member_id: str) -> list[MemberSession]:
         """See `SessionStore.of_member`."""
         query = (
             select(SessionRow)
@@ -52,7 +52,7 @@ class SqlSessionStore:
             tenant_id, lambda database: [_session(row) for row in database.scalars(query)]
         )
 
-    def active(self, now: datetime, seen_after: datetime) -> list[tuple[Session, Member]]:
+    def active(self, now: datetime, seen_after: datetime) -> list[tuple[MemberSession, Member]]:
         """See `SessionStore.active`."""
         query = (
             select(SessionRow, MemberRow)
@@ -84,7 +84,7 @@ class SqlSessionStore:
         if not seen:
             return
 
-        def work(database: DatabaseSession) -> None:
+        def work(database: Session) -> None:
             for tenant_id, session_id, at in seen:
                 row = database.get(SessionRow, (tenant_id, session_id))
                 if row is not None and row.seen_at < at:
@@ -95,7 +95,7 @@ class SqlSessionStore:
     def end(self, tenant_id: str, member_id: str, session_id: str) -> bool:
         """See `SessionStore.end`."""
 
-        def work(database: DatabaseSession) -> bool:
+        def work(database: Session) -> bool:
             row = database.get(SessionRow, (tenant_id, session_id))
             if row is None or row.member_id != member_id:
                 return False
@@ -107,7 +107,7 @@ class SqlSessionStore:
     def end_all(self, tenant_id: str, member_id: str) -> int:
         """See `SessionStore.end_all`."""
 
-        def work(database: DatabaseSession) -> int:
+        def work(database: Session) -> int:
             query = select(SessionRow).where(SessionRow.member_id == member_id)
             found = list(database.scalars(query))
             for row in found:
@@ -122,15 +122,15 @@ class SqlSessionStore:
             or_(SessionRow.expires_at <= now, SessionRow.seen_at <= seen_after)
         )
 
-        def work(database: DatabaseSession) -> int:
+        def work(database: Session) -> int:
             done = database.execute(query)
             return done.rowcount if isinstance(done, CursorResult) else 0
 
         return self._transactions.write_all_tenants("forget ended sessions", work)
 
 
-def _session(row: SessionRow) -> Session:
-    return Session(
+def _session(row: SessionRow) -> MemberSession:
+    return MemberSession(
         tenant_id=row.tenant_id,
         session_id=row.session_id,
         member_id=row.member_id,
