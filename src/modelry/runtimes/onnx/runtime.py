@@ -11,6 +11,7 @@ from modelry.runtime_api.engine import LoadSpec
 from modelry.runtimes.engine_options import EngineOptions, available_cores
 from modelry.runtimes.engine_reasons import file_name, tell_reason
 from modelry.runtimes.model_files import main_file
+from modelry.runtimes.onnx.arena import bound_arena
 from modelry.runtimes.onnx.engine import OnnxEngine
 from modelry.runtimes.onnx.external_data import offered_files
 from modelry.runtimes.onnx.signature import signature_of
@@ -72,6 +73,8 @@ class OnnxRuntime:
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = _LEVELS[level]
         options.enable_cpu_mem_arena = arena
+        if arena and spec.memory_bytes is not None:
+            bound_arena(options, spec.memory_bytes)
         options.log_severity_level = _FATAL_ONLY
         # idle threads must not spin on cores that other workers and the gateway need
         options.add_session_config_entry("session.force_spinning_stop", "1")
