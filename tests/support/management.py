@@ -35,6 +35,7 @@ from modelry.services.encryption.service import EncryptionService
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.inference.routing import RouteTable
 from modelry.services.inference.service import InferenceService
+from modelry.services.privacy.export import TenantExport
 from modelry.services.privacy.request_logs import RequestLogs
 from modelry.services.privacy.retention import RetentionService
 from modelry.services.quotas.service import QuotasService
@@ -86,6 +87,7 @@ class Installation:
     encryption: EncryptionService
     request_logs: RequestLogs
     retention: RetentionService
+    export: TenantExport
     pool: FakeReplicaPool
     fetcher: FakeFetcher
     starters: FakeStarters
@@ -144,9 +146,10 @@ async def installation(
     """A running installation on a database with two tenants; `entries` are starter models."""
     database = open_database(database_url)
     fetcher, starters, pool = FakeFetcher(), FakeStarters(*entries), FakeReplicaPool()
+    blobs = FileBlobStore(folder / "blobs", memory_encryption())
     catalog = CatalogService(
         store=database.catalog,
-        blobs=FileBlobStore(folder / "blobs", memory_encryption()),
+        blobs=blobs,
         rules=FakeTaskRules(),
         fetcher=fetcher,
         starters=starters,
@@ -179,6 +182,14 @@ async def installation(
     request_logs = RequestLogs(database.request_logs, encryption, inference.groups)
     request_logs.queue.start()
     retention = RetentionService(database.request_logs, database.request_logs, audit, trail)
+    export = TenantExport(
+        snapshots=database.snapshots,
+        blobs=blobs,
+        logs=request_logs,
+        log_store=database.request_logs,
+        audit=audit,
+        scratch=folder / "scratch",
+    )
     app = build_app(
         catalog=catalog,
         deployments=deployments,
@@ -194,6 +205,7 @@ async def installation(
         denials=Denials(trail),
         request_logs=request_logs,
         retention=retention,
+        export=export,
         authenticator=authenticator,
         status=lambda: {"version": "1.2.3", "ready": True},
     )
@@ -215,6 +227,7 @@ async def installation(
             encryption=encryption,
             request_logs=request_logs,
             retention=retention,
+            export=export,
             pool=pool,
             fetcher=fetcher,
             starters=starters,

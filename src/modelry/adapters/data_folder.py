@@ -62,6 +62,11 @@ class DataFolder:
         return self.root / "usage-spool"
 
     @property
+    def exports(self) -> Path:
+        """Rows of exports that are being sent; files there have no names."""
+        return self.root / "exports"
+
+    @property
     def tls(self) -> Path:
         """The server's own certificate authority."""
         return self._secrets / "tls"

@@ -72,6 +72,7 @@ def build_doors(
         denials=installation.denials,
         request_logs=installation.request_logs,
         retention=installation.retention,
+        export=installation.export,
         authenticator=inference.authenticator,
         status=lambda: _status(installation, readiness()),
     )

@@ -43,6 +43,7 @@ from modelry.services.encryption.service import EncryptionService
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.inference.routing import RouteTable
 from modelry.services.inference.service import InferenceService
+from modelry.services.privacy.export import TenantExport
 from modelry.services.privacy.request_logs import RequestLogs
 from modelry.services.privacy.retention import RetentionService
 from modelry.services.quotas.accounts import Accounts
@@ -179,6 +180,14 @@ class Installation:
         )
         self.retention = RetentionService(
             database.request_logs, database.request_logs, self.audit, self.trail
+        )
+        self.export = TenantExport(
+            snapshots=database.snapshots,
+            blobs=blobs,
+            logs=self.request_logs,
+            log_store=database.request_logs,
+            audit=self.audit,
+            scratch=self.folder.exports,
         )
         self._starter_source = _StarterSource(self.catalog, entries.defaults(), on_progress)
         self.starters = Starters(

@@ -27,10 +27,12 @@ from modelry.cli.commands import (
     pull,
     quotas,
     register,
+    requests,
     scale,
     shares,
     status,
     tabular,
+    tenant,
     tenants,
     undeploy,
     up,
@@ -100,6 +102,7 @@ app.command("trace", rich_help_panel=_SERVER)(usage.trace)
 app.add_typer(prices.app, name="prices", rich_help_panel=_SERVER)
 app.add_typer(keys.app, name="keys", rich_help_panel=_SERVER)
 app.add_typer(members.app, name="members", rich_help_panel=_SERVER)
+app.add_typer(tenant.app, name="tenant", rich_help_panel=_SERVER)
 app.add_typer(tenants.app, name="tenants", rich_help_panel=_SERVER)
 app.add_typer(shares.app, name="shares", rich_help_panel=_SERVER)
 app.add_typer(quotas.app, name="quotas", rich_help_panel=_SERVER)
@@ -114,6 +117,7 @@ app.command("deploy", rich_help_panel=_MODELS)(deploy.deploy)
 app.command("undeploy", rich_help_panel=_MODELS)(undeploy.undeploy)
 app.command("scale", rich_help_panel=_MODELS)(scale.scale)
 app.command("logs", rich_help_panel=_MODELS)(logs.logs)
+app.add_typer(requests.app, name="requests", rich_help_panel=_MODELS)
 
 app.command("chat", rich_help_panel=_ASK)(chat.chat)
 app.command("embed", rich_help_panel=_ASK)(embed.embed)

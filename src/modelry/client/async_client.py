@@ -18,6 +18,8 @@ from modelry.client.async_resources import (
     AsyncModels,
     AsyncPrices,
     AsyncQuotas,
+    AsyncRequestLogs,
+    AsyncRetention,
     AsyncShares,
     AsyncTenants,
     AsyncVersions,
@@ -38,6 +40,7 @@ from modelry.client.operations import (
 )
 from modelry.client.operations import status as serving
 from modelry.client.operations import usage as using
+from modelry.client.operations.privacy import TarParser, export_request
 from modelry.client.operations.pulls import PullEvent, PullParser, pull_request
 from modelry.client.records import PullProgress, Registration
 from modelry.client.retries import RetryPolicy
@@ -84,6 +87,8 @@ class AsyncClient(AsyncResource):
         self.members = AsyncMembers(self._transport)
         self.shares = AsyncShares(self._transport)
         self.audit = AsyncAudit(self._transport)
+        self.request_logs = AsyncRequestLogs(self._transport)
+        self.retention = AsyncRetention(self._transport)
         self.quotas = AsyncQuotas(self._transport)
         self.prices = AsyncPrices(self._transport)
 
@@ -156,6 +161,10 @@ class AsyncClient(AsyncResource):
         """As `pull`, telling each step; leaving it early stops the fetch."""
         request = pull_request(source, manifest=manifest, name=name, task=task)
         return await self._transport.stream(request, PullParser)
+
+    async def export_tenant(self) -> AsyncStream[bytes]:
+        """All that belongs to the tenant, as the pieces of a tar file."""
+        return await self._transport.stream(export_request(), TarParser)
 
     # ---- predictions ------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from modelry.client.operations import (
     keys,
     members,
     models,
+    privacy,
     quotas,
     shares,
     tenants,
@@ -128,3 +129,22 @@ class AsyncPrices(AsyncResource):
     list = awaitable(usage.list_prices)
     add = awaitable(usage.add_price)
     end = awaitable(usage.end_price)
+
+
+class AsyncRequestLogs(AsyncResource):
+    """Kept requests, and which are."""
+
+    get_rule = awaitable(privacy.get_rule)
+    keep = awaitable(privacy.keep_requests)
+    stop = awaitable(privacy.keep_no_requests)
+    list = awaitable(privacy.list_requests)
+    get = awaitable(privacy.get_request)
+    delete = awaitable(privacy.delete_request)
+    delete_all = awaitable(privacy.delete_requests)
+
+
+class AsyncRetention(AsyncResource):
+    """How long what is kept."""
+
+    list = awaitable(privacy.list_retention)
+    set = awaitable(privacy.set_retention)

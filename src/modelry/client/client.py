@@ -24,6 +24,7 @@ from modelry.client.operations import (
 )
 from modelry.client.operations import status as serving
 from modelry.client.operations import usage as using
+from modelry.client.operations.privacy import TarParser, export_request
 from modelry.client.operations.pulls import PullEvent, PullParser, pull_request
 from modelry.client.records import PullProgress, Registration
 from modelry.client.resources import (
@@ -35,6 +36,8 @@ from modelry.client.resources import (
     Models,
     Prices,
     Quotas,
+    RequestLogs,
+    Retention,
     Shares,
     Tenants,
     Versions,
@@ -81,6 +84,8 @@ class Client(SyncResource):
         self.members = Members(self._transport)
         self.shares = Shares(self._transport)
         self.audit = Audit(self._transport)
+        self.request_logs = RequestLogs(self._transport)
+        self.retention = Retention(self._transport)
         self.quotas = Quotas(self._transport)
         self.prices = Prices(self._transport)
 
@@ -151,6 +156,10 @@ class Client(SyncResource):
         """As `pull`, telling each step; leaving it early stops the fetch."""
         request = pull_request(source, manifest=manifest, name=name, task=task)
         return self._transport.stream(request, PullParser)
+
+    def export_tenant(self) -> Stream[bytes]:
+        """All that belongs to the tenant, as the pieces of a tar file."""
+        return self._transport.stream(export_request(), TarParser)
 
     # ---- predictions ------------------------------------------------------------------------
 

@@ -440,3 +440,58 @@ class AuditVerification:
     heads: int = 0
     breaks: tuple[AuditBreak, ...] = ()
     breaks_left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LoggingRule:
+    """What is kept of a deployment's requests."""
+
+    deployment: str
+    sample_rate: float
+    retention_days: int
+    keep_input: bool
+    keep_output: bool
+    redact: bool
+    max_bytes: int
+    attachments: bool
+    tensor_values: bool
+    changed_at: datetime | None = None
+    changed_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRequest:
+    """A kept request; `content` (`input`, `output`) is there when it was asked for alone."""
+
+    log_id: str
+    request_id: str
+    at: datetime
+    expires_at: datetime
+    deployment: str
+    version: int
+    key_id: str
+    task: str
+    status: str
+    duration_s: float
+    redacted: Mapping[str, int] = field(default_factory=dict)
+    content: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRequestPage:
+    """Kept requests; `dropped` counts those that the server could not keep since its start."""
+
+    requests: tuple[KeptRequest, ...]
+    next: str | None = None
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KeptClass:
+    """How many days a class of data is kept; None is until the tenant is deleted."""
+
+    what: str
+    days: int | None = None
+    is_default: bool = True
+    least_days: int = 1
+    most_days: int | None = None

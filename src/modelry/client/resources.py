@@ -10,6 +10,7 @@ from modelry.client.operations import (
     keys,
     members,
     models,
+    privacy,
     quotas,
     shares,
     tenants,
@@ -128,3 +129,22 @@ class Prices(SyncResource):
     list = blocking(usage.list_prices)
     add = blocking(usage.add_price)
     end = blocking(usage.end_price)
+
+
+class RequestLogs(SyncResource):
+    """Kept requests, and which are."""
+
+    get_rule = blocking(privacy.get_rule)
+    keep = blocking(privacy.keep_requests)
+    stop = blocking(privacy.keep_no_requests)
+    list = blocking(privacy.list_requests)
+    get = blocking(privacy.get_request)
+    delete = blocking(privacy.delete_request)
+    delete_all = blocking(privacy.delete_requests)
+
+
+class Retention(SyncResource):
+    """How long what is kept."""
+
+    list = blocking(privacy.list_retention)
+    set = blocking(privacy.set_retention)

@@ -242,6 +242,7 @@ async def test_an_app_with_an_unchecked_route_is_not_built(server):
             denials=Denials(server.trail),
             request_logs=server.request_logs,
             retention=server.retention,
+            export=server.export,
             authenticator=server.inference.authenticator,
             status=dict,
             routers=[*ROUTERS, plain],

@@ -22,6 +22,7 @@ from modelry.adapters.sql.stores.prices import SqlPriceStore
 from modelry.adapters.sql.stores.quotas import SqlQuotaStore
 from modelry.adapters.sql.stores.request_logs import SqlRequestLogStore
 from modelry.adapters.sql.stores.sessions import SqlSessionStore
+from modelry.adapters.sql.stores.snapshots import SqlTenantSnapshots
 from modelry.adapters.sql.stores.usage import SqlUsageStore
 from modelry.adapters.sql.transactions import Transactions
 from modelry.domain.errors import Conflict, InvalidInput
@@ -41,6 +42,7 @@ class Database:
         self.data_keys = SqlDataKeyStore(transactions)
         self.quotas = SqlQuotaStore(transactions)
         self.sessions = SqlSessionStore(transactions)
+        self.snapshots = SqlTenantSnapshots(transactions)
         self.request_logs = SqlRequestLogStore(transactions)
         self.usage = SqlUsageStore(transactions)
         self.prices = SqlPriceStore(transactions)

@@ -32,6 +32,9 @@ from modelry.protocols.management import (
     versions,
 )
 from modelry.protocols.management import (
+    export as export_routes,
+)
+from modelry.protocols.management import (
     request_logs as request_log_routes,
 )
 from modelry.protocols.management import (
@@ -46,6 +49,7 @@ from modelry.services.audit.trail import ChainedTrail
 from modelry.services.catalog.service import CatalogService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.inference.authentication import Authenticator
+from modelry.services.privacy.export import TenantExport
 from modelry.services.privacy.request_logs import RequestLogs
 from modelry.services.privacy.retention import RetentionService
 from modelry.services.quotas.service import QuotasService
@@ -79,6 +83,7 @@ ROUTERS: Sequence[APIRouter] = (
     audit.router,
     request_log_routes.router,
     retention_routes.router,
+    export_routes.router,
 )
 """Every route of the management API."""
 
@@ -109,6 +114,7 @@ def build_app(
     denials: Denials,
     request_logs: RequestLogs,
     retention: RetentionService,
+    export: TenantExport,
     authenticator: Authenticator,
     status: StatusSource,
     routers: Sequence[APIRouter] = ROUTERS,
@@ -133,6 +139,7 @@ def build_app(
         denials: takes what was refused.
         request_logs: what is kept of requests.
         retention: how long what is kept.
+        export: gives all that belongs to a tenant.
         authenticator: keys to principals.
         status: what `/status` tells of the server itself.
         routers: the routes.
@@ -159,6 +166,7 @@ def build_app(
         denials=denials,
         request_logs=request_logs,
         retention=retention,
+        export=export,
         authenticator=authenticator,
         status=status,
     )

@@ -70,7 +70,7 @@ class RouteAudit:
         cls, route: APIRoute, permission: Permission, recorded: Sequence[str], *, is_marked: bool
     ) -> RouteAudit:
         """How `route` appears; unsafe methods are always entered, others when `is_marked`."""
-        area = str((route.tags or ["management"])[0])
+        area = str((route.tags or ["management"])[0]).replace(" ", "_")
         return cls(
             action=f"{area}.{route.name}",
             path=route.path_format,

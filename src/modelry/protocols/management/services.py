@@ -16,6 +16,7 @@ from modelry.services.audit.trail import ChainedTrail
 from modelry.services.catalog.service import CatalogService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.inference.authentication import Authenticator
+from modelry.services.privacy.export import TenantExport
 from modelry.services.privacy.request_logs import RequestLogs
 from modelry.services.privacy.retention import RetentionService
 from modelry.services.quotas.service import QuotasService
@@ -51,6 +52,7 @@ class Services:
     denials: Denials
     request_logs: RequestLogs
     retention: RetentionService
+    export: TenantExport
     authenticator: Authenticator
     status: StatusSource
     upload_threads: OwnThreads = field(
@@ -123,6 +125,10 @@ async def _retention(request: Request) -> RetentionService:
     return services_of(request).retention
 
 
+async def _export(request: Request) -> TenantExport:
+    return services_of(request).export
+
+
 async def _usage(request: Request) -> UsageService:
     return services_of(request).usage
 
@@ -139,5 +145,6 @@ Quotas = Annotated[QuotasService, Depends(_quotas)]
 Tenants = Annotated[TenantsService, Depends(_tenants)]
 Prices = Annotated[PricesService, Depends(_prices)]
 Usage = Annotated[UsageService, Depends(_usage)]
+Export = Annotated[TenantExport, Depends(_export)]
 KeptRequests = Annotated[RequestLogs, Depends(_request_logs)]
 Retention = Annotated[RetentionService, Depends(_retention)]

@@ -93,9 +93,7 @@ class AuditService:
     def head(self, principal: Principal) -> SignedHead:
         """A signed statement of where the chain of the caller's tenant ends now; also kept."""
         principal.require(Permission.AUDIT_READ)
-        head = self._sign(principal.tenant_id)
-        self._heads.keep([head])
-        return head
+        return self.head_of(principal.tenant_id)
 
     def verify(self, principal: Principal, heads: Iterable[SignedHead] = ()) -> Verification:
         """Check the chain of the caller's tenant.
@@ -122,6 +120,12 @@ class AuditService:
     def tenant_ids(self) -> Sequence[str]:
         """The tenants whose chains can be verified."""
         return self._store.tenant_ids()
+
+    def head_of(self, tenant_id: str) -> SignedHead:
+        """As `head`, of any tenant."""
+        head = self._sign(tenant_id)
+        self._heads.keep([head])
+        return head
 
     def verify_tenant(self, tenant_id: str, heads: Iterable[SignedHead] = ()) -> Verification:
         """As `verify`, of any tenant."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
 class Span(NamedTuple):
@@ -147,4 +147,21 @@ class RetentionStore(Protocol):
         self, tenant_id: str, days: Mapping[str, int | None], by: str, at: datetime
     ) -> None:
         """Set it, by class; None goes back to the default."""
+        ...
+
+
+TakeRow = Callable[[str, Mapping[str, Any]], None]
+"""Takes a row of the table that is named first: JSON types, datetimes, dates and bytes."""
+
+
+class TenantSnapshots(Protocol):
+    """Reads all rows of a tenant as they were at one moment."""
+
+    def rows(self, tenant_id: str, begin: Callable[[], TakeRow]) -> None:
+        """Hand over every row of every table that a tenant owns, table by table.
+
+        Args:
+            tenant_id: whose.
+            begin: gives what takes the rows; called again when they must be read once more.
+        """
         ...
