@@ -170,6 +170,12 @@ class Settings(BaseSettings):
         "`.example.com` stands for all names below it, `*` for any. Loopback names, the address "
         "listened on and the host of the public URL need no mention.",
     )
+    allow_input_urls: Names = Field(
+        (),
+        description="Hosts that images to predict from may be fetched from when a request names "
+        "their URL, with commas in between; `.example.com` stands for all names below it, `*` for "
+        "any public host. By default nothing is fetched.",
+    )
     cors_origins: Names = Field(
         (),
         description="Origins of web pages that may call this server from a browser, such as "
@@ -226,14 +232,14 @@ class Settings(BaseSettings):
             raise ValueError("expected 64 hexadecimal digits, such as `openssl rand -hex 32` gives")
         return value
 
-    @field_validator("allowed_hosts", "cors_origins", mode="before")
+    @field_validator("allowed_hosts", "allow_input_urls", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("allowed_hosts")
+    @field_validator("allowed_hosts", "allow_input_urls")
     @classmethod
     def _are_host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         names = tuple(one.lower().strip("[]") for one in value)

@@ -11,6 +11,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from modelry import __version__
+from modelry.adapters.hubs.inputs import GuardedInputs
 from modelry.bootstrap.installation import Installation
 from modelry.protocols import management, signin, tasks
 from modelry.protocols.http.answer_headers import HardenedAnswers
@@ -79,7 +80,13 @@ def build_doors(
     doors: Sequence[Door] = (
         openai_routes.build_door(inference, max_body_bytes=settings.max_body_bytes),
         oip_routes.build_door(inference, installation.deployments, infer_route),
-        tasks.build_door(inference, max_body_bytes=settings.max_body_bytes),
+        tasks.build_door(
+            inference,
+            max_body_bytes=settings.max_body_bytes,
+            fetcher=(
+                GuardedInputs(settings.allow_input_urls) if settings.allow_input_urls else None
+            ),
+        ),
         signin.build_door(
             installation.sign_in(settings.public_url or address_url), installation.sessions
         ),

@@ -140,6 +140,8 @@ def refusal(answer, status=400):
         ({"image": BASE64[:-1]}, "invalid_input", "image"),
         ({"image": BASE64 + "\n"}, "invalid_input", "image"),
         ({"image": "data:image/png;base64," + BASE64}, "invalid_input", "image"),
+        ({"image": "https://cdn.example/a.png"}, "not_supported", "image"),
+        ({"image": [BASE64, "HTTP://127.0.0.1/a.png"]}, "not_supported", "image[1]"),
         ({"image": "ünïcode"}, "invalid_input", "image"),
         ({"image": ["AA=="] * (MAX_ITEMS + 1)}, "invalid_input", "image"),
         ({"image": {"$bytes": [0, 5]}}, "invalid_input", "image"),

@@ -31,6 +31,7 @@ class WebClient:
         authorization: values of the header `Authorization`, by origin (`https://host:port`).
         ca_file: a further CA bundle, as pip's `cert` names it.
         proxy: URL of a proxy, instead of the environment's.
+        guard: what applies where `guarded`, instead of the policy's.
     """
 
     def __init__(
@@ -41,10 +42,10 @@ class WebClient:
         authorization: Mapping[str, str] | None = None,
         ca_file: str | None = None,
         proxy: str | None = None,
+        guard: AddressGuard | None = None,
     ) -> None:
-        self._guard = (
-            AddressGuard(policy.allow_private_hosts, policy.allow_plain_http) if guarded else None
-        )
+        own = AddressGuard(policy.allow_private_hosts, policy.allow_plain_http)
+        self._guard = (guard or own) if guarded else None
         self._authorization = authorization or {}
         context = _ssl_context(ca_file)
         timeout = httpx2.Timeout(policy.stall_timeout_s, connect=policy.connect_timeout_s)

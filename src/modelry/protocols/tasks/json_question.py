@@ -1,4 +1,4 @@
-"""Questions in JSON: `{"model", "image": base64 or [base64 …], "top_k"}`."""
+"""Questions in JSON: `{"model", "image": base64, URL or a list of them, "top_k"}`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from modelry.protocols.tasks.question import (
     is_text,
     read_option,
 )
+from modelry.services.inference.inputs import InputUrl
 from modelry.tasks.contract import Schema
+
+_URL_SCHEMES = ("https://", "http://")
+"""What begins so is no base64, which has no colons."""
 
 
 class JsonQuestion:
@@ -65,9 +69,11 @@ def _value(name: str, value: Any, schema: Schema) -> Any:
     return value  # the version's first step reads it, and knows what it expects
 
 
-def _decoded(name: str, value: Any) -> bytes:
+def _decoded(name: str, value: Any) -> bytes | InputUrl:
     if not isinstance(value, str):
         raise InvalidInput(f"{name} is {shown(value)}; expected bytes in base64.", param=name)
+    if value.lower().startswith(_URL_SCHEMES):
+        return InputUrl(value, name)
     try:
         decoded = binascii.a2b_base64(value, strict_mode=True)
     except (binascii.Error, ValueError) as error:

@@ -21,6 +21,7 @@ from modelry.protocols.tasks.description import described
 from modelry.protocols.tasks.form_question import FormQuestion
 from modelry.protocols.tasks.question import check_names, is_binary, items_of, options_of
 from modelry.protocols.tasks.reading import read_question
+from modelry.services.inference.inputs import InputFetcher, InputUrls
 from modelry.services.inference.service import InferenceService, require_task
 from modelry.tasks.contract import ItemForm
 from modelry.tasks.registry import task_called
@@ -36,19 +37,26 @@ ENDPOINTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 """Path → what it does, and the tasks whose models it asks."""
 
 
-def build_door(inference: InferenceService, *, max_body_bytes: int = DEFAULT_BODY_BYTES) -> Door:
+def build_door(
+    inference: InferenceService,
+    *,
+    max_body_bytes: int = DEFAULT_BODY_BYTES,
+    fetcher: InputFetcher | None = None,
+) -> Door:
     """The typed door.
 
     Args:
         inference: answers the calls.
-        max_body_bytes: larger bodies are refused.
+        max_body_bytes: larger bodies are refused, and so is more that is fetched for one request.
+        fetcher: fetches inputs that are named by a URL; None refuses them.
     """
+    urls = InputUrls(fetcher, max_body_bytes)
     endpoints = tuple(
         Endpoint(
             path,
             ("POST",),
             Permission.INFERENCE,
-            _handler(inference, tasks),
+            _handler(inference, tasks, urls),
             summary,
             max_body_bytes,
             described(tasks),
@@ -58,7 +66,7 @@ def build_door(inference: InferenceService, *, max_body_bytes: int = DEFAULT_BOD
     return Door("tasks", endpoints, render_error, inference.meter)
 
 
-def _handler(inference: InferenceService, tasks: tuple[str, ...]) -> Handler:
+def _handler(inference: InferenceService, tasks: tuple[str, ...], urls: InputUrls) -> Handler:
     async def handle(request: ApiRequest) -> Response:
         question = await read_question(request)
         target = inference.target(request.principal, question.model)
@@ -69,6 +77,7 @@ def _handler(inference: InferenceService, tasks: tuple[str, ...]) -> Handler:
             _place_raw(question, form, target.version.task)
         check_names(question, target.deployment.name, form)
         items, options = items_of(question, form), options_of(question, form)
+        items = await request.while_connected(urls.fetched(items))
         prediction = await request.while_connected(
             inference.predict(request.principal, target, items, options)
         )
