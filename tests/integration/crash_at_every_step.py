@@ -28,6 +28,7 @@ from modelry.domain.errors import NotFound
 from modelry.domain.signature import NO_TENSORS
 from modelry.manifest.digests import digest_of_bytes
 from modelry.services.catalog.aliases import Aliases
+from modelry.services.catalog.quarantine import Quarantine
 from modelry.services.catalog.registration import Registrar, ResolvedManifest
 from modelry.services.catalog.uploads import Upload, Uploads
 from modelry.services.encryption.service import EncryptionService
@@ -49,7 +50,13 @@ class Installation:
         self.database: Database = open_database(f"sqlite:///{folder}/modelry.db")
         encryption = EncryptionService(self.database.data_keys, KeyFile(folder / "keys"))
         self.blobs = FileBlobStore(folder / "blobs", encryption)
-        self.uploads = Uploads(self.database.catalog, self.blobs, now, 2**20)
+        self.uploads = Uploads(
+            self.database.catalog,
+            self.blobs,
+            now,
+            2**20,
+            Quarantine(self.database.catalog, self.blobs, now),
+        )
         self.registrar = Registrar(self.database.catalog, now)
         self.aliases = Aliases(self.database.catalog, now)
 

@@ -23,6 +23,7 @@ from modelry.adapters.sql.database import Database, open_database
 from modelry.adapters.usage_spool import FileSegmentSpool
 from modelry.bootstrap.access import AccessFollower
 from modelry.bootstrap.deleting import TenantBlobs, TenantKeys
+from modelry.bootstrap.quarantine import QuarantineFollower
 from modelry.bootstrap.tls import open_certificate
 from modelry.domain.access import DEFAULT_TENANT_ID, ROLE_PERMISSIONS, Principal, Role
 from modelry.domain.catalog import Version
@@ -195,6 +196,7 @@ class Installation:
             self.deployments,
             _SetUpRecord(database),
         )
+        self.quarantine = QuarantineFollower(self.catalog.quarantine, self.deployments, self.trail)
         self.access = AccessFollower(self.tenancy, self.sharing, self.inference, self.deployments)
         self.deletions = TenantDeletions(
             database.deletions,

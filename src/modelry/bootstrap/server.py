@@ -69,6 +69,8 @@ async def _run(settings: Settings, observer: StartObserver) -> None:
         stack.push_async_callback(upkeep.stop)
         await installation.access.start()
         stack.push_async_callback(installation.access.stop)
+        installation.quarantine.start()
+        stack.callback(installation.quarantine.stop)
         stack.push_async_callback(installation.deployments.stop, settings.drain_s)
         await installation.deployments.start()
         with _listening_on(settings.host, settings.grpc_port, "grpc_port"):

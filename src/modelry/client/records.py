@@ -31,7 +31,11 @@ class VersionFile:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """An immutable version: the same bytes and manifest have the same `digest`."""
+    """An immutable version: the same bytes and manifest have the same `digest`.
+
+    `quarantined_at` is when one of its files was found damaged on the server's disk; uploading the
+    same file again mends it.
+    """
 
     model: str
     version: int
@@ -42,6 +46,7 @@ class Version:
     source: str = ""
     created_at: datetime | None = None
     created_by: str = ""
+    quarantined_at: datetime | None = None
     signature: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[VersionFile, ...] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)

@@ -61,6 +61,8 @@ class Version:
     `manifest` is the resolved manifest: every default filled in, JSON types only.
     `digest` covers the manifest and the files' digests: same bytes, same digest.
     `signature` is empty (no inputs) for formats without tensors, such as GGUF chat models.
+    `quarantined_at` is when one of its files was found damaged on the server's disk: until that
+    is mended the version is neither loaded nor served.
     """
 
     tenant_id: str
@@ -75,6 +77,7 @@ class Version:
     created_at: datetime
     created_by: str
     source: str
+    quarantined_at: datetime | None = None
 
     @property
     def ref(self) -> str:

@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 
 from modelry.domain.access import DEFAULT_TENANT_ID as TENANT
-from modelry.domain.catalog import Alias, AliasMove, Model
+from modelry.domain.catalog import Alias, AliasMove, Model, Version
 from modelry.domain.errors import Conflict
 from modelry.services.catalog.ports import BlobRecord, CatalogRecords, UploadRecord
 from modelry.testing import samples
@@ -233,6 +233,35 @@ class CatalogStoreContract:
         assert (
             stores.catalog.read(TENANT, lambda records: records.blobs.find(young.digest)) == young
         )
+
+    def test_a_version_with_a_damaged_content_is_quarantined(self, stores: Stores) -> None:
+        version = samples.version()
+        digest, at = version.files[0].digest, NOW + timedelta(hours=1)
+        stores.catalog.write(TENANT, lambda records: samples.add_version(records, version))
+
+        def found(records: CatalogRecords) -> list[Version | None]:
+            return [
+                records.models.find_version("pets", 1),
+                records.models.newest_version("pets"),
+                records.models.find_digest("pets", version.digest),
+                *records.models.list_versions("pets"),
+            ]
+
+        assert stores.catalog.write(TENANT, lambda records: records.blobs.note_damage(digest, at))
+        later = at + timedelta(hours=1)
+        nowhere = "sha256:" + "9" * 64
+
+        def note_again(records: CatalogRecords) -> bool:
+            known = records.blobs.note_damage(digest, later)
+            return known or records.blobs.note_damage(nowhere, later)
+
+        assert not stores.catalog.write(TENANT, note_again)
+        quarantined = replace(version, quarantined_at=at)
+        assert stores.catalog.read(TENANT, found) == [quarantined] * 4
+        stores.catalog.write(
+            TENANT, lambda records: records.blobs.add(BlobRecord(digest, 6, later))
+        )
+        assert stores.catalog.read(TENANT, found) == [version] * 4
 
     def test_uploads_come_back_as_they_were(self, stores: Stores) -> None:
         first = UploadRecord("u1", 2**42, None, None, NOW, "owner")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -128,7 +129,13 @@ class _Models:
         self._state.versions[version.model_name, version.number] = version
 
     def find_version(self, name: str, number: int) -> Version | None:
-        return self._state.versions.get((name, number))
+        found = self._state.versions.get((name, number))
+        return None if found is None else self._with_damage(found)
+
+    def _with_damage(self, version: Version) -> Version:
+        blobs = [self._state.blobs[file.digest] for file in version.files]
+        damages = [blob.damaged_at for blob in blobs if blob.damaged_at is not None]
+        return replace(version, quarantined_at=min(damages, default=None))
 
     def find_digest(self, name: str, digest: str) -> Version | None:
         return next((one for one in self.list_versions(name) if one.digest == digest), None)
@@ -137,7 +144,11 @@ class _Models:
         return next(iter(self.list_versions(name)), None)
 
     def list_versions(self, name: str) -> list[Version]:
-        found = [one for one in self._state.versions.values() if one.model_name == name]
+        found = [
+            self._with_damage(one)
+            for one in self._state.versions.values()
+            if one.model_name == name
+        ]
         return sorted(found, key=lambda one: -one.number)
 
     def delete_version(self, name: str, number: int) -> None:
@@ -194,6 +205,13 @@ class _Blobs:
 
     def add(self, blob: BlobRecord) -> None:
         self._state.blobs[blob.digest] = blob
+
+    def note_damage(self, digest: str, at: datetime) -> bool:
+        known = self._state.blobs.get(digest)
+        if known is None or known.damaged_at is not None:
+            return False
+        self._state.blobs[digest] = replace(known, damaged_at=at)
+        return True
 
     def digests(self) -> set[str]:
         return set(self._state.blobs)

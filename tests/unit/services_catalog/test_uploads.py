@@ -25,6 +25,7 @@ from modelry.domain.errors import (
 from modelry.manifest.digests import digest_of_bytes
 from modelry.services.catalog import uploads as uploads_module
 from modelry.services.catalog.collector import Collected, Collector
+from modelry.services.catalog.quarantine import Quarantine
 from modelry.services.catalog.uploads import EXPIRY, Uploads
 from modelry.testing.blob_store import HOSTILE, ConnectionLost, cut_off, pieces
 from modelry.testing.encryption import memory_encryption
@@ -67,7 +68,9 @@ def blobs(tmp_path: Path) -> FileBlobStore:
 
 @pytest.fixture
 def uploads(database: MemoryDatabase, blobs: FileBlobStore, clock: Clock) -> Uploads:
-    return Uploads(database.catalog, blobs, clock, max_bytes=10_000)
+    return Uploads(
+        database.catalog, blobs, clock, 10_000, Quarantine(database.catalog, blobs, clock)
+    )
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def versions(
 def _list(versions: list[Version]) -> None:
     rows = [
         (
-            one.version,
+            f"{one.version} QUARANTINED" if one.quarantined_at else one.version,
             one.task,
             one.runtime,
             size_text(sum(file.size_bytes for file in one.files)),
@@ -60,6 +60,11 @@ def _list(versions: list[Version]) -> None:
 def _show(version: Version, output: Output) -> None:
     output.say(f"{version.ref}: {version.task} on {version.runtime}, {version.digest}")
     output.say(f"Created {time_text(version.created_at)} from {version.source}")
+    if version.quarantined_at is not None:
+        output.say(
+            f"QUARANTINED since {time_text(version.quarantined_at)}: a file was changed on the "
+            "server's disk. Upload the same files again (modelry register); that mends it."
+        )
     for file in version.files:
         output.say(f"  {file.role}: {file.name}, {size_text(file.size_bytes)}, {file.digest}")
     for side in ("inputs", "outputs"):

@@ -33,7 +33,11 @@ class VersionFile(Answer):
 
 
 class Version(Answer):
-    """An immutable version; `manifest` has every default filled in."""
+    """An immutable version; `manifest` has every default filled in.
+
+    `quarantined_at` is when one of its files was found damaged on the server's disk; until the same
+    file is uploaded again, the version is neither loaded nor served.
+    """
 
     model: str
     version: int
@@ -44,6 +48,7 @@ class Version(Answer):
     source: str
     created_at: datetime
     created_by: str
+    quarantined_at: datetime | None
     signature: dict[str, Any]
     files: list[VersionFile]
     manifest: dict[str, Any]
@@ -61,6 +66,7 @@ class Version(Answer):
             source=version.source,
             created_at=version.created_at,
             created_by=version.created_by,
+            quarantined_at=version.quarantined_at,
             signature=version.signature.to_wire(),
             files=[
                 VersionFile(

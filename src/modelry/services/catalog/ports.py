@@ -17,11 +17,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class BlobRecord:
-    """A content that a tenant has: `digest` is `sha256:<64 hex digits>`."""
+    """A content that a tenant has: `digest` is `sha256:<64 hex digits>`.
+
+    `damaged_at` is when its file was found to be changed; keeping it anew mends it.
+    """
 
     digest: str
     size_bytes: int
     created_at: datetime
+    damaged_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,11 @@ class BlobRecords(Protocol):
         ...
 
     def add(self, blob: BlobRecord) -> None:
-        """Insert, or take the new `created_at` if it is there."""
+        """Insert, or take the new `created_at` and `damaged_at` if it is there."""
+        ...
+
+    def note_damage(self, digest: str, at: datetime) -> bool:
+        """Note that a content is damaged; False if it was known, or is not there."""
         ...
 
     def digests(self) -> set[str]:

@@ -121,9 +121,10 @@ class Puller:
 
         def work(records: CatalogRecords) -> bool:
             known = records.blobs.find(digest)
-            if known is not None:
-                records.blobs.add(replace(known, created_at=now))
-            return known is not None
+            if known is None or known.damaged_at is not None:
+                return False
+            records.blobs.add(replace(known, created_at=now))
+            return True
 
         return self._store.write(tenant_id, work) and self._blobs.touch(tenant_id, digest)
 

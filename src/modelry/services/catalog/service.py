@@ -23,6 +23,7 @@ from modelry.services.catalog.ports import (
     TaskRules,
 )
 from modelry.services.catalog.pulling import Puller, renamed
+from modelry.services.catalog.quarantine import Quarantine
 from modelry.services.catalog.registration import Registrar, Registration
 from modelry.services.catalog.resolution import Resolver, StoredFile
 from modelry.services.catalog.uploads import Upload, Uploads
@@ -61,13 +62,13 @@ class CatalogService:
     ) -> None:
         self._check_sandbox = check_sandbox
         self._store = store
-        self._blobs = blobs
-        self._uploads = Uploads(store, blobs, clock, max_file_bytes)
+        self.quarantine = Quarantine(store, blobs, clock)
+        self._uploads = Uploads(store, blobs, clock, max_file_bytes, self.quarantine)
         self._registrar = Registrar(store, clock)
         self._resolver = Resolver(rules)
         self._aliases = Aliases(store, clock)
         self._versions = Versions(store)
-        self._reader = VersionReader(store, blobs)
+        self._reader = VersionReader(store, self.quarantine)
         self._collector = Collector(store, blobs, clock)
         self._puller = Puller(
             store=store,
@@ -316,5 +317,5 @@ class CatalogService:
                 "first.",
                 param=f"files.{role[:80]}",
             )
-        with closing(self._blobs.open_sealed(tenant_id, known.digest)) as sealed:
+        with closing(self.quarantine.open(tenant_id, known.digest, name[:80])) as sealed:
             yield StoredFile(name, known.digest, known.size_bytes, sealed.path)

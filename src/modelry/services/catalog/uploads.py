@@ -26,6 +26,7 @@ from modelry.services.catalog.ports import (
     CatalogStore,
     UploadRecord,
 )
+from modelry.services.catalog.quarantine import Quarantine
 
 EXPIRY = timedelta(days=1)
 """An upload that did not grow for so long is discarded."""
@@ -58,6 +59,7 @@ class Uploads:
         blobs: keeps their bytes, and alone knows how many there are.
         clock: gives the time.
         max_bytes: the largest file.
+        quarantine: told what was kept anew.
     """
 
     def __init__(
@@ -66,7 +68,9 @@ class Uploads:
         blobs: BlobStore,
         clock: Callable[[], datetime],
         max_bytes: int,
+        quarantine: Quarantine,
     ) -> None:
+        self._quarantine = quarantine
         self._store = store
         self._blobs = blobs
         self._clock = clock
@@ -185,10 +189,8 @@ class Uploads:
         """Keep a content that this server itself has, such as a fetched file."""
         blob = self._blobs.put(tenant_id, chunks, limit_bytes=self._max_bytes, digest=digest)
         now = self._clock()
-        self._store.write(
-            tenant_id,
-            lambda records: records.blobs.add(BlobRecord(blob.digest, blob.size_bytes, now)),
-        )
+        was_damaged = self._store.write(tenant_id, lambda records: _keep(records, blob, now))
+        self._quarantine.kept(tenant_id, blob.digest, was_damaged=was_damaged)
         return blob
 
     # ---- inside -----------------------------------------------------------------------------
@@ -216,12 +218,14 @@ class Uploads:
         done = replace(record, digest=blob.digest)
         now = self._clock()
 
-        def work(records: CatalogRecords) -> None:
-            records.blobs.add(BlobRecord(blob.digest, blob.size_bytes, now))
+        def work(records: CatalogRecords) -> bool:
+            was_damaged = _keep(records, blob, now)
             if records.uploads.find(record.upload_id) is not None:
                 records.uploads.put(done)
+            return was_damaged
 
-        self._store.write(tenant_id, work)
+        was_damaged = self._store.write(tenant_id, work)
+        self._quarantine.kept(tenant_id, blob.digest, was_damaged=was_damaged)
         return self._told(tenant_id, done)
 
     def _find(self, tenant_id: str, upload_id: str) -> UploadRecord:
@@ -246,7 +250,12 @@ class Uploads:
         )
 
     def _is_kept(self, tenant_id: str, digest: str, size_bytes: int) -> bool:
-        """Whether the promised content is there; if so it is safe from the collector for now."""
+        """Whether the promised content is there, and sound as far as is known; if so it is safe
+        from the collector for now.
+        """
+        known = self._store.read(tenant_id, lambda records: records.blobs.find(digest))
+        if known is not None and known.damaged_at is not None:
+            return False
         blob = self._blobs.find(tenant_id, digest)
         return (
             blob is not None
@@ -277,6 +286,13 @@ class Uploads:
                 param="size_bytes",
                 retry_after_s=300,
             )
+
+
+def _keep(records: CatalogRecords, blob: Blob, now: datetime) -> bool:
+    """Note that a content was kept just now; whether it was damaged before."""
+    known = records.blobs.find(blob.digest)
+    records.blobs.add(BlobRecord(blob.digest, blob.size_bytes, now))
+    return known is not None and known.damaged_at is not None
 
 
 def _is_same(one: UploadRecord, other: UploadRecord) -> bool:

@@ -9,7 +9,8 @@ from modelry.domain.access import Permission, Principal
 from modelry.domain.catalog import Alias, Model, Version
 from modelry.domain.errors import Conflict
 from modelry.services.catalog.lookup import resolve, the_model, the_version
-from modelry.services.catalog.ports import BlobStore, CatalogRecords, CatalogStore, SealedFile
+from modelry.services.catalog.ports import CatalogRecords, CatalogStore, SealedFile
+from modelry.services.catalog.quarantine import Quarantine
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +28,9 @@ class VersionReader:
     Implements `modelry.services.deployments.ports.VersionSource`.
     """
 
-    def __init__(self, store: CatalogStore, blobs: BlobStore) -> None:
+    def __init__(self, store: CatalogStore, quarantine: Quarantine) -> None:
         self._store = store
-        self._blobs = blobs
+        self._quarantine = quarantine
 
     def version(self, tenant_id: str, model_name: str, number: int) -> Version:
         """One version.
@@ -43,13 +44,12 @@ class VersionReader:
         """The version's files, decrypted into memory, by role; the caller closes each.
 
         Raises:
-            NotFound: a content is not in the blob store (a damaged data folder).
-            DataDamaged, KeyUnavailable, Overloaded: see `BlobStore.open_sealed`.
+            DataDamaged, KeyUnavailable, Overloaded: see `Quarantine.open`.
         """
         opened: dict[str, SealedFile] = {}
         try:
             for file in version.files:
-                opened[file.role] = self._blobs.open_sealed(version.tenant_id, file.digest)
+                opened[file.role] = self._quarantine.open(version.tenant_id, file.digest, file.name)
         except BaseException:
             for one in opened.values():
                 one.close()

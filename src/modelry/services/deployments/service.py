@@ -222,6 +222,21 @@ class DeploymentsService:
             await asyncio.to_thread(self._store.delete, *key)
             self._take_away(key)
 
+    async def follow_content(self, tenant_id: str, digest: str, damage: str | None) -> None:
+        """Take versions with a damaged content out of service, and mended ones back into it.
+
+        Args:
+            tenant_id: whose content.
+            digest: which.
+            damage: what is told of it; None if it was mended.
+        """
+        concerned = [one for one in self._all_replicas() if one.holds(tenant_id, digest)]
+        for replicas in concerned:
+            if damage is None:
+                replicas.restart_failed()
+            else:
+                replicas.give_up(damage)
+
     async def follow_tenants(self, tenants: Mapping[str, TenantState]) -> None:
         """Serve what active tenants have deployed, and nothing of the others.
 

@@ -50,6 +50,7 @@ class ReplicaSupervisor:
         self._on_failed = on_failed
         self._since = datetime.now(UTC)
         self._stopping = False
+        self._verdict: str | None = None
         self._logs: list[str] = []
         self._task = asyncio.create_task(self._run())
 
@@ -76,10 +77,10 @@ class ReplicaSupervisor:
             if time.monotonic() - ready_since > STABLE_S:
                 failures = 0
             failures += 1
-            self.reason = end.reason
-            if end.permanent or failures > MAX_FAILURES:
+            self.reason = self._verdict or end.reason
+            if self._verdict or end.permanent or failures > MAX_FAILURES:
                 self._move(ReplicaState.FAILED)
-                self._on_failed(end.reason)
+                self._on_failed(self.reason)
                 return
             self._move(ReplicaState.BACKING_OFF)
             await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S)) - 1])
@@ -117,6 +118,8 @@ class ReplicaSupervisor:
             log.warning("replica %s could not be started", self.spec.replica_id, exc_info=True)
             return ReplicaEnd(f"the worker process could not be started ({error})")
         self.replica = replica
+        if self._verdict is not None:
+            replica.kill(self._verdict)
         end = await replica.ready()
         if end is None:
             mapped = replica.ready_info.get("mapped", files)
@@ -164,6 +167,11 @@ class ReplicaSupervisor:
         """End the process now; it is restarted with back-off."""
         if self.replica is not None:
             self.replica.kill(reason)
+
+    def give_up(self, reason: str) -> None:
+        """End the process now, for good: the slot fails, with `reason`."""
+        self._verdict = reason
+        self.kill(reason)
 
     def logs(self) -> list[str]:
         """The last stderr lines of the running process, else of the last one."""

@@ -183,6 +183,17 @@ class VersionReplicas:
         self._supervisors = self._alive
         self._fill(self.deployment.scale.min_replicas)
 
+    def holds(self, tenant_id: str, digest: str) -> bool:
+        """Whether the version has a file with this content."""
+        return self.deployment.tenant_id == tenant_id and any(
+            file.digest == digest for file in self.version.files
+        )
+
+    def give_up(self, reason: str) -> None:
+        """End all replicas at once and answer nothing, until `restart_failed`."""
+        for one in self._alive:
+            one.give_up(reason)
+
     async def unload(self) -> None:
         """End all replicas; the next request loads the version again."""
         supervisors, self._supervisors = self._supervisors, []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import Select, delete, exists, func, select
+from sqlalchemy import Select, and_, delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from modelry.adapters.sql.stores import rows
@@ -167,12 +167,28 @@ class SqlModelRecords(_Records):
         if not found:
             return []
         files: dict[int, list[VersionFileRow]] = defaultdict(list)
-        query = select(VersionFileRow).where(VersionFileRow.model_name == found[0].model_name)
+        damages: dict[int, list[datetime]] = defaultdict(list)
+        query = (
+            select(VersionFileRow, BlobRow.damaged_at)
+            .join(
+                BlobRow,
+                and_(
+                    BlobRow.tenant_id == VersionFileRow.tenant_id,
+                    BlobRow.digest == VersionFileRow.digest,
+                ),
+            )
+            .where(VersionFileRow.model_name == found[0].model_name)
+        )
         if len(found) == 1:
             query = query.where(VersionFileRow.number == found[0].number)
-        for file in self._session.scalars(query):
+        for file, damaged_at in self._session.execute(query):
             files[file.number].append(file)
-        return [rows.version(row, files[row.number]) for row in found]
+            if damaged_at is not None:
+                damages[file.number].append(damaged_at)
+        return [
+            rows.version(row, files[row.number], min(damages[row.number], default=None))
+            for row in found
+        ]
 
 
 def _newest_first(model_name: str) -> Select[VersionRow]:
@@ -242,9 +258,19 @@ class SqlBlobRecords(_Records):
                 digest=blob.digest,
                 size_bytes=blob.size_bytes,
                 created_at=blob.created_at,
+                damaged_at=blob.damaged_at,
             )
         )
         self._session.flush()
+
+    def note_damage(self, digest: str, at: datetime) -> bool:
+        """See `BlobRecords.note_damage`."""
+        row = self._session.get(BlobRow, (self._tenant_id, digest))
+        if row is None or row.damaged_at is not None:
+            return False
+        row.damaged_at = at
+        self._session.flush()
+        return True
 
     def digests(self) -> set[str]:
         """See `BlobRecords.digests`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from datetime import datetime
 
 from modelry.adapters.sql.tables import (
     AliasMoveRow,
@@ -115,8 +116,10 @@ def model(row: ModelRow) -> Model:
     return Model(row.tenant_id, row.name, row.task, row.created_at)
 
 
-def version(row: VersionRow, files: Iterable[VersionFileRow]) -> Version:
-    """A version with its files, by role."""
+def version(
+    row: VersionRow, files: Iterable[VersionFileRow], damaged_at: datetime | None = None
+) -> Version:
+    """A version with its files, by role; `damaged_at` is when one was first found damaged."""
     return Version(
         tenant_id=row.tenant_id,
         model_name=row.model_name,
@@ -133,6 +136,7 @@ def version(row: VersionRow, files: Iterable[VersionFileRow]) -> Version:
         created_at=row.created_at,
         created_by=row.created_by,
         source=row.source,
+        quarantined_at=damaged_at,
     )
 
 
@@ -206,7 +210,7 @@ def alias_move_row(value: AliasMove, sequence: int) -> AliasMoveRow:
 
 def blob(row: BlobRow) -> BlobRecord:
     """A content that the tenant has."""
-    return BlobRecord(row.digest, row.size_bytes, row.created_at)
+    return BlobRecord(row.digest, row.size_bytes, row.created_at, row.damaged_at)
 
 
 def upload(row: UploadRow) -> UploadRecord:

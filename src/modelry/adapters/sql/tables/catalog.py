@@ -53,6 +53,7 @@ class BlobRow(TenantScoped, Base):
     digest: Mapped[str] = mapped_column(String(DIGEST_CHARS), primary_key=True)
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime]
+    damaged_at: Mapped[datetime | None]
 
 
 class VersionFileRow(TenantScoped, Base):
