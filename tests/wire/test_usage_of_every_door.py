@@ -21,6 +21,7 @@ from modelry.protocols.http.hot import hot_protocol
 from modelry.protocols.http.server import HttpServer, bind
 from modelry.protocols.oip.generated import open_inference_pb2 as pb
 from modelry.protocols.oip.grpc_server import InferenceServicer, start_grpc_server
+from modelry.protocols.operations.metrics import exposition
 from modelry.services.usage.segments import SegmentReader, segments_of
 
 pytestmark = pytest.mark.anyio
@@ -141,6 +142,9 @@ async def test_so_does_one_that_is_refused(served: Served, path: str) -> None:
     await asyncio.sleep(0.02)
     assert served.records() == []
     assert served.inference.meter.unauthenticated == 1
+    told = exposition([], [], served.inference.meter).decode()
+    assert "modelry_unauthenticated_requests_total 1.0" in told
+    assert "unauthenticated" not in exposition([]).decode()
 
 
 @pytest.mark.parametrize("path", EXAMPLES)

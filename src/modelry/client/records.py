@@ -47,6 +47,7 @@ class Version:
     created_at: datetime | None = None
     created_by: str = ""
     quarantined_at: datetime | None = None
+    graph_digest: str = ""
     signature: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[VersionFile, ...] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from modelry.protocols.management.routing import managed_router, needs
 from modelry.protocols.management.services import Caller, Catalog
 from modelry.protocols.management.shapes import Answer, Body, Digest, Name, NumberInPath, ShortText
 from modelry.services.catalog import registration
+from modelry.tasks.graphs import graph_digest
 
 MAX_FILES = 64
 
@@ -37,12 +38,14 @@ class Version(Answer):
 
     `quarantined_at` is when one of its files was found damaged on the server's disk; until the same
     file is uploaded again, the version is neither loaded nor served.
+    `graph_digest` is of the processing around the engine alone.
     """
 
     model: str
     version: int
     ref: str
     digest: str
+    graph_digest: str
     task: str
     runtime: str
     source: str
@@ -61,6 +64,7 @@ class Version(Answer):
             version=version.number,
             ref=version.ref,
             digest=version.digest,
+            graph_digest=graph_digest(version.task, version.manifest),
             task=version.task,
             runtime=version.runtime,
             source=version.source,

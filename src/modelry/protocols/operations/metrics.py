@@ -14,6 +14,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.process_collector import ProcessCollector
 
+from modelry.services.inference.metering import Meter
 from modelry.services.inference.replica_group import LATENCY_BUCKETS_S, Statistics
 from modelry.services.inference.routing import Route, Target
 
@@ -106,17 +107,51 @@ def _by_tenant(name: str, words: str, values: Mapping[str, int]) -> GaugeMetricF
     return family
 
 
-def exposition(routes: Sequence[Route], everybodys: Sequence[Route] | None = None) -> bytes:
+class _MeterCollector:
+    """Collects what is metered for no tenant."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def collect(self) -> Iterable[Metric]:
+        meter = self._meter
+        return (
+            CounterMetricFamily(
+                "modelry_unauthenticated_requests",
+                "Predictions asked for without a valid key.",
+                meter.unauthenticated,
+            ),
+            GaugeMetricFamily(
+                "modelry_usage_full",
+                "1 while requests are refused because what they use cannot be recorded.",
+                int(meter.is_full),
+            ),
+            CounterMetricFamily(
+                "modelry_usage_unrecorded_refusals",
+                "Requests that were refused for that reason.",
+                meter.dropped,
+            ),
+        )
+
+
+def exposition(
+    routes: Sequence[Route],
+    everybodys: Sequence[Route] | None = None,
+    meter: Meter | None = None,
+) -> bytes:
     """The metrics of `routes`, a tenant's own.
 
     Args:
         routes: what the caller may look at.
         everybodys: all routes, for a caller who runs the platform: sums by tenant, and of this
             process, whose load tells of everybody's requests.
+        meter: what is metered for no tenant, for such a caller.
     """
     registry = CollectorRegistry()
     registry.register(_RouteCollector(routes))
     if everybodys is not None:
         registry.register(_TenantCollector(everybodys))
+        if meter is not None:
+            registry.register(_MeterCollector(meter))
         ProcessCollector(namespace="modelry_gateway", registry=registry)
     return generate_latest(registry)

@@ -37,7 +37,9 @@ def build_door(
         caller = request.principal
         runs_platform = Permission.PLATFORM_READ in caller.permissions and not caller.deployments
         content = exposition(
-            inference.routes.covered_by(caller), inference.routes.all() if runs_platform else None
+            inference.routes.covered_by(caller),
+            inference.routes.all() if runs_platform else None,
+            inference.meter,
         )
         return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
 

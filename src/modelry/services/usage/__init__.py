@@ -1,5 +1,6 @@
-"""What was used, by whom: totals per minute, buffered on the way to the database.
+"""What was used, by whom, what it costs, and what made an answer.
 
-Owns: the buffer, its loss window, and the totals that callers may see.
-Does not own: counting requests (services.inference meters them), quotas.
+Owns: the ledger (records in segments, totals by the minute), its loss window, questions about it,
+prices and costs, finding a request by its id.
+Does not own: noting what requests use (services.inference.metering), quotas and budgets.
 """
