@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from modelry.domain.errors import KeyUnavailable
 from modelry.services.catalog.ports import BlobStore
 from modelry.services.encryption.ports import DataKeyStore
 from modelry.services.encryption.service import EncryptionService
@@ -25,10 +23,8 @@ class TenantBlobs:
         """See `TenantFiles.measure`."""
         blobs = [self._blobs.find(tenant_id, one) for one in self._blobs.digests(tenant_id)]
         sizes = [one.size_bytes for one in blobs if one is not None]
-        for upload_id in self._blobs.partials(tenant_id):
-            with suppress(KeyUnavailable):  # destroyed before: nobody knows how long it was
-                partial = self._blobs.partial(tenant_id, upload_id)
-                sizes.append(0 if partial is None else partial.size_bytes)
+        partials = [self._blobs.partial(tenant_id, one) for one in self._blobs.partials(tenant_id)]
+        sizes += [one.size_bytes for one in partials if one is not None]
         return len(sizes), sum(sizes)
 
     def delete_all(self, tenant_id: str) -> None:

@@ -85,13 +85,12 @@ class TenantDeletions:
         is_settled = self._clock() >= deletion.requested_at + self._settle
         if not is_settled or self._replicas.has_replicas(deletion.tenant_id):
             return None
-        return self._to(deletion, DeletionStage.KEYS)
+        files, size_bytes = self._files.measure(deletion.tenant_id)
+        return self._to(deletion, DeletionStage.KEYS, {"files": files, "file_bytes": size_bytes})
 
     def _destroy_keys(self, deletion: TenantDeletion) -> TenantDeletion:
-        files, size_bytes = self._files.measure(deletion.tenant_id)
-        destroyed = {"files": files, "file_bytes": size_bytes}
         keys = self._keys.destroy(deletion.tenant_id)
-        return self._to(deletion, DeletionStage.ROWS, {**destroyed, "encryption": dict(keys)})
+        return self._to(deletion, DeletionStage.ROWS, {"encryption": dict(keys)})
 
     def _delete_rows(self, deletion: TenantDeletion) -> TenantDeletion:
         self._store.delete_rows(deletion.tenant_id)
@@ -106,7 +105,7 @@ class TenantDeletions:
             DEFAULT_TENANT_ID,
             actor=deletion.requested_by,
             action="tenants.destroyed",
-            resource=f"tenants/{deletion.tenant_id}",
+            resource=f"/tenants/{deletion.tenant_id}",
             detail=certificate_of(deletion),
         )
         return self._to(deletion, DeletionStage.DONE)
