@@ -7,7 +7,7 @@ import json
 import secrets
 import string
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from typing import Any
 
@@ -27,10 +27,12 @@ from modelry.adapters.sql.database import open_database
 from modelry.domain.access import ApiKey, Role
 from modelry.domain.catalog import Model
 from modelry.services.catalog.ports import UploadRecord
+from modelry.services.signin.ports import Session
 
 IDS = {"sqlite": 10_000, "postgresql": 2_000}
 """The way is the same on both, and takes three times as long on PostgreSQL."""
 TENSOR = {"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}
+METHODS = ("get", "put", "post", "patch", "delete")
 PLATFORM_ONLY = {"tenant_id", "price_id"}
 """Path parameters of routes that belong to the platform: refused as such, whatever the id."""
 
@@ -60,10 +62,13 @@ def theirs(world: World) -> dict[str, str]:
     key = owner.call("POST", "/keys", json={"name": "app", "role": "inference"})["key"]
     member = owner.call("POST", "/members", json={"role": "viewer", "email": "ann@globex.test"})
     upload = owner.call("POST", "/uploads", json={"size_bytes": 1000})
+    owner.call("PUT", f"/deployments/{name}/request-log", json={})
     asked = owner.http.post(f"/v2/models/{name}/infer", json={"inputs": [TENSOR]})
     request_id = asked.headers["x-request-id"]
     trace = f"/api/v1/requests/{request_id}"
     wait_until(lambda: owner.http.get(trace).status_code == 200, "the request can be traced", 20)
+    kept = "/request-logs"
+    wait_until(lambda: bool(owner.call("GET", kept)["requests"]), "the request was kept", 20)
     price = {"unit": "requests", "amount": "0.01", "currency": "EUR", "tenant": GLOBEX}
     share = owner.call("POST", "/shares", json={"deployment": name, "tenant_id": "default"})
     return {
@@ -78,8 +83,22 @@ def theirs(world: World) -> dict[str, str]:
         "tenant_id": GLOBEX,
         "price_id": world.platform.call("POST", "/prices", json=price)["price_id"],
         "request_id": request_id,
+        "session_id": session_of(world, member["member_id"]),
+        "log_id": owner.call("GET", kept)["requests"][0]["log_id"],
         "digest": version["files"][0]["digest"],
     }
+
+
+def session_of(world: World, member_id: str) -> str:
+    """A signed-in browser of a member; signing in takes an identity provider."""
+    now, later = datetime.now(UTC), datetime.now(UTC) + timedelta(hours=1)
+    session_id = f"s{secrets.token_hex(8)}"
+    database = open_database(world.database_url)
+    database.sessions.add(
+        Session(GLOBEX, session_id, member_id, secrets.token_bytes(32), now, now, later)
+    )
+    database.close()
+    return session_id
 
 
 def like(value: str) -> str:
@@ -105,6 +124,7 @@ def bodies_of(ids: dict[str, str]) -> dict[str, Any]:
         "PUT /api/v1/quotas/keys/{key_id}": {"requests_per_second": 1},
         "PUT /api/v1/quotas/tenants/{tenant_id}": {"requests_per_second": 1},
         "PATCH /api/v1/tenants/{tenant_id}": {"name": "Mine"},
+        "PUT /api/v1/deployments/{name}/request-log": {"retention_days": 1},
         "POST /v2/models/{model}/infer": tensors,
         "POST /v2/models/{model}/versions/{version}/infer": tensors,
     }
@@ -135,13 +155,17 @@ def by_body(ids: dict[str, str]) -> list[tuple[str, str, Any]]:
 
 
 def operations(world: World) -> list[tuple[str, str]]:
-    """Every route with an id in its path, as the server itself describes them."""
+    """Every route with an id in its path, as the server itself describes them; issuers of
+    sign-ins are everybody's.
+    """
     described = world.acme.http.get("/openapi.json").json()
     return sorted(
         (method.upper(), path)
         for path, methods in described["paths"].items()
         for method in methods
-        if "{" in path and method in ("get", "put", "post", "patch", "delete")
+        if "{" in path
+        and "{issuer}" not in path
+        and method in ("get", "put", "post", "patch", "delete")
     )
 
 
@@ -236,8 +260,8 @@ class Planted:
         return [word.encode() for way in chosen for word in self.by_way[way]]
 
 
-NAMES = ("key names", "file names", "files")
-"""Names of things are kept as they are: they are on disk, and nowhere else. So are files."""
+NAMES = ("key names", "file names")
+"""Names of things are kept as they are: they are on disk, and nowhere else."""
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ class DataFolder:
     @property
     def audit_secret(self) -> Path:
         """The secret under which audit entries are chained and their heads signed."""
-        return self.root / "secrets" / "audit"
+        return self._secrets / "audit"
 
     @property
     def audit_heads(self) -> Path:

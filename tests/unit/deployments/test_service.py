@@ -388,3 +388,18 @@ async def test_what_cannot_be_applied_is_told_once(service, store, caplog):
     store.put(dataclasses.replace(lost, traffic=(TrafficShare(1),), updated_at=datetime.now(UTC)))
     await service.follow()
     assert service.get(OWNER, "lost").name == "lost"
+
+
+async def test_a_replica_holds_one_tenants_version_only(service, pool, monkeypatch):
+    """Whatever gives versions to deployments: a worker with another tenant's never starts."""
+    await service.deploy(OWNER, model="m", version=1)
+    await until(lambda: states(service) == [ReplicaState.READY])
+    (mine,) = service._replicas["t1", "m"].values()
+    with pytest.raises(AssertionError, match="another's version"):
+        mine.become(dataclasses.replace(mine.deployment, tenant_id="t2"))
+    right = Versions.version
+    monkeypatch.setattr(Versions, "version", lambda self, _, *more: right(self, "t1", *more))
+    started = len(pool.started)
+    with pytest.raises(AssertionError, match="another's version"):
+        await service.deploy(STRANGER, model="m", version=1, name="stolen")
+    assert len(pool.started) == started

@@ -26,6 +26,16 @@ DRAIN_S = 30.0
 """How long open requests may go on when a replica is taken away."""
 
 
+def _check_one_tenant(deployment: Deployment, version: Version) -> None:
+    """A worker process holds one tenant's version, for deployments of that tenant.
+
+    Raises:
+        AssertionError: it would hold another's; a defect of ours.
+    """
+    if deployment.tenant_id != version.tenant_id:
+        raise AssertionError("a replica of one tenant's deployment would load another's version")
+
+
 class VersionReplicas:
     """Starts and ends replicas between the deployment's minimum and maximum.
 
@@ -43,6 +53,7 @@ class VersionReplicas:
         *,
         meter: Meter,
     ) -> None:
+        _check_one_tenant(deployment, version)
         self.deployment = deployment
         self.version = version
         self.group = ReplicaGroup(
@@ -88,6 +99,7 @@ class VersionReplicas:
 
     def become(self, deployment: Deployment) -> None:
         """Take on new limits and scale."""
+        _check_one_tenant(deployment, self.version)
         self.deployment = deployment
         self.group.limits = deployment.limits
         self._trim(deployment.scale.max_replicas)
