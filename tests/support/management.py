@@ -194,6 +194,7 @@ async def installation(
         catalog=catalog,
         deployments=deployments,
         tenancy=tenancy,
+        encryption=encryption,
         quotas=QuotasService(database.quotas, inference.accounts),
         tenants=tenants,
         members=members,

@@ -62,6 +62,7 @@ def build_doors(
         catalog=installation.catalog,
         deployments=installation.deployments,
         tenancy=installation.tenancy,
+        encryption=installation.encryption,
         quotas=installation.quotas,
         tenants=installation.tenants,
         members=installation.members,

@@ -18,6 +18,7 @@ from modelry.cli.commands import (
     detect,
     doctor,
     embed,
+    encryption,
     infer,
     keys,
     logs,
@@ -105,6 +106,7 @@ app.add_typer(members.app, name="members", rich_help_panel=_SERVER)
 app.add_typer(tenant.app, name="tenant", rich_help_panel=_SERVER)
 app.add_typer(tenants.app, name="tenants", rich_help_panel=_SERVER)
 app.add_typer(shares.app, name="shares", rich_help_panel=_SERVER)
+app.add_typer(encryption.app, name="encryption", rich_help_panel=_SERVER)
 app.add_typer(quotas.app, name="quotas", rich_help_panel=_SERVER)
 
 app.command("catalog", rich_help_panel=_MODELS)(catalog.catalog)

@@ -13,6 +13,7 @@ from modelry.client.async_resources import (
     AsyncAliases,
     AsyncAudit,
     AsyncDeployments,
+    AsyncEncryption,
     AsyncKeys,
     AsyncMembers,
     AsyncModels,
@@ -89,6 +90,7 @@ class AsyncClient(AsyncResource):
         self.audit = AsyncAudit(self._transport)
         self.request_logs = AsyncRequestLogs(self._transport)
         self.retention = AsyncRetention(self._transport)
+        self.encryption = AsyncEncryption(self._transport)
         self.quotas = AsyncQuotas(self._transport)
         self.prices = AsyncPrices(self._transport)
 

@@ -7,6 +7,7 @@ from modelry.client.operations import (
     aliases,
     audit,
     deployments,
+    encryption,
     keys,
     members,
     models,
@@ -68,6 +69,13 @@ class AsyncKeys(AsyncResource):
     rotate = awaitable(keys.rotate_key)
     revoke = awaitable(keys.revoke_key)
     whoami = awaitable(keys.whoami)
+
+
+class AsyncEncryption(AsyncResource):
+    """How what the server keeps is encrypted."""
+
+    status = awaitable(encryption.encryption_status)
+    rotate = awaitable(encryption.rotate_encryption)
 
 
 class AsyncQuotas(AsyncResource):

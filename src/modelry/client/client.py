@@ -31,6 +31,7 @@ from modelry.client.resources import (
     Aliases,
     Audit,
     Deployments,
+    Encryption,
     Keys,
     Members,
     Models,
@@ -86,6 +87,7 @@ class Client(SyncResource):
         self.audit = Audit(self._transport)
         self.request_logs = RequestLogs(self._transport)
         self.retention = Retention(self._transport)
+        self.encryption = Encryption(self._transport)
         self.quotas = Quotas(self._transport)
         self.prices = Prices(self._transport)
 

@@ -366,6 +366,34 @@ class QuotaLeft:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyEncryptionKey:
+    """A key-encryption key by its name, and how many data keys it encrypts."""
+
+    kek_id: str
+    data_keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptionStatus:
+    """How the data keys of all tenants are encrypted; see `modelry encryption status`."""
+
+    provider: str
+    data_keys: int = 0
+    destroyed_keys: int = 0
+    key_encryption_keys: tuple[KeyEncryptionKey, ...] = ()
+    oldest_wrap: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptionRotation:
+    """How many data keys were wrapped anew, under `kek_id` (None: there were none)."""
+
+    kek_id: str | None = None
+    rewrapped: int = 0
+    destroyed_meanwhile: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class QuotaStanding:
     """Limits by name, and what is left by unit; `key_id` None stands for the whole tenant."""
 

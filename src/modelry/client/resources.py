@@ -7,6 +7,7 @@ from modelry.client.operations import (
     aliases,
     audit,
     deployments,
+    encryption,
     keys,
     members,
     models,
@@ -68,6 +69,13 @@ class Keys(SyncResource):
     rotate = blocking(keys.rotate_key)
     revoke = blocking(keys.revoke_key)
     whoami = blocking(keys.whoami)
+
+
+class Encryption(SyncResource):
+    """How what the server keeps is encrypted."""
+
+    status = blocking(encryption.encryption_status)
+    rotate = blocking(encryption.rotate_encryption)
 
 
 class Quotas(SyncResource):

@@ -18,6 +18,7 @@ from modelry.services.inference.metering import Meter
 from modelry.services.privacy.ports import LoggedRequest, SealedLog
 from modelry.services.quotas.service import QuotasService
 from modelry.services.usage.prices import PricesService
+from modelry.testing.encryption import memory_encryption
 from modelry.testing.samples import OTHER_TENANT_ID, principal
 
 pytestmark = pytest.mark.anyio
@@ -231,6 +232,7 @@ async def test_an_app_with_an_unchecked_route_is_not_built(server):
             catalog=server.catalog,
             deployments=server.deployments,
             tenancy=server.tenancy,
+            encryption=memory_encryption(),
             quotas=QuotasService(server.database.quotas, server.inference.accounts),
             tenants=server.tenants,
             members=server.members,

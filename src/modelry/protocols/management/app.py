@@ -32,6 +32,9 @@ from modelry.protocols.management import (
     versions,
 )
 from modelry.protocols.management import (
+    encryption as encryption_routes,
+)
+from modelry.protocols.management import (
     export as export_routes,
 )
 from modelry.protocols.management import (
@@ -48,6 +51,7 @@ from modelry.services.audit.service import AuditService
 from modelry.services.audit.trail import ChainedTrail
 from modelry.services.catalog.service import CatalogService
 from modelry.services.deployments.service import DeploymentsService
+from modelry.services.encryption.service import EncryptionService
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.privacy.export import TenantExport
 from modelry.services.privacy.request_logs import RequestLogs
@@ -75,6 +79,7 @@ ROUTERS: Sequence[APIRouter] = (
     keys.router,
     usage.router,
     prices.router,
+    encryption_routes.router,
     quotas.router,
     members.router,
     shares.router,
@@ -103,6 +108,7 @@ def build_app(
     catalog: CatalogService,
     deployments: DeploymentsService,
     tenancy: TenancyService,
+    encryption: EncryptionService,
     quotas: QuotasService,
     tenants: TenantsService,
     members: MembersService,
@@ -128,6 +134,7 @@ def build_app(
         catalog: models, versions, aliases, uploads.
         deployments: deployments and replicas; it must run on the event loop that serves the app.
         tenancy: API keys.
+        encryption: keys of what is kept.
         quotas: limits of keys and tenants.
         tenants: the platform's tenants.
         members: the people of a tenant.
@@ -155,6 +162,7 @@ def build_app(
         catalog=catalog,
         deployments=deployments,
         tenancy=tenancy,
+        encryption=encryption,
         quotas=quotas,
         tenants=tenants,
         members=members,

@@ -15,6 +15,7 @@ from modelry.services.audit.service import AuditService
 from modelry.services.audit.trail import ChainedTrail
 from modelry.services.catalog.service import CatalogService
 from modelry.services.deployments.service import DeploymentsService
+from modelry.services.encryption.service import EncryptionService
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.privacy.export import TenantExport
 from modelry.services.privacy.request_logs import RequestLogs
@@ -41,6 +42,7 @@ class Services:
     catalog: CatalogService
     deployments: DeploymentsService
     tenancy: TenancyService
+    encryption: EncryptionService
     quotas: QuotasService
     tenants: TenantsService
     members: MembersService
@@ -97,6 +99,10 @@ async def _quotas(request: Request) -> QuotasService:
     return services_of(request).quotas
 
 
+async def _encryption(request: Request) -> EncryptionService:
+    return services_of(request).encryption
+
+
 async def _audit(request: Request) -> AuditService:
     return services_of(request).audit
 
@@ -138,6 +144,7 @@ Audit = Annotated[AuditService, Depends(_audit)]
 Caller = Annotated[Principal, Depends(_caller)]
 Catalog = Annotated[CatalogService, Depends(_catalog)]
 Deployments = Annotated[DeploymentsService, Depends(_deployments)]
+Encryption = Annotated[EncryptionService, Depends(_encryption)]
 Members = Annotated[MembersService, Depends(_members)]
 Sharing = Annotated[SharingService, Depends(_sharing)]
 Tenancy = Annotated[TenancyService, Depends(_tenancy)]
