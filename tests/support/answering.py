@@ -16,6 +16,7 @@ from tests.support.typed_door import TOKENS, _Keys
 from modelry.domain.errors import ModelFailed
 from modelry.domain.signature import Datatype, Signature, TensorSpec
 from modelry.protocols.http.endpoint import Door, starlette_routes
+from modelry.protocols.http.limits import DoorLimits
 from modelry.protocols.oip.hot import InferRoute
 from modelry.protocols.oip.routes import build_door as oip_door
 from modelry.protocols.openai.routes import build_door as openai_door
@@ -160,7 +161,8 @@ def build(signature: Signature | None = None) -> Answering:
             for name, (task, model) in MODELS.items()
         }
     )
-    infer_route = InferRoute(inference, 2**20)
+    limits = DoorLimits(inference.accounts)
+    infer_route = InferRoute(inference, limits, 2**20)
     doors = (
         openai_door(inference),
         oip_door(inference, None, infer_route),  # type: ignore[arg-type]
@@ -169,7 +171,7 @@ def build(signature: Signature | None = None) -> Answering:
     )
     authenticator = inference.authenticator
     application = Starlette(
-        routes=[route for door in doors for route in starlette_routes(door, authenticator)]
+        routes=[route for door in doors for route in starlette_routes(door, authenticator, limits)]
     )
     return Answering(application, inference, infer_route, doors)
 

@@ -23,6 +23,7 @@ from modelry.domain.access import Role
 from modelry.manifest.digests import digest_of_bytes
 from modelry.manifest.document import ManifestDocument, parse_manifest
 from modelry.protocols.http.application import build_application
+from modelry.protocols.http.limits import DoorLimits
 from modelry.protocols.http.plain_errors import render_error
 from modelry.protocols.management import PREFIX, ManagementApi, build_app
 from modelry.services.audit.chain import ChainKeys
@@ -165,6 +166,7 @@ async def installation(
     tokens[OTHER] = tenancy.create(stranger, name="Stranger", role=Role.OWNER).token
     inference = InferenceService(authenticator, RouteTable())
     deployments = DeploymentsService(database.deployments, catalog.reader, pool, inference)
+    limits = DoorLimits(inference.accounts)
     ledger = Ledger(database.usage, FileSegmentSpool(folder / "usage-spool"))
     ledger.start()
     prices = PricesService(database.prices)
@@ -208,6 +210,7 @@ async def installation(
         retention=retention,
         export=export,
         authenticator=authenticator,
+        limits=limits,
         status=lambda: {"version": "1.2.3", "ready": True},
     )
     await access.start()
@@ -233,7 +236,7 @@ async def installation(
             fetcher=fetcher,
             starters=starters,
             app=app,
-            asgi=build_application((), {PREFIX: app}, authenticator, {"": render_error}),
+            asgi=build_application((), {PREFIX: app}, authenticator, limits, {"": render_error}),
             tokens=tokens,
         )
     finally:

@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from modelry.domain.access import Role
 from modelry.domain.deployments import Deployment
 from modelry.protocols.http.endpoint import starlette_routes
+from modelry.protocols.http.limits import DoorLimits
 from modelry.protocols.tasks import build_door
 from modelry.services.inference.authentication import Authenticator, KeySnapshot
 from modelry.services.inference.replica_group import ReplicaGroup
@@ -74,7 +75,8 @@ class TypedServer:
         )
         door = build_door(self.inference, max_body_bytes=MAX_BODY_BYTES)
         self.door = door
-        self.asgi = Starlette(routes=starlette_routes(door, self.inference.authenticator))
+        limits = DoorLimits(self.inference.accounts)
+        self.asgi = Starlette(routes=starlette_routes(door, self.inference.authenticator, limits))
 
     def _route(self, name: str, task: str) -> Route:
         deployment: Deployment = replace(samples.deployment(name, name), limits=samples.Limits())

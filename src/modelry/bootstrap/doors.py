@@ -21,6 +21,7 @@ from modelry.protocols.http.endpoint import Door
 from modelry.protocols.http.guard import RequestGuard
 from modelry.protocols.http.hosts import HostList
 from modelry.protocols.http.hot import hot_protocol
+from modelry.protocols.http.limits import DoorLimits
 from modelry.protocols.oip import routes as oip_routes
 from modelry.protocols.oip.grpc_server import InferenceServicer
 from modelry.protocols.oip.hot import InferRoute
@@ -56,7 +57,8 @@ def build_doors(
         TypeError: an endpoint declares no permission.
     """
     settings, inference = installation.settings, installation.inference
-    infer_route = InferRoute(inference, settings.max_body_bytes)
+    limits = DoorLimits(inference.accounts)
+    infer_route = InferRoute(inference, limits, settings.max_body_bytes)
     document: dict[str, Any] = {}
     management_app = management.build_app(
         catalog=installation.catalog,
@@ -76,6 +78,7 @@ def build_doors(
         retention=installation.retention,
         export=installation.export,
         authenticator=inference.authenticator,
+        limits=limits,
         status=lambda: _status(installation, readiness()),
     )
     doors: Sequence[Door] = (
@@ -100,7 +103,7 @@ def build_doors(
         "/v2": oip_routes.render_error,
     }
     application = build_application(
-        doors, {management.PREFIX: management_app}, inference.authenticator, shapes
+        doors, {management.PREFIX: management_app}, inference.authenticator, limits, shapes
     )
     application = allow_origins(application, settings.cors_origins)
     hardened = partial(
@@ -113,7 +116,7 @@ def build_doors(
         refusal_in(shapes, hardened),
         frozenset(origin.encode() for origin in settings.cors_origins),
     )
-    servicer = InferenceServicer(inference, installation.deployments)
+    servicer = InferenceServicer(inference, installation.deployments, limits)
     protocol = hot_protocol((infer_route,), guard)
     return Doors(hardened(application), protocol, servicer, document)
 

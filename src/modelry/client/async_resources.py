@@ -82,7 +82,7 @@ class AsyncQuotas(AsyncResource):
     """How much may be used."""
 
     mine = awaitable(quotas.my_quotas)
-    keys = awaitable(quotas.key_limits)
+    of_keys = awaitable(quotas.key_limits)
     set_key = awaitable(quotas.set_key_limits)
     clear_key = awaitable(quotas.clear_key_limits)
     tenant = awaitable(quotas.tenant_limits)

@@ -82,7 +82,7 @@ class Quotas(SyncResource):
     """How much may be used."""
 
     mine = blocking(quotas.my_quotas)
-    keys = blocking(quotas.key_limits)
+    of_keys = blocking(quotas.key_limits)
     set_key = blocking(quotas.set_key_limits)
     clear_key = blocking(quotas.clear_key_limits)
     tenant = blocking(quotas.tenant_limits)

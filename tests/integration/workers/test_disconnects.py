@@ -13,6 +13,7 @@ from tests.support.onnx_models import tiny_cnn
 from tests.support.worker_stack import worker_stack
 
 from modelry.protocols.http.hot import hot_protocol
+from modelry.protocols.http.limits import DoorLimits
 from modelry.protocols.oip.hot import InferRoute
 
 pytestmark = pytest.mark.anyio
@@ -75,10 +76,11 @@ async def test_clients_that_disconnect_leave_no_slot_no_descriptor_and_no_proces
     async with worker_stack(tmp_path) as stack:
         await stack.deploy("cnn", tiny_cnn())
         expected = (await stack.infer("cnn", x=IMAGE))["y"].tobytes()
+        limits = DoorLimits(stack.inference.accounts)
         config = uvicorn.Config(
             no_application,
             port=0,
-            http=hot_protocol((InferRoute(stack.inference, 1 << 20),)),
+            http=hot_protocol((InferRoute(stack.inference, limits, 1 << 20),)),
             lifespan="off",
             log_config=None,
         )
@@ -102,7 +104,7 @@ async def test_clients_that_disconnect_leave_no_slot_no_descriptor_and_no_proces
             if is_quiet and not server.server_state.connections:
                 break
             await asyncio.sleep(0.02)
-        assert group.in_flight == group.load.open == group.links[0].in_flight == 0
+        assert group.in_flight == group.accounts.open_requests() == group.links[0].in_flight == 0
         assert not server.server_state.connections
         assert process.num_fds() <= descriptors
         assert len(process.children()) == children

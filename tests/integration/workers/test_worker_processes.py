@@ -131,7 +131,7 @@ async def test_clients_that_go_away_in_mid_batch_leave_no_slot_behind(tmp_path):
                 got = np.frombuffer(body, np.float32)
                 np.testing.assert_allclose(got, expected[0], rtol=1e-4, atol=1e-4)
         await until(lambda: group.in_flight == 0 and group.links[0].in_flight == 0)
-        assert group.load.open == 0
+        assert group.accounts.open_requests() == 0
         assert stack.replica("cnn").restarts == 0
 
 

@@ -43,6 +43,9 @@ class Echo:
     def note_refused(self, exchange, match, code):
         self.refused.append(code)
 
+    def hold_s(self, exchange, error):
+        return 0.0
+
     def render_error(self, error):
         return error.code.encode()
 

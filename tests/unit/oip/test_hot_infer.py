@@ -12,6 +12,7 @@ from modelry.domain.access import ROLE_PERMISSIONS, Principal, Role
 from modelry.domain.catalog import Version
 from modelry.domain.deployments import Deployment, Limits, Scale, TrafficShare
 from modelry.domain.signature import Datatype, Signature, TensorSpec
+from modelry.protocols.http.limits import DoorLimits
 from modelry.protocols.oip.hot import InferRoute
 from modelry.services.inference.authentication import Authenticator, KeySnapshot
 from modelry.services.inference.replica_group import ReplicaGroup
@@ -61,7 +62,9 @@ class Served:
         self.called = []
         self.inference = InferenceService(Authenticator(self.keys), RouteTable())
         self.deploy(1)
-        self.connection = HotConnection(InferRoute(self.inference, 10_000))
+        self.connection = HotConnection(
+            InferRoute(self.inference, DoorLimits(self.inference.accounts), 10_000)
+        )
 
     def noting(self, call):
         self.called.append(call)

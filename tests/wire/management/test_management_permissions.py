@@ -10,6 +10,7 @@ from tests.support.usage import note
 
 from modelry.domain.access import DEFAULT_TENANT_ID, Permission, Role, effective_permissions
 from modelry.domain.errors import ERRORS_BY_CODE
+from modelry.protocols.http.limits import DoorLimits
 from modelry.protocols.management import PREFIX, build_app
 from modelry.protocols.management.app import ROUTERS
 from modelry.protocols.management.routing import managed_router, needs
@@ -246,6 +247,7 @@ async def test_an_app_with_an_unchecked_route_is_not_built(server):
             retention=server.retention,
             export=server.export,
             authenticator=server.inference.authenticator,
+            limits=DoorLimits(server.inference.accounts),
             status=dict,
             routers=[*ROUTERS, plain],
         )

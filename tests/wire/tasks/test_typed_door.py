@@ -273,7 +273,7 @@ async def test_nothing_stays_open(server, client):
     for body in ({"model": "pets", "image": BASE64}, {"model": "pets", "image": "*"}):
         await client.post("/v1/classify", json=body)
     assert server.groups["pets"].in_flight == 0
-    assert server.groups["pets"].load.open == 0
+    assert server.groups["pets"].accounts.open_requests() == 0
 
 
 def test_the_description_follows_the_tasks():

@@ -41,7 +41,7 @@ def show(context: typer.Context, *, as_json: AsJson = False) -> None:
 def list_limits(context: typer.Context, *, as_json: AsJson = False) -> None:
     """List the keys of the tenant that have limits of their own."""
     with client_of(context) as client:
-        found = client.quotas.keys()
+        found = client.quotas.of_keys()
     Output(as_json).result(found, lambda: _say_limits(found))
 
 

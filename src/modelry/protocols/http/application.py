@@ -20,6 +20,7 @@ from modelry.protocols.http.endpoint import (
     starlette_routes,
 )
 from modelry.protocols.http.guard import Refusal
+from modelry.protocols.http.limits import DoorLimits
 from modelry.services.inference.authentication import Authenticator
 
 
@@ -27,6 +28,7 @@ def build_application(
     doors: Sequence[Door],
     mounted: Mapping[str, ASGIApp],
     authenticator: Authenticator,
+    limits: DoorLimits,
     error_shapes: Mapping[str, ErrorRenderer],
 ) -> ASGIApp:
     """One application that serves every door.
@@ -35,6 +37,7 @@ def build_application(
         doors: their endpoints become routes.
         mounted: applications by the path below which they answer, authentication included.
         authenticator: keys to principals.
+        limits: what callers may use.
         error_shapes: how errors outside any endpoint are told, by path prefix; the longest
             prefix wins, and `""` must be there.
 
@@ -43,7 +46,7 @@ def build_application(
     """
     check_permissions(doors)
     routes: list[BaseRoute] = [
-        route for door in doors for route in starlette_routes(door, authenticator)
+        route for door in doors for route in starlette_routes(door, authenticator, limits)
     ]
     routes += [Mount(path, app) for path, app in mounted.items()]
 

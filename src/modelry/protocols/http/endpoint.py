@@ -14,9 +14,10 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from modelry.domain.access import Permission
+from modelry.domain.access import Permission, Principal
 from modelry.domain.errors import InternalError, ModelryError
 from modelry.protocols.http.credentials import principal_of
+from modelry.protocols.http.limits import DoorLimits
 from modelry.protocols.http.request import ApiRequest
 from modelry.protocols.http.trace import continue_trace
 from modelry.services.inference.authentication import Authenticator
@@ -64,12 +65,12 @@ class Door:
     meter: Meter | None = None
 
 
-def starlette_routes(door: Door, authenticator: Authenticator) -> list[Route]:
+def starlette_routes(door: Door, authenticator: Authenticator, limits: DoorLimits) -> list[Route]:
     """The door's endpoints as Starlette routes."""
     return [
         Route(
             endpoint.path,
-            _asgi_handler(door, endpoint, authenticator),
+            _asgi_handler(door, endpoint, authenticator, limits),
             methods=list(endpoint.methods),
             name=f"{door.name}:{endpoint.path}",
         )
@@ -78,14 +79,17 @@ def starlette_routes(door: Door, authenticator: Authenticator) -> list[Route]:
 
 
 def _asgi_handler(
-    door: Door, endpoint: Endpoint, authenticator: Authenticator
+    door: Door, endpoint: Endpoint, authenticator: Authenticator, limits: DoorLimits
 ) -> Callable[[Request], Awaitable[Response]]:
+    check = limits.check_prediction if endpoint.is_prediction else limits.check_api_request
+
     async def answer(raw: Request, request_id: str, metered: OpenRequest | None) -> Response:
         principal = None
         if endpoint.permission is not Permission.PUBLIC:
-            principal = principal_of(raw, authenticator)
+            principal = raw.state.principal = principal_of(raw, authenticator)
             if metered is not None:
                 metered.principal = principal
+            check(principal)
             principal.require(endpoint.permission)
         request = ApiRequest(raw, principal, request_id, endpoint.max_body_bytes)
         response = await endpoint.handler(request)
@@ -103,14 +107,29 @@ def _asgi_handler(
             else:
                 response = await answer(raw, request_id, None)
         except ModelryError as error:
+            await limits.hold_back(error, caller_of(raw), peer_of(raw))
             response = door.render_error(error)
         except Exception:
             log.exception("request %s to %s failed", request_id, endpoint.path)
             response = door.render_error(unexpected(request_id))
         mark(response, raw, request_id)
+        caller = caller_of(raw)
+        if caller is not None:
+            response.headers.update(limits.headers(caller))
         return response
 
     return handle
+
+
+def caller_of(request: Request) -> Principal | None:
+    """Whose request it is, None as long as its credentials were not found to be valid."""
+    found: Principal | None = getattr(request.state, "principal", None)
+    return found
+
+
+def peer_of(request: Request) -> str:
+    """The network address that a request came from."""
+    return request.client.host if request.client else ""
 
 
 def _id_of(request: Request) -> str:

@@ -18,6 +18,7 @@ from modelry.protocols.http.errors import status_of
 from modelry.protocols.http.guard import MAX_HEAD_BYTES, RequestGuard
 from modelry.protocols.http.hot_exchange import HotExchange, HotHead, HotRoute
 from modelry.protocols.http.keep_alive import KeepAliveProtocol
+from modelry.protocols.http.limits import shorten
 from modelry.protocols.http.plain_errors import error_body
 from modelry.protocols.http.repeated_head import RepeatedHead, learn
 from modelry.protocols.http.trace import continue_trace
@@ -169,7 +170,12 @@ class HotHttpProtocol(KeepAliveProtocol):
             head.route.start(exchange, head.match)
         except ModelryError as error:
             head.route.note_refused(exchange, head.match, error.code)
-            exchange.fail(error)
+            hold_s = head.route.hold_s(exchange, error)
+            if hold_s > 0:
+                shorten(error, hold_s)
+                self.loop.call_later(hold_s, exchange.fail, error)
+            else:
+                exchange.fail(error)
         except Exception:  # noqa: BLE001 - the last resort: a defect is logged and told
             self._defect(exchange)
 

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from modelry.domain.errors import ModelryError
 from modelry.protocols.http.errors import error_headers, status_of
+from modelry.protocols.http.limits import header_lines
 from modelry.services.inference.call import Call
 from modelry.services.inference.request_ids import new_request_id, sound_request_id
+from modelry.services.quotas.accounts import Account
 
 if TYPE_CHECKING:
     from modelry.protocols.http.hot import HotHttpProtocol
@@ -40,6 +42,10 @@ class HotRoute(Protocol):
 
     def note_refused(self, exchange: HotExchange, match: Any, code: str) -> None:
         """A request is answered with the error `code` and never became a `Call`."""
+        ...
+
+    def hold_s(self, exchange: HotExchange, error: ModelryError) -> float:
+        """How many seconds later `error`, which `start` raised, is to be told."""
         ...
 
     def render_error(self, error: ModelryError) -> bytes:
@@ -87,6 +93,7 @@ class HotExchange:
 
     __slots__ = (
         "_request_id",
+        "account",
         "body",
         "call",
         "disconnected",
@@ -107,6 +114,7 @@ class HotExchange:
         self.body = body
         self.keep_alive = keep_alive
         self.call: Call | None = None
+        self.account: Account | None = None
         self._request_id = head.asked_id
         self.more_body = False
         self.response_complete = False
@@ -114,6 +122,13 @@ class HotExchange:
 
     parts: list[bytes]
     size: int
+
+    @property
+    def peer(self) -> str:
+        """The network address that it came from."""
+        client = self.protocol.client
+        return client[0] if client else ""
+
     message_event = _NO_EVENT
 
     def request_id(self) -> bytes:
@@ -134,6 +149,8 @@ class HotExchange:
             return
         self.response_complete = True
         self.call = None
+        if self.account is not None:
+            head += header_lines(self.account)
         self.protocol.finish(self, status, head, payload)
 
     def fail(self, error: ModelryError) -> None:

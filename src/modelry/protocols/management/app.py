@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from modelry.domain.errors import InvalidInput, NotFound
+from modelry.protocols.http.limits import DoorLimits
 from modelry.protocols.http.plain_errors import render_error
 from modelry.protocols.management import (
     account,
@@ -122,6 +123,7 @@ def build_app(
     retention: RetentionService,
     export: TenantExport,
     authenticator: Authenticator,
+    limits: DoorLimits,
     status: StatusSource,
     routers: Sequence[APIRouter] = ROUTERS,
 ) -> ManagementApi:
@@ -148,6 +150,7 @@ def build_app(
         retention: how long what is kept.
         export: gives all that belongs to a tenant.
         authenticator: keys to principals.
+        limits: how many requests callers may send.
         status: what `/status` tells of the server itself.
         routers: the routes.
 
@@ -176,6 +179,7 @@ def build_app(
         retention=retention,
         export=export,
         authenticator=authenticator,
+        limits=limits,
         status=status,
     )
     for router in routers:

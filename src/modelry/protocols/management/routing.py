@@ -23,7 +23,7 @@ from modelry.domain.errors import (
     UnsupportedField,
 )
 from modelry.protocols.http.credentials import principal_of
-from modelry.protocols.http.endpoint import unexpected
+from modelry.protocols.http.endpoint import caller_of, peer_of, unexpected
 from modelry.protocols.http.plain_errors import render_error
 from modelry.protocols.management.auditing import CANCELLED, Act, RouteAudit, note_denial
 from modelry.protocols.management.bodies import JsonRequest, read_json
@@ -90,13 +90,13 @@ class ManagedRoute(APIRoute):
 
         async def checked(request: Request) -> Response:
             services = services_of(request)
-            principal = principal_of(request, services.authenticator)
+            principal = request.state.principal = principal_of(request, services.authenticator)
+            services.limits.check_api_request(principal)
             try:
                 principal.require(permission)
             except PermissionDenied as error:
                 await note_denial(services.denials, audit, request, principal, error.code)
                 raise
-            request.state.principal = principal
             _check_url(request, queries)
             value = None
             if takes_json:
@@ -109,18 +109,25 @@ class ManagedRoute(APIRoute):
             return await _audited(act, answer, request, audit.recorded_of(value))
 
         async def handle(request: Request) -> Response:
+            limits = services_of(request).limits
             try:
-                return await checked(request)
+                response = await checked(request)
             except ModelryError as error:
-                return render_error(error)
+                caller = caller_of(request)
+                await limits.hold_back(error, caller, peer_of(request))
+                response = render_error(error)
+                if caller is None:
+                    return response
             except RequestValidationError as error:
-                return render_error(told(error))
+                response = render_error(told(error))
             except HTTPException:
                 raise
             except Exception:
                 request_id = request.state.request_id
                 log.exception("request %s to %s failed", request_id, self.path)
                 return render_error(unexpected(request_id))
+            response.headers.update(limits.api_headers(request.state.principal))
+            return response
 
         return handle
 

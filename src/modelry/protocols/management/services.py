@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from modelry.domain.access import Principal
+from modelry.protocols.http.limits import DoorLimits
 from modelry.protocols.management.threads import OwnThreads
 from modelry.services.audit.denials import Denials
 from modelry.services.audit.service import AuditService
@@ -56,6 +57,7 @@ class Services:
     retention: RetentionService
     export: TenantExport
     authenticator: Authenticator
+    limits: DoorLimits
     status: StatusSource
     upload_threads: OwnThreads = field(
         default_factory=lambda: OwnThreads("uploads that are being sent", MOST_UPLOADS)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextvars import ContextVar
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
@@ -13,6 +16,7 @@ from google.protobuf.message import Message
 from modelry.domain.access import Permission, Principal
 from modelry.domain.errors import ModelryError, NotFound
 from modelry.protocols.http.endpoint import unexpected
+from modelry.protocols.http.limits import DoorLimits
 from modelry.protocols.oip import metadata
 from modelry.protocols.oip.generated import open_inference_pb2 as pb
 from modelry.protocols.oip.grpc_codec import frame_of_request, response_of_frame
@@ -28,6 +32,9 @@ from modelry.services.inference.service import InferenceService
 log = logging.getLogger(__name__)
 
 GrpcServer = grpc.aio.Server
+
+_caller: ContextVar[Principal | None] = ContextVar("grpc_caller", default=None)
+"""Whose request it is, None as long as its key was not found to be valid."""
 
 SERVICE = "inference.GRPCInferenceService"
 REQUEST_ID = "x-request-id"
@@ -50,6 +57,7 @@ STATUS_BY_CODE: dict[str, grpc.StatusCode] = {
     "not_found": grpc.StatusCode.NOT_FOUND,
     "conflict": grpc.StatusCode.ALREADY_EXISTS,
     "quota_exceeded": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "budget_exceeded": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "overloaded": grpc.StatusCode.UNAVAILABLE,
     "audit_unavailable": grpc.StatusCode.UNAVAILABLE,
     "model_not_ready": grpc.StatusCode.UNAVAILABLE,
@@ -125,8 +133,11 @@ def grpc_status_of(error: ModelryError) -> grpc.StatusCode:
 class InferenceServicer:
     """Every method of the service with the permission that it demands."""
 
-    def __init__(self, inference: InferenceService, deployments: DeploymentsService) -> None:
+    def __init__(
+        self, inference: InferenceService, deployments: DeploymentsService, limits: DoorLimits
+    ) -> None:
         self._inference = inference
+        self._limits = limits
         self._deployments = deployments
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -159,6 +170,8 @@ class InferenceServicer:
         is_prediction: bool = False,
     ) -> grpc.RpcMethodHandler[Any, Any]:
         permission = permission_of(request_type.__name__.removesuffix("Request"))
+        limits = self._limits
+        check = limits.check_prediction if is_prediction else limits.check_api_request
 
         async def answer(
             request: Request, context: Context, metered: OpenRequest | None
@@ -168,6 +181,7 @@ class InferenceServicer:
                 principal = self._principal(context)
                 if metered is not None:
                     metered.principal = principal
+                check(principal)
                 principal.require(permission)
             return await handler(request, principal)
 
@@ -175,14 +189,18 @@ class InferenceServicer:
             request_id = _begin(context)
             try:
                 if not is_prediction:
-                    return await answer(request, context, None)
-                with OpenRequest(self._inference.meter, request_id) as metered:
-                    return await answer(request, context, metered)
+                    result = await answer(request, context, None)
+                else:
+                    with OpenRequest(self._inference.meter, request_id) as metered:
+                        result = await answer(request, context, metered)
             except ModelryError as error:
-                await _abort(context, error)
+                await self._abort(context, error)
             except Exception:
                 log.exception("gRPC request %s failed", request_id)
-                await _abort(context, unexpected(request_id))
+                await self._abort(context, unexpected(request_id))
+            else:
+                self._tell_limits(context)
+                return result
             raise AssertionError("abort always raises")
 
         return grpc.unary_unary_rpc_method_handler(
@@ -191,8 +209,28 @@ class InferenceServicer:
             response_serializer=_wire_bytes,
         )
 
+    def _tell_limits(self, context: Context) -> None:
+        """What is left, in the trailing metadata."""
+        principal = _caller.get()
+        told = {} if principal is None else self._limits.headers(principal)
+        if told:
+            _tell_trailing(context, told)
+
+    async def _abort(self, context: Context, error: ModelryError) -> None:
+        """Tell a failure. gRPC clients that retry obey `grpc-retry-pushback-ms`."""
+        await self._limits.hold_back(error, _caller.get(), _peer_of(context))
+        self._tell_limits(context)
+        if error.retry_after_s is not None:
+            told = {"retry-after": str(error.retry_after_s)}
+            if error.code == "quota_exceeded":  # a budget is too far off for a number of 32 bits
+                told["grpc-retry-pushback-ms"] = str(math.ceil(error.retry_after_s * 1000))
+            _tell_trailing(context, told)
+        await context.abort(grpc_status_of(error), error.message)
+
     def _principal(self, context: Context) -> Principal:
-        return self._inference.authenticator.from_header(_metadatum(context, "authorization"))
+        principal = self._inference.authenticator.from_header(_metadatum(context, "authorization"))
+        _caller.set(principal)
+        return principal
 
     def _target(self, principal: Principal, name: str, version: str) -> Target:
         return self._inference.target(principal, name, version_of(version))
@@ -245,7 +283,7 @@ class InferenceServicer:
         that is revoked.
         """
         request_id = _begin(context)
-        await self._checked_caller(context)
+        await self._checked_caller(context, opens=True)
         async for request in requests:
             principal = await self._checked_caller(context)
             try:
@@ -254,17 +292,21 @@ class InferenceServicer:
                     answer = await self._infer(request, principal)
                 yield pb.ModelStreamInferResponse(infer_response=answer)
             except ModelryError as error:
+                await self._limits.hold_back(error, principal, _peer_of(context))
                 yield pb.ModelStreamInferResponse(
                     error_message=error.message,
                     infer_response=pb.ModelInferResponse(id=request.id),
                 )
+        self._tell_limits(context)
 
-    async def _checked_caller(self, context: Context) -> Principal:
+    async def _checked_caller(self, context: Context, *, opens: bool = False) -> Principal:
         try:
             principal = self._principal(context)
             principal.require(permission_of("ModelStreamInfer"))
+            if opens:
+                self._limits.check_prediction(principal)
         except ModelryError as error:
-            await _abort(context, error)
+            await self._abort(context, error)
             raise AssertionError("abort always raises") from error
         return principal
 
@@ -318,15 +360,18 @@ def _begin(context: Context) -> str:
     """Give the request its id, which its trailing metadata tell."""
     request_id = request_id_of(_metadatum(context, REQUEST_ID))
     current_request_id.set(request_id)
+    _caller.set(None)
     context.set_trailing_metadata(((REQUEST_ID, request_id),))
     return request_id
 
 
-async def _abort(context: Context, error: ModelryError) -> None:
-    if error.retry_after_s is not None:
-        told = ("retry-after", str(error.retry_after_s))
-        context.set_trailing_metadata((*context.trailing_metadata(), told))
-    await context.abort(grpc_status_of(error), error.message)
+def _peer_of(context: Context) -> str:
+    """The network address of `ipv4:127.0.0.1:5` or `ipv6:%5B::1%5D:5`."""
+    return unquote(context.peer() or "").partition(":")[2].rpartition(":")[0].strip("[]")
+
+
+def _tell_trailing(context: Context, told: Mapping[str, str]) -> None:
+    context.set_trailing_metadata((*context.trailing_metadata(), *told.items()))
 
 
 def _credentials(certificate: Certificate) -> grpc.ServerCredentials:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from typing import NamedTuple, TypeVar
 from urllib.parse import unquote
 
 import orjson
 
-from modelry.domain.errors import MalformedBody, ModelryError
+from modelry.domain.errors import MalformedBody, ModelryError, Unauthenticated
 from modelry.protocols.http.hot_exchange import HotExchange, HotHead
+from modelry.protocols.http.limits import DoorLimits
 from modelry.protocols.oip.answer import AnswerHead, render_answer, render_binary_json
 from modelry.protocols.oip.plan import Plan, read_header_length, split_body
 from modelry.protocols.oip.repeated_json import JsonTemplate, RepeatedJson, fits_template
@@ -20,6 +22,7 @@ from modelry.services.inference.call import Call
 from modelry.services.inference.metering import OpenRequest
 from modelry.services.inference.routing import Route, Target
 from modelry.services.inference.service import InferenceService
+from modelry.services.quotas.accounts import NOTHING
 
 _URL = re.compile(rb"/v2/models/([^/?]+)(?:/versions/([0-9]{1,9}))?/infer")
 _CACHED = 1024
@@ -92,12 +95,16 @@ class InferRoute:
 
     Args:
         inference: the data plane.
+        limits: what callers may use.
         max_body_bytes: larger bodies are refused.
     """
 
-    def __init__(self, inference: InferenceService, max_body_bytes: int) -> None:
+    def __init__(
+        self, inference: InferenceService, limits: DoorLimits, max_body_bytes: int
+    ) -> None:
         self.max_body_bytes = max_body_bytes
         self._inference = inference
+        self._limits = limits
         self._paths: dict[bytes, ModelPath] = {}
         self._plans: dict[tuple[str, bytes], Plan] = {}
         self._repeated_json = RepeatedJson()
@@ -124,7 +131,22 @@ class InferRoute:
 
     def admit_large(self, exchange: HotExchange, match: ModelPath) -> None:
         """Authenticate and route: who may not ask sends no large body."""
-        exchange.head.memo = self._read_head(exchange.head, match)
+        known = exchange.head.memo = self._read_head(exchange.head, match)
+        self._check(exchange, known)
+
+    def _check(self, exchange: HotExchange, known: _Known) -> None:
+        """Refuse at once what the caller's limits do not allow."""
+        account = self._inference.accounts.of(known.admission.principal)
+        if account.gates:
+            exchange.account = account
+            account.check(NOTHING, time.monotonic())
+
+    def hold_s(self, exchange: HotExchange, error: ModelryError) -> float:
+        """Hold refusals back, as the other doors do."""
+        known: _Known | None = exchange.head.memo
+        is_known = known is not None and not isinstance(error, Unauthenticated)
+        principal = known.admission.principal if known is not None and is_known else None
+        return self._limits.hold_s(error, principal, exchange.peer)
 
     def start(self, exchange: HotExchange, match: ModelPath) -> None:
         """Authenticate, route, check and submit."""
@@ -136,6 +158,7 @@ class InferRoute:
             or not inference.authenticator.still_holds(known.admission)
         ):
             known = exchange.head.memo = self._read_head(exchange.head, match)
+        self._check(exchange, known)
         version = match.version
         target = known.route.pick() if version is None else known.route.version(version)
         plan, frame_body = self._plan_of(known, target, exchange.body)

@@ -124,10 +124,6 @@ class Level:
                     retry_after_s=refusal.retry_after_s,
                 )
 
-    def gate(self, unit: Unit) -> Gate | None:
-        """The gate of a unit that is limited."""
-        return next((gate for gate in self.gates if gate.unit is unit), None)
-
 
 class Use(NamedTuple):
     """How a request ended, and what it used; `units` is None where the engine did not tell."""
@@ -155,12 +151,24 @@ class Account:
     `gates` are those of the key and of the tenant together.
     """
 
-    __slots__ = ("gates", "key", "tenant")
+    __slots__ = ("gates", "key", "limited_units", "tenant")
 
     def __init__(self, tenant: Level, key: Level) -> None:
         self.tenant = tenant
         self.key = key
-        self.gates: Gates = (*key.gates, *tenant.gates)
+        self.join_gates()
+
+    gates: Gates
+    limited_units: tuple[tuple[Unit, str], ...]
+    """Each limited unit, and how headers call it."""
+
+    def join_gates(self) -> None:
+        """Take over the gates that key and tenant have now."""
+        self.gates = (*self.key.gates, *self.tenant.gates)
+        limited = {gate.unit for gate in self.gates}
+        self.limited_units = tuple(
+            (unit, unit.replace("_", "-")) for unit in Unit if unit in limited
+        )
 
     def check(self, demand: Demand, now: float) -> None:
         """Refuse a request that the limits do not allow; takes nothing.
@@ -210,11 +218,22 @@ class Account:
 
     def allowance(self, unit: Unit, now: float) -> Allowance | None:
         """What is left of a unit by the narrower of the key's and the tenant's limits."""
-        gates = (level.gate(unit) for level in (self.key, self.tenant))
-        found = (gate.allowance(now) for gate in gates if gate is not None)
-        return min(
-            (one for one in found if one is not None), key=lambda one: one.remaining, default=None
-        )
+        least: Allowance | None = None
+        for gate in self.gates:
+            if gate.unit is unit:
+                found = gate.allowance(now)
+                if least is None or (found is not None and found.remaining < least.remaining):
+                    least = found
+        return least
+
+    def api_allowance(self, now: float) -> Allowance | None:
+        """What is left of requests that are no predictions."""
+        buckets = [one.api_bucket for one in (self.key, self.tenant) if one.api_bucket is not None]
+        found = [
+            Allowance(bucket.burst, max(0.0, bucket.fill(now)), bucket.full_in_s(now))
+            for bucket in buckets
+        ]
+        return min(found, key=lambda one: one.remaining, default=None)
 
 
 class Accounts:
@@ -293,7 +312,7 @@ class Accounts:
         for level in self.levels():
             self._set(level, now)
         for account in self._accounts.values():
-            account.gates = (*account.key.gates, *account.tenant.gates)
+            account.join_gates()
 
     def _set(self, level: Level, now: float) -> None:
         wanted = self.limits_of(level.tenant_id, level.key_id)

@@ -134,15 +134,16 @@ class Gate:
 
     def allowance(self, now: float) -> Allowance | None:
         """The bound that leaves least, None if the unit is unlimited."""
-        found: list[Allowance] = []
-        if self.bucket is not None:
-            bucket = self.bucket
+        least: Allowance | None = None
+        bucket = self.bucket
+        if bucket is not None:
             left = max(0.0, bucket.fill(now))
-            found.append(Allowance(bucket.burst, left, bucket.full_in_s(now)))
+            least = Allowance(bucket.burst, left, (bucket.burst - bucket.level) / bucket.rate)
         for period, size in self._budgets.items():
             left = max(0.0, size - self._used(period) - self.reserved)
-            found.append(Allowance(size, left, self._to_next(period)))
-        return min(found, key=lambda one: one.remaining, default=None)
+            if least is None or left < least.remaining:
+                least = Allowance(size, left, self._to_next(period))
+        return least
 
     def _used(self, period: str) -> float:
         return self.day if period == DAY else self.month

@@ -1,0 +1,94 @@
+"""What every HTTP door does about limits: asks, tells what is left, and holds refusals back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from modelry.domain.access import Principal
+from modelry.domain.errors import ModelryError
+from modelry.services.quotas.accounts import NOTHING, Account, Accounts
+from modelry.services.quotas.gates import Allowance
+from modelry.services.quotas.pacing import Pacer
+
+
+class DoorLimits:
+    """The limits of those who call, as the doors see them.
+
+    Args:
+        accounts: what the data plane admits on.
+    """
+
+    def __init__(self, accounts: Accounts) -> None:
+        self.accounts = accounts
+        self._pacer = Pacer()
+
+    def check_prediction(self, principal: Principal) -> None:
+        """Refuse what would be refused after its body was read; takes nothing.
+
+        Raises:
+            QuotaExceeded, BudgetExceeded: the caller's limits do not allow another request.
+        """
+        account = self.accounts.of(principal)
+        if account.gates:
+            account.check(NOTHING, time.monotonic())
+
+    def check_api_request(self, principal: Principal) -> None:
+        """Count a request that is no prediction.
+
+        Raises:
+            QuotaExceeded: the caller sent too many of them.
+        """
+        self.accounts.of(principal).check_api_request(time.monotonic())
+
+    def headers(self, principal: Principal) -> dict[str, str]:
+        """What is left for predictions; empty without limits."""
+        account = self.accounts.of(principal)
+        return dict(_lines(account)) if account.gates else {}
+
+    def api_headers(self, principal: Principal) -> dict[str, str]:
+        """What is left for other requests; empty without a limit."""
+        allowance = self.accounts.of(principal).api_allowance(time.monotonic())
+        return {} if allowance is None else dict(_unit_lines("requests", allowance))
+
+    def hold_s(self, error: ModelryError, principal: Principal | None, peer: str) -> float:
+        """How much later `error` is to be told; see `Pacer`."""
+        tenant_id = None if principal is None else principal.tenant_id
+        return self._pacer.hold_s(error, tenant_id, peer, time.monotonic())
+
+    async def hold_back(self, error: ModelryError, principal: Principal | None, peer: str) -> None:
+        """Wait until `error` may be told."""
+        hold_s = self.hold_s(error, principal, peer)
+        if hold_s > 0:
+            await asyncio.sleep(hold_s)
+            shorten(error, hold_s)
+
+
+def shorten(error: ModelryError, held_s: float) -> None:
+    """Take the time that `error` was held back off the time after which to come again."""
+    if error.retry_after_s is not None:
+        error.retry_after_s = max(0.001, error.retry_after_s - held_s)
+
+
+def header_lines(account: Account) -> bytes:
+    """As `DoorLimits.headers`, as the lines of a head."""
+    return "".join([f"{name}: {value}\r\n" for name, value in _lines(account)]).encode()
+
+
+def _lines(account: Account) -> list[tuple[str, str]]:
+    now = time.monotonic()
+    lines: list[tuple[str, str]] = []
+    for unit, name in account.limited_units:
+        allowance = account.allowance(unit, now)
+        if allowance is not None:
+            lines += _unit_lines(name, allowance)
+    return lines
+
+
+def _unit_lines(name: str, allowance: Allowance) -> list[tuple[str, str]]:
+    limit, remaining, reset_s = allowance
+    return [
+        (f"x-ratelimit-limit-{name}", f"{limit:.0f}"),
+        (f"x-ratelimit-remaining-{name}", f"{int(remaining)}"),
+        (f"x-ratelimit-reset-{name}", f"{reset_s:.3f}s"),
+    ]
