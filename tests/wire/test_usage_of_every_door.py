@@ -18,6 +18,7 @@ from tests.support.answering import Answering, build
 from modelry.domain.signature import Datatype, Signature, TensorSpec
 from modelry.domain.usage import UsageRecord
 from modelry.protocols.http.hot import hot_protocol
+from modelry.protocols.http.limits import DoorLimits
 from modelry.protocols.http.server import HttpServer, bind
 from modelry.protocols.oip.generated import open_inference_pb2 as pb
 from modelry.protocols.oip.grpc_server import InferenceServicer, start_grpc_server
@@ -96,7 +97,8 @@ async def served() -> AsyncIterator[Served]:
         answering.application, hot_protocol((answering.infer_route,)), listener, drain_s=1
     )
     await server.start()
-    servicer = InferenceServicer(answering.inference, None)  # type: ignore[arg-type] # no loading
+    limits = DoorLimits(answering.inference.accounts)
+    servicer = InferenceServicer(answering.inference, None, limits)  # type: ignore[arg-type] # no loading
     grpc_server, grpc_port = await start_grpc_server(servicer, "127.0.0.1:0", 2**20)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     async with httpx2.AsyncClient(base_url=url) as client:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -19,6 +18,7 @@ from modelry.domain.errors import (
 from modelry.domain.usage import Origin
 from modelry.runtime_api.frames import Kind
 from modelry.services.inference.call import Call
+from modelry.services.inference.fair_queue import FairQueue
 from modelry.services.inference.metering import OK, Meter
 from modelry.services.inference.recording import CallRecorder
 from modelry.services.quotas.accounts import Accounts, Use
@@ -93,7 +93,8 @@ class ReplicaGroup:
         self.limits = limits
         self.accounts = accounts
         self.links: list[ReplicaLink] = []
-        self.waiting: deque[Call] = deque()
+        self.waiting = FairQueue()
+        self._meets_tenants = False
         self.failure: str | None = None
         self.closed = False
         self.last_used = time.monotonic()
@@ -137,12 +138,32 @@ class ReplicaGroup:
         account.check(call.demand, now)
         call.started = self.last_used = now
         call.deadline = now + self.limits.deadline_s
+        if not self._meets_tenants and call.principal.tenant_id != self.identity[0]:
+            self._meet_tenants()
         link = self._least_loaded()
-        if link is None:
+        if link is None or (self._meets_tenants and not self._may_send(call, now)):
             self._enqueue(call, now)
             return
         self._admit(call)
+        self._send(call, link)
+
+    def _meet_tenants(self) -> None:
+        """From the first call of another tenant on, each gets its part of the replicas."""
+        self._meets_tenants = True
+        for call in self._open:
+            if call.link is not None:
+                self.waiting.sent(call)
+
+    def _may_send(self, call: Call, now: float) -> bool:
+        return self.waiting.may_send(call, self._places(), now)
+
+    def _places(self) -> int:
+        return sum(link.capacity for link in self.links)
+
+    def _send(self, call: Call, link: ReplicaLink) -> None:
         call.link = link
+        if self._meets_tenants:
+            self.waiting.sent(call)
         link.send(call)
 
     def _admit(self, call: Call) -> None:
@@ -157,7 +178,7 @@ class ReplicaGroup:
     def _enqueue(self, call: Call, now: float) -> None:
         if not self.links and self.failure is not None:
             raise self._failed(call, self.failure)
-        if len(self.waiting) >= self.limits.queue:
+        if len(self.waiting) >= self.limits.queue and not self._push_out(call):
             raise Overloaded(
                 f"{len(self.waiting)} requests are waiting for deployment '{self.identity[1]}' "
                 f"(its limit is {self.limits.queue}); try again later.",
@@ -169,6 +190,20 @@ class ReplicaGroup:
         self._admit(call)
         self.waiting.append(call)
         self._wake()
+
+    def _push_out(self, call: Call) -> bool:
+        """Whether a call of a tenant that has more waiting made room for `call`."""
+        pushed = self.waiting.push_out(call) if self._meets_tenants else None
+        if pushed is None:
+            return False
+        pushed.fail(
+            Overloaded(
+                f"Deployment '{self.identity[1]}' has no room for so many waiting requests of one "
+                "tenant while others call; try again later.",
+                retry_after_s=1,
+            )
+        )
+        return True
 
     def _least_loaded(self) -> ReplicaLink | None:
         if len(self.links) == 1:
@@ -198,10 +233,14 @@ class ReplicaGroup:
             link = self._least_loaded()
             if link is None:
                 return
-            call = waiting.popleft()
+            if self._meets_tenants:
+                call = waiting.next_for(self._places(), time.monotonic())
+                if call is None:
+                    return
+            else:
+                call = waiting.popleft()
             if not call.done:
-                call.link = link
-                link.send(call)
+                self._send(call, link)
 
     def cancel(self, call: Call) -> None:
         """Take `call` off its replica or out of the queue."""
@@ -227,6 +266,8 @@ class ReplicaGroup:
         now = time.monotonic()
         duration = now - call.started
         link = call.link
+        if link is not None and self._meets_tenants:
+            self.waiting.ended(call)
         engine_s = 0.0 if link is None else link.engine_clock - call.engine_from
         call.engine_us = round(engine_s * 1e6)
         use = Use(status, call.units, engine_s) if call.gates else None
