@@ -23,7 +23,7 @@ IN_STORES = {
         "ColumnElement", "CursorResult", "Select", "and_", "case", "delete", "distinct", "exists",
         "func", "inspect", "literal", "not_", "or_", "select", "tuple_", "update",
     },
-    "sqlalchemy.orm": {"InstrumentedAttribute", "Session", "aliased"},
+    "sqlalchemy.orm": {"InstrumentedAttribute", "Session", "aliased", "defer"},
 }  # fmt: skip
 """What stores may import: words for ORM statements, and sessions to be given to them."""
 PAST_THE_FACTORY = {
@@ -45,6 +45,8 @@ CORE = {
 STORES = {"deletions.py": {"execution_options", "local_table"}}
 """Stores that do more than most: deleting a tenant walks all tables in the order of references."""
 MAKERS = {"Session", "TenantSession", "scoped_session", "sessionmaker"}
+FUNCTIONS = MAKERS | {"create_engine", "insert", "text"}
+"""Those of the names that are functions, and not only methods."""
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[str, set[str], int]]:
@@ -62,7 +64,8 @@ def names(tree: ast.AST) -> Iterator[tuple[str, int]]:
         if isinstance(node, ast.Attribute):
             yield node.attr, node.lineno
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            yield node.func.id, node.lineno
+            if node.func.id in FUNCTIONS:
+                yield node.func.id, node.lineno
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value, node.lineno
 
