@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -21,7 +20,13 @@ import psutil
 from modelry.adapters.processes.environment import worker_environment
 from modelry.adapters.processes.last_words import last_words
 from modelry.adapters.processes.link import WorkerLink
-from modelry.adapters.processes.scratch import link_files, make_scratch
+from modelry.adapters.processes.memory_groups import MemoryBound, WorkerGroups
+from modelry.adapters.processes.scratch import (
+    Scratch,
+    clear_left_behind,
+    link_files,
+    make_scratch,
+)
 from modelry.domain.sandbox import DEFAULT_POLICY, SandboxPolicy
 from modelry.runtime_api.frames import Frame, Kind
 from modelry.services.deployments.ports import OpenFile, ReplicaEnd, ReplicaSpec
@@ -40,19 +45,23 @@ class LocalReplicaPool:
 
     def __init__(self, sandbox: SandboxPolicy = DEFAULT_POLICY) -> None:
         self._sandbox = sandbox
+        self._groups = WorkerGroups()
+        clear_left_behind()
 
     async def start(self, spec: ReplicaSpec, files: Mapping[str, OpenFile]) -> LocalReplica:
         """Start a worker process, and tell it what to load and where it has the files open."""
         scratch = make_scratch(files.values())
         try:
-            load = dataclasses.replace(spec.load, files=link_files(spec.load, files, scratch))
+            load = dataclasses.replace(
+                spec.load, files=link_files(spec.load, files, scratch.folder)
+            )
             return await self._start(dataclasses.replace(spec, load=load), files, scratch)
         except BaseException:
-            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.remove()
             raise
 
     async def _start(
-        self, spec: ReplicaSpec, files: Mapping[str, OpenFile], scratch: Path
+        self, spec: ReplicaSpec, files: Mapping[str, OpenFile], scratch: Scratch
     ) -> LocalReplica:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         for end in (ours, theirs):
@@ -62,12 +71,12 @@ class LocalReplicaPool:
             # A session of its own, so that Ctrl-C in the terminal reaches the gateway alone,
             # which then drains.
             process = await asyncio.create_subprocess_exec(
-                *worker_command(theirs.fileno(), scratch, self._sandbox),
+                *worker_command(theirs.fileno(), scratch.folder, self._sandbox),
                 pass_fds=(theirs.fileno(), *{file.descriptor for file in files.values()}),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
-                env=worker_environment(os.environ, scratch),
+                env=worker_environment(os.environ, scratch.folder),
                 start_new_session=True,
                 limit=1 << 20,
             )
@@ -76,7 +85,9 @@ class LocalReplicaPool:
             raise
         finally:
             theirs.close()
-        replica = LocalReplica(spec, process, scratch)
+        # before it is told what to load: all that it takes from then on counts
+        memory = self._groups.bound(spec.replica_id, process.pid, spec.load.memory_bytes)
+        replica = LocalReplica(spec, process, scratch, memory)
         await replica.connect(ours)
         return replica
 
@@ -94,7 +105,11 @@ class LocalReplica:
     """One worker process; satisfies `services.deployments.ports.Replica`."""
 
     def __init__(
-        self, spec: ReplicaSpec, process: asyncio.subprocess.Process, scratch: Path
+        self,
+        spec: ReplicaSpec,
+        process: asyncio.subprocess.Process,
+        scratch: Scratch,
+        memory: MemoryBound,
     ) -> None:
         self.pid: int | None = process.pid
         self.link = WorkerLink(spec.replica_id, spec.group, self._on_control, self._on_lost)
@@ -102,6 +117,7 @@ class LocalReplica:
         self._spec = spec
         self._process = process
         self._scratch = scratch
+        self._memory = memory
         self._lines: deque[str] = deque(maxlen=LOG_LINES)
         self._loaded: asyncio.Future[ReplicaEnd | None] = asyncio.get_running_loop().create_future()
         self._kill_reason: str | None = None
@@ -164,7 +180,8 @@ class LocalReplica:
 
     def _on_control(self, frame: Frame) -> None:
         if frame.kind == Kind.READY:
-            self.ready_info = frame.json()
+            told = frame.json()
+            self.ready_info = {**told, "sandbox": self._memory.add_to(told["sandbox"])}
             self.link.capacity = int(self.ready_info["capacity"])
             if not self._loaded.done():
                 self._loaded.set_result(None)
@@ -191,6 +208,8 @@ class LocalReplica:
             silent_s = time.monotonic() - self.link.last_heard
             if self._loaded.done() and silent_s > self._spec.hang_timeout_s:
                 self.kill(f"hung: no sign of life for {silent_s:.0f} s")
+            if await asyncio.to_thread(self._scratch.is_overfull):
+                self.kill("it wrote more into its scratch folder than it may")
 
     async def _read_stderr(self) -> None:
         stream = self._process.stderr
@@ -209,7 +228,10 @@ class LocalReplica:
     async def _watch(self) -> ReplicaEnd:
         code = await self._process.wait()
         await self._stderr
-        await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+        await asyncio.to_thread(self._scratch.remove)
+        ran_out = self._memory.end()
+        if ran_out is not None and self._kill_reason is None:
+            self._kill_reason = ran_out
         self._heartbeat.cancel()
         self.link.close()
         end = self._describe_end(code)

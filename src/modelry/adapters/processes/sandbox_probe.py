@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import subprocess
@@ -9,9 +10,10 @@ import sys
 import threading
 
 from modelry.adapters.processes.environment import worker_environment
-from modelry.domain.sandbox import Measure, SandboxReport
+from modelry.domain.sandbox import Measure, SandboxLevel, SandboxReport
 
 PROBE_TIMEOUT_S = 30.0
+_SET_DUMPABLE = 4
 
 
 def probe_sandbox() -> SandboxReport:
@@ -32,15 +34,21 @@ def probe_sandbox() -> SandboxReport:
 
 
 class SandboxProbe:
-    """Probes once, in a thread, from when it is made."""
+    """Probes once, in a thread, from when it is made.
+
+    Until it is known that workers see no file but their own, and where they do, this process's
+    memory and environment are hidden from other processes of the same user.
+    """
 
     def __init__(self) -> None:
+        _let_be_read(allowed=False)
         self._report: SandboxReport | None = None
         self._thread = threading.Thread(target=self._probe, name="sandbox-probe", daemon=True)
         self._thread.start()
 
     def _probe(self) -> None:
         self._report = probe_sandbox()
+        _let_be_read(allowed=self._report.level.rank >= SandboxLevel.ISOLATED.rank)
 
     @property
     def known(self) -> SandboxReport | None:
@@ -51,3 +59,8 @@ class SandboxProbe:
         """The report; waits for it."""
         self._thread.join()
         return self._report or SandboxReport()
+
+
+def _let_be_read(*, allowed: bool) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_DUMPABLE, int(allowed), 0, 0, 0)
