@@ -164,6 +164,11 @@ class Settings(BaseSettings):
         description="URL under which clients reach this server, such as `https://models.example."
         "com`, where it differs from the address listened on.",
     )
+    max_connections: Annotated[int, Field(ge=1)] = Field(
+        10_000,
+        description="HTTP connections at once; fewer where the system allows fewer open files. "
+        "Further ones are answered 503.",
+    )
     allowed_hosts: Names = Field(
         (),
         description="Further host names that are answered to, with commas in between; "

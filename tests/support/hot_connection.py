@@ -55,9 +55,19 @@ class HotConnection:
             timeout_keep_alive=keep_alive_s,  # type: ignore[arg-type] # a short one, for tests
         )
         config.load()
+        self._open(config, ServerState())
+
+    @classmethod
+    def beside(cls, other: HotConnection) -> HotConnection:
+        """Another connection to the same server."""
+        made = cls.__new__(cls)
+        made._open(other.protocol.config, other.protocol.server_state)
+        return made
+
+    def _open(self, config: uvicorn.Config, state: ServerState) -> None:
         self.transport = KeptTransport()
         self.protocol: Any = config.http_protocol_class(  # type: ignore[operator] # a class
-            config=config, server_state=ServerState(), app_state={}
+            config=config, server_state=state, app_state={}
         )
         self.protocol.connection_made(self.transport)
 

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from modelry import __version__
 from modelry.adapters.hubs.inputs import GuardedInputs
+from modelry.bootstrap.descriptors import most_connections
 from modelry.bootstrap.installation import Installation
 from modelry.protocols import management, signin, tasks
 from modelry.protocols.http.answer_headers import HardenedAnswers
@@ -117,7 +118,7 @@ def build_doors(
         frozenset(origin.encode() for origin in settings.cors_origins),
     )
     servicer = InferenceServicer(inference, installation.deployments, limits)
-    protocol = hot_protocol((infer_route,), guard)
+    protocol = hot_protocol((infer_route,), guard, most_connections(settings.max_connections))
     return Doors(hardened(application), protocol, servicer, document)
 
 

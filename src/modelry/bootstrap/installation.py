@@ -232,10 +232,11 @@ class Installation:
             )
         return SignInService(
             self._issuers,
-            self.members,
-            self.sessions,
-            self.encryption,
-            self.trail,
+            members=self.members,
+            sessions=self.sessions,
+            sealer=self.encryption,
+            trail=self.trail,
+            denials=self.denials,
             redirect_uri=f"{base_url}{signin.PREFIX}/callback",
         )
 

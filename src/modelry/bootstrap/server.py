@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, contextmanager
 import uvloop
 
 from modelry.adapters.tls.issuing import EVERYWHERE
+from modelry.bootstrap.descriptors import raise_limit
 from modelry.bootstrap.doors import build_doors
 from modelry.bootstrap.installation import STARTER_PRINCIPAL, Installation
 from modelry.bootstrap.observer import ServerAddress, StartObserver, Unwatched
@@ -39,6 +40,7 @@ def serve(settings: Settings, observer: StartObserver | None = None) -> None:
         ModelryError: the data folder, database or owner key cannot be used, or a port is taken.
     """
     _log_as(settings.log_level.upper())
+    raise_limit()
     uvloop.run(_run(settings, observer or Unwatched()))
 
 

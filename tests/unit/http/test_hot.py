@@ -245,3 +245,19 @@ async def test_a_lost_connection_is_freed_at_once():
         assert protocol() is None
     finally:
         gc.enable()
+
+
+async def test_connections_beyond_the_most_are_told_and_closed(monkeypatch):
+    first = HotConnection(Echo())
+    protocol = type(first.protocol)
+    monkeypatch.setattr(protocol, "most_connections", 1)
+    second = HotConnection.beside(first)
+    await asyncio.sleep(0.01)
+    assert [status for status, _ in second.answers()] == [503]
+    assert second.transport.closed
+    second.feed(post("/hot", b"a"))
+    assert second.answers() == []
+    second.lose()
+    first.feed(post("/hot", b"a"))
+    assert first.answers() == [(200, b"a")]
+    first.lose()

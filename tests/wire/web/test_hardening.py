@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+import grpc
 import httpx2
 import pytest
 from tests.support.operating import Operator
@@ -240,8 +241,10 @@ def test_answers_tell_browsers_to_keep_away(hardened: Running) -> None:
             assert headers["x-content-type-options"] == "nosniff", path
             assert headers["referrer-policy"] == "no-referrer"
             assert headers["cross-origin-resource-policy"] == "same-origin"
-            assert headers["strict-transport-security"].startswith("max-age=")
+            assert "strict-transport-security" not in headers, "other servers are on this machine"
             assert (headers.get("cache-control") == "no-store") is path.startswith("/api/")
+        public = http.get("/healthz", headers={"host": PUBLIC}).headers
+        assert public["strict-transport-security"].startswith("max-age=")
         page = http.get("/docs")
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -325,3 +328,18 @@ def test_a_half_sent_answer_of_another_is_not_mixed_with_nonsense(hardened: Runn
         answer = read_answer(connection)
         assert answer.status == 200
         assert answer.body.endswith(b"</html>\n")
+
+
+@pytest.mark.parametrize("name", ["x-padding", "authorization"])
+def test_long_grpc_metadata_is_refused(hardened: Running, name: str) -> None:
+    with grpc.insecure_channel(hardened.grpc) as channel:
+        ask = channel.unary_unary(
+            "/inference.GRPCInferenceService/ServerLive",
+            request_serializer=bytes,
+            response_deserializer=bytes,
+        )
+        assert ask(b"", metadata=((name, "a" * 1000),), timeout=20)
+        with pytest.raises(grpc.RpcError) as refused:
+            ask(b"", metadata=((name, "a" * 20_000),), timeout=20)
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert ask(b"", timeout=20)

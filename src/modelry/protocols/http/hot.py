@@ -12,7 +12,13 @@ from typing import Any
 import orjson
 from starlette.types import ASGIApp
 
-from modelry.domain.errors import HeadersTooLarge, MalformedBody, ModelryError, PayloadTooLarge
+from modelry.domain.errors import (
+    HeadersTooLarge,
+    MalformedBody,
+    ModelryError,
+    Overloaded,
+    PayloadTooLarge,
+)
 from modelry.protocols.http.answer_headers import NO_SNIFFING
 from modelry.protocols.http.errors import status_of
 from modelry.protocols.http.guard import MAX_HEAD_BYTES, RequestGuard
@@ -46,9 +52,20 @@ class HotHttpProtocol(KeepAliveProtocol):
 
     hot_routes: tuple[HotRoute, ...] = ()
     guard: RequestGuard | None = None
+    most_connections: int | None = None
     _repeated: RepeatedHead | None = None
     _begun = 0
     _is_given_up = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        """Transport callback: take a connection, unless there are as many as may be."""
+        super().connection_made(transport)
+        most = self.most_connections
+        if most is not None and len(self.connections) > most:
+            self._give_up(
+                Overloaded(f"The server has {most} connections, the most that it takes at once."),
+                linger_s=0,
+            )
 
     def data_received(self, data: bytes) -> None:
         """Transport callback: answer a repeated request at once, have others parsed."""
@@ -222,7 +239,7 @@ class HotHttpProtocol(KeepAliveProtocol):
         del msg
         self._give_up(MalformedBody("What was sent is not a well-formed HTTP/1.1 request."))
 
-    def _give_up(self, error: ModelryError) -> None:
+    def _give_up(self, error: ModelryError, linger_s: float = LINGER_S) -> None:
         """Tell what is wrong with bytes that are no request, and read no more of them."""
         self._is_given_up = True
         cycle: Any = self.cycle
@@ -239,7 +256,7 @@ class HotHttpProtocol(KeepAliveProtocol):
                     payload,
                 )
             )
-        self.loop.call_later(LINGER_S, self.transport.close)
+        self.loop.call_later(linger_s, self.transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Transport callback: a caller that went away stops its engine call."""
@@ -253,12 +270,19 @@ class HotHttpProtocol(KeepAliveProtocol):
 
 
 def hot_protocol(
-    routes: tuple[HotRoute, ...], guard: RequestGuard | None = None
+    routes: tuple[HotRoute, ...],
+    guard: RequestGuard | None = None,
+    most_connections: int | None = None,
 ) -> type[asyncio.Protocol]:
     """A protocol class for `uvicorn.Config(http=…)` that answers `routes` itself.
 
     Args:
         routes: what it answers.
         guard: what it checks of every request, hot or not; None checks nothing.
+        most_connections: how many there may be at once; None for any number.
     """
-    return type("ModelryHttpProtocol", (HotHttpProtocol,), {"hot_routes": routes, "guard": guard})
+    return type(
+        "ModelryHttpProtocol",
+        (HotHttpProtocol,),
+        {"hot_routes": routes, "guard": guard, "most_connections": most_connections},
+    )

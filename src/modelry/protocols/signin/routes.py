@@ -30,7 +30,7 @@ PREFIX = "/auth"
 FLOW_COOKIE = "modelry_sign_in"
 MOST_AT_ONCE = 8
 """Sign-ins that may wait for an issuer at once."""
-_ANSWER_FIELDS = ("code", "state", "error")
+_ANSWER_FIELDS = ("code", "state", "error", "iss")
 
 T = TypeVar("T")
 

@@ -15,6 +15,7 @@ import orjson
 
 from modelry.domain.access import DEFAULT_TENANT_ID, MEMBER_PREFIX, Member, Principal, Role
 from modelry.domain.errors import ModelryError, NotFound, SignInFailed
+from modelry.services.audit.denials import Denials
 from modelry.services.audit.ports import AuditTrail
 from modelry.services.encryption.ports import Sealer
 from modelry.services.signin.issuers import Issuer, TenantRule
@@ -75,6 +76,7 @@ class SignInService:
         sessions: where sign-ins lead to.
         sealer: seals what a browser keeps meanwhile.
         trail: the audit log.
+        denials: enters failures into it, however many there are.
         redirect_uri: where issuers send browsers back to.
         clock: gives the time.
     """
@@ -82,11 +84,12 @@ class SignInService:
     def __init__(
         self,
         issuers: Mapping[str, tuple[Issuer, IdentityProvider]],
+        *,
         members: MembersService,
         sessions: SessionsService,
         sealer: Sealer,
         trail: AuditTrail,
-        *,
+        denials: Denials,
         redirect_uri: str,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -95,6 +98,7 @@ class SignInService:
         self._sessions = sessions
         self._sealer = sealer
         self._trail = trail
+        self._denials = denials
         self._redirect_uri = redirect_uri
         self._clock = clock
 
@@ -156,29 +160,35 @@ class SignInService:
             )
         issuer, provider = self._issuer(begun.issuer)
         try:
-            member = self._member(issuer, begun, self._identity(provider, begun, answer))
+            member = self._member(issuer, begun, self._identity(issuer, provider, begun, answer))
             opened = self._sessions.open(member, browser)
         except ModelryError as error:
             self._note_failure(issuer, begun, error)
             raise
-        self._trail.append(
-            member.tenant_id,
-            actor=MEMBER_PREFIX + member.member_id,
-            action="sign_in.begin",
-            resource=f"/sessions/{opened.session.session_id}",
-            detail={"issuer": issuer.name, "role": member.role.value},
-        )
+        try:
+            self._trail.append(
+                member.tenant_id,
+                actor=MEMBER_PREFIX + member.member_id,
+                action="sign_in.begin",
+                resource=f"/sessions/{opened.session.session_id}",
+                detail={"issuer": issuer.name, "role": member.role.value},
+            )
+        except ModelryError:  # nobody is signed in whom the audit log does not know
+            self._sessions.end_current(opened.token)
+            raise
         return Finished(member, opened, begun.next_path)
 
     def _note_failure(self, issuer: Issuer, begun: _Flow, error: ModelryError) -> None:
         first = issuer.tenants[0].tenant_id if issuer.tenants else DEFAULT_TENANT_ID
-        self._trail.append(
+        enter = self._denials.note(
             begun.tenant_id or first,
             actor=_NOBODY,
             action="sign_in.failed",
             resource=f"/auth/login/{issuer.name}",
             outcome=error.code,
         )
+        if enter is not None:
+            enter()
 
     def sign_out(self, token: str) -> None:
         """End the session of a token.
@@ -216,13 +226,19 @@ class SignInService:
     # ---- who it is --------------------------------------------------------------------------
 
     def _identity(
-        self, provider: IdentityProvider, begun: _Flow, answer: Mapping[str, str]
+        self,
+        issuer: Issuer,
+        provider: IdentityProvider,
+        begun: _Flow,
+        answer: Mapping[str, str],
     ) -> Identity:
         if answer.get("error"):
             raise SignInFailed("The issuer did not sign you in. Try again, or ask whoever runs it.")
         code = answer.get("code", "")
         if not code:
             raise SignInFailed("The issuer sent no code. Sign in again.")
+        if answer.get("iss") not in (None, "", issuer.url):
+            raise SignInFailed("Another issuer answered than was asked. Sign in again.")
         return provider.identify(
             code=code,
             redirect_uri=self._redirect_uri,
