@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,7 @@ from itertools import pairwise
 CACHED_TOKENS = "cached_tokens"
 INPUT_TOKENS = "input_tokens"
 ANY = "*"
+_MOST_KNOWN = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class PriceList:
 
     def __init__(self, prices: Iterable[Price] = ()) -> None:
         self.prices = tuple(sorted(prices, key=lambda one: one.rank, reverse=True))
+        self._found: dict[tuple[Use, int], Mapping[str, Price]] = {}
 
     @cached_property
     def changes(self) -> tuple[datetime, ...]:
@@ -105,7 +108,16 @@ class PriceList:
         return list(pairwise(bounds))
 
     def of(self, use: Use, at: datetime) -> Mapping[str, Price]:
-        """The price of each unit for `use` at a moment, by unit."""
+        """The price of each unit for `use` at a moment, by unit; found once, then known."""
+        key = (use, bisect_right(self.changes, at))
+        known = self._found.get(key)
+        if known is None:
+            if len(self._found) >= _MOST_KNOWN:
+                self._found.clear()
+            known = self._found[key] = self._find(use, at)
+        return known
+
+    def _find(self, use: Use, at: datetime) -> Mapping[str, Price]:
         found: dict[str, Price] = {}
         for price in self.prices:
             if price.unit not in found and price.is_valid_at(at) and price.is_for(use):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -60,13 +60,15 @@ class MemoryUsageStore:
         """See `UsageStore.find_segments`."""
         for one in self._of(tenant_id):
             if one.last_at >= first and one.first_at <= last:
-                yield KeptSegment(one.tenant_id, one.data, one.other_ids)
+                yield KeptSegment(one.tenant_id, one.data)
 
-    def segments_with_other_ids(self, tenant_id: str) -> Iterator[KeptSegment]:
+    def segments_with_other_ids(
+        self, tenant_id: str, may_match: Callable[[bytes], bool]
+    ) -> Iterator[KeptSegment]:
         """See `UsageStore.segments_with_other_ids`."""
         for one in reversed(self._of(tenant_id)):
-            if one.other_ids:
-                yield KeptSegment(one.tenant_id, one.data, one.other_ids)
+            if one.other_ids and may_match(one.other_ids):
+                yield KeptSegment(one.tenant_id, one.data)
 
     def _of(self, tenant_id: str) -> list[Segment]:
         state = self._database.states().get(tenant_id)

@@ -166,12 +166,17 @@ class UsageStoreContract:
 
     def test_segments_with_ids_of_callers_are_found_newest_first(self, stores: Stores) -> None:
         marked = [
-            segment(one, AMOUNT, other_ids=b"abcd" if one % 2 else b"", run_id=f"r{one:02}")
+            segment(
+                one, AMOUNT, other_ids=b"ab%d" % (one % 3) if one % 2 else b"", run_id=f"r{one:02}"
+            )
             for one in range(80)
         ]
         stores.usage.add(marked)
-        found = [one.data for one in stores.usage.segments_with_other_ids(TENANT)]
+        find = stores.usage.segments_with_other_ids
+        found = [one.data for one in find(TENANT, lambda _: True)]
         assert found == [b"segment %d" % one for one in range(79, 0, -2)]
+        some = [one.data for one in find(TENANT, lambda fingerprints: fingerprints == b"ab0")]
+        assert some == [b"segment %d" % one for one in range(75, 0, -6)]
 
     def test_retention_deletes_segments_and_totals_apart(self, stores: Stores) -> None:
         later = MINUTE + timedelta(minutes=5)

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 
 import pytest
 from tests.support.management import OTHER, Installation, adder
+from tests.support.usage import note
 from tests.wire.management.test_management_permissions import keep_a_request, things
 
 from modelry.adapters.sql.stores.deletions import tenant_tables
 from modelry.adapters.sql.tables import Base
 from modelry.domain.errors import DataDamaged
+from modelry.services.inference.metering import Meter
 from modelry.services.privacy.export import SECRET_COLUMNS
 
 pytestmark = pytest.mark.anyio
@@ -103,3 +105,16 @@ async def test_an_export_is_in_the_audit_log(server, owner):
     await export(server)
     page = await owner.get("/audit/entries", params={"action": "tenants.export_tenant"})
     assert [one["outcome"] for one in page.json()["entries"]] == ["ok", "intent"]
+
+
+async def test_requests_are_told_in_words(server):
+    meter = Meter()
+    note(meter, request_id="exported")
+    server.usage.ledger.add(meter.take())
+    assert server.usage.ledger.settle(10)
+    found = await export(server)
+    (name,) = (one for one in found if "usage_segments" in one)
+    (segment,) = map(json.loads, found[name].splitlines())
+    assert "data" not in segment
+    (request,) = segment["requests"]
+    assert (request["request_id"], request["units"]["images"]) == ("exported", 2)

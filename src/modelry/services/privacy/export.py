@@ -8,7 +8,7 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +22,7 @@ from modelry.services.audit.service import AuditService
 from modelry.services.catalog.ports import BlobStore
 from modelry.services.privacy.ports import RequestLogStore, TakeRow, TenantSnapshots
 from modelry.services.privacy.request_logs import RequestLogs
+from modelry.services.usage.segments import SegmentReader
 
 FORMAT = "modelry-tenant-export/1"
 MANIFEST = "MANIFEST.json"
@@ -195,11 +196,14 @@ class TenantExport:
 
 def _shown(table: str, row: Mapping[str, Any]) -> dict[str, Any]:
     """A row as JSON types, without its secrets."""
-    shown = {}
+    shown: dict[str, Any] = {}
     for column, value in row.items():
         if (table, column) in SECRET_COLUMNS:
             continue
-        if isinstance(value, bytes):
+        if (table, column) == ("usage_segments", "data"):
+            reader = SegmentReader(row["tenant_id"], value)
+            shown["requests"] = [asdict(one) for one in reader.records()]
+        elif isinstance(value, bytes):
             is_hex = table in _HEX_TABLES
             shown[column] = value.hex() if is_hex else base64.b64encode(value).decode()
         else:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
@@ -68,13 +68,16 @@ class Segment:
     amounts: tuple[UsageAmount, ...]
 
 
+LONGEST_SEGMENT = timedelta(days=2)
+"""A segment is as long as the longest request in it."""
+
+
 @dataclass(frozen=True, slots=True)
 class KeptSegment:
     """A segment as it is read again."""
 
     tenant_id: str
     data: bytes
-    other_ids: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +134,16 @@ class UsageStore(Protocol):
     def find_segments(
         self, tenant_id: str, first: datetime, last: datetime
     ) -> Iterator[KeptSegment]:
-        """A tenant's segments whose time and that from `first` to `last` overlap, oldest first."""
+        """A tenant's segments whose time and that from `first` to `last` overlap, oldest first.
+
+        Those that go on for longer than `LONGEST_SEGMENT` after `last` need not be found.
+        """
         ...
 
-    def segments_with_other_ids(self, tenant_id: str) -> Iterator[KeptSegment]:
-        """A tenant's segments with ids that callers chose themselves, newest first."""
+    def segments_with_other_ids(
+        self, tenant_id: str, may_match: Callable[[bytes], bool]
+    ) -> Iterator[KeptSegment]:
+        """A tenant's segments with fingerprints that `may_match`, newest first."""
         ...
 
     def delete_segments(self, before: datetime) -> int:

@@ -21,8 +21,10 @@ def find_records(store: UsageStore, tenant_id: str, request_id: str) -> list[Usa
     """
     found = _read(_segments_at(store, tenant_id, request_id), request_id)
     if not found:
-        others = store.segments_with_other_ids(tenant_id)
-        found = _read((one for one in others if may_hold(one.other_ids, request_id)), request_id)
+        others = store.segments_with_other_ids(
+            tenant_id, lambda fingerprints: may_hold(fingerprints, request_id)
+        )
+        found = _read(others, request_id)
     return sorted(found, key=lambda one: one.started_at, reverse=True)
 
 

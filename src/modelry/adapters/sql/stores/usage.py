@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,6 +15,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from modelry.adapters.sql.tables import TenantRow, UsageRow, UsageSegmentRow
 from modelry.adapters.sql.transactions import Transactions
 from modelry.services.usage.ports import (
+    LONGEST_SEGMENT,
     KeptSegment,
     Segment,
     TotalsQuery,
@@ -25,11 +26,9 @@ from modelry.services.usage.ports import (
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _AMOUNT_KEY = tuple(field.name for field in fields(UsageAmount) if field.name != "amount")
-_CHUNK = 32
-"""Segments that are read at once."""
+_CHUNK = 256
+"""Segments whose keys are read at once."""
 _MINUTES_OF = {UsageGroup.MINUTE: 1, UsageGroup.HOUR: 60, UsageGroup.DAY: 1440}
-
-_Place = tuple[datetime, str, int]
 
 
 class SqlUsageStore:
@@ -65,32 +64,49 @@ class SqlUsageStore:
     ) -> Iterator[KeptSegment]:
         """See `UsageStore.find_segments`."""
         row = UsageSegmentRow
-        query = select(row).where(row.last_at >= first, row.first_at <= last)
-        return self._segments(tenant_id, query, newest_first=False)
+        query = select(row.last_at, row.run_id, row.sequence).where(
+            row.last_at >= first, row.last_at <= last + LONGEST_SEGMENT, row.first_at <= last
+        )
+        for chunk in self._chunks(tenant_id, query, newest_first=False):
+            yield from self._whole(tenant_id, [(place[1], place[2]) for place in chunk])
 
-    def segments_with_other_ids(self, tenant_id: str) -> Iterator[KeptSegment]:
-        """See `UsageStore.segments_with_other_ids`."""
-        query = select(UsageSegmentRow).where(UsageSegmentRow.other_ids.is_not(None))
-        return self._segments(tenant_id, query, newest_first=True)
-
-    def _segments(
-        self, tenant_id: str, query: Select[UsageSegmentRow], *, newest_first: bool
+    def segments_with_other_ids(
+        self, tenant_id: str, may_match: Callable[[bytes], bool]
     ) -> Iterator[KeptSegment]:
+        """See `UsageStore.segments_with_other_ids`."""
         row = UsageSegmentRow
-        columns = (row.last_at, row.run_id, row.sequence)
+        query = select(row.last_at, row.run_id, row.sequence, row.other_ids).where(
+            row.other_ids.is_not(None)
+        )
+        for chunk in self._chunks(tenant_id, query, newest_first=True):
+            matching = [(place[1], place[2]) for place in chunk if may_match(place[3])]
+            yield from self._whole(tenant_id, matching)
+
+    def _chunks(
+        self, tenant_id: str, query: Select[*tuple[Any, ...]], *, newest_first: bool
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """The rows of `query`, which begin with the columns that order them, some at a time."""
+        columns = (UsageSegmentRow.last_at, UsageSegmentRow.run_id, UsageSegmentRow.sequence)
         ordered = query.order_by(*(one.desc() if newest_first else one for one in columns))
-        place: _Place | None = None
+        place: tuple[Any, ...] | None = None
         while True:
             after = ordered
             if place is not None:
                 here, there = tuple_(*columns), tuple_(*place)
                 after = ordered.where(here < there if newest_first else here > there)
             found = self._transactions.read(tenant_id, partial(_read, after.limit(_CHUNK)))
-            for one in found:
-                yield KeptSegment(one.tenant_id, one.data, one.other_ids or b"")
+            yield found
             if len(found) < _CHUNK:
                 return
-            place = (found[-1].last_at, found[-1].run_id, found[-1].sequence)
+            place = found[-1][:3]
+
+    def _whole(self, tenant_id: str, keys: Sequence[tuple[str, int]]) -> Iterator[KeptSegment]:
+        """The segments with these keys, in this order, one at a time: each may be large."""
+        row = UsageSegmentRow
+        for run_id, sequence in keys:
+            query = select(row.data).where(row.run_id == run_id, row.sequence == sequence)
+            for (data,) in self._transactions.read(tenant_id, partial(_read, query)):
+                yield KeptSegment(tenant_id, data)
 
     def delete_segments(self, before: datetime) -> int:
         """See `UsageStore.delete_segments`."""
@@ -107,8 +123,8 @@ class SqlUsageStore:
         return self._transactions.write_all_tenants("usage retention", work)
 
 
-def _read(wanted: Select[UsageSegmentRow], session: Session) -> list[UsageSegmentRow]:
-    return list(session.scalars(wanted))
+def _read(wanted: Select[*tuple[Any, ...]], session: Session) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in session.execute(wanted)]
 
 
 def _add(session: Session, segment: Segment) -> bool:
