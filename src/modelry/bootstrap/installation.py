@@ -22,17 +22,17 @@ from modelry.adapters.secrets.files import load_or_make_secret
 from modelry.adapters.sql.database import Database, open_database
 from modelry.adapters.usage_spool import FileSegmentSpool
 from modelry.bootstrap.access import AccessFollower
+from modelry.bootstrap.audit_log import SERVER_ACTOR, open_chain_keys, tell_rolled_back
 from modelry.bootstrap.deleting import TenantBlobs, TenantKeys
 from modelry.bootstrap.quarantine import QuarantineFollower
 from modelry.bootstrap.tls import open_certificate
 from modelry.domain.access import DEFAULT_TENANT_ID, ROLE_PERMISSIONS, Principal, Role
 from modelry.domain.catalog import Version
-from modelry.domain.errors import Cancelled, Conflict, InvalidInput
+from modelry.domain.errors import Cancelled, InvalidInput
 from modelry.domain.quotas import check_limits
 from modelry.domain.sandbox import SandboxLevel
 from modelry.manifest.starters import StarterEntries
 from modelry.protocols import signin
-from modelry.services.audit.chain import ChainKeys
 from modelry.services.audit.denials import Denials
 from modelry.services.audit.service import AuditService
 from modelry.services.audit.trail import ChainedTrail
@@ -68,9 +68,6 @@ STARTER_PRINCIPAL = Principal(
 )
 """In whose name the starter models are set up."""
 
-SERVER_ACTOR = "server"
-"""In the audit log, who does what the server does by itself."""
-_AUDIT_KEY_SETTING = "audit_key_fingerprint"
 
 OnStarterProgress = Callable[[str, FetchProgress], None]
 
@@ -116,6 +113,7 @@ class Installation:
         self.audit = AuditService(
             database.audit, chain_keys, HeadFile(settings.audit_heads or self.folder.audit_heads)
         )
+        tell_rolled_back(self.audit, self.trail)
         self.tenancy = TenancyService(database.keys, load_or_make_secret(self.folder.pepper))
         self.owner_key: MintedKey | None = self.tenancy.ensure_owner_key(
             _revealed(settings.owner_key),
@@ -276,31 +274,6 @@ def _open_encryption(
 
 def _revealed(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
-
-
-def open_chain_keys(settings: Settings, folder: DataFolder, database: Database) -> ChainKeys:
-    """The keys of the audit chains in `database`.
-
-    Raises:
-        Conflict: the chains were begun with another secret.
-    """
-    given = settings.audit_key
-    keys = ChainKeys(
-        bytes.fromhex(given.get_secret_value())
-        if given is not None
-        else load_or_make_secret(folder.audit_secret)
-    )
-    known = database.keys.setting(_AUDIT_KEY_SETTING)
-    if known is not None and known != keys.fingerprint:
-        raise Conflict(
-            "The audit log in this database was begun with another secret. Give that one as "
-            "MODELRY_AUDIT_KEY (64 hexadecimal digits), or restore the file 'audit' in the data "
-            "folder's secrets.",
-            param="audit_key",
-        )
-    if known is None:
-        database.keys.put_setting(_AUDIT_KEY_SETTING, keys.fingerprint)
-    return keys
 
 
 class _StarterSource:

@@ -60,6 +60,12 @@ def test_from_the_first_start_to_a_cut_chain(tmp_path: Path) -> None:
     assert cut.returncode == 1
     found = json.loads(cut.stdout)["default"]
     assert {one["kind"] for one in found["breaks"]} == {"truncated"}
+    with server(running.data, key=running.key) as again:
+        assert "was cut off or replaced" in again.output()
+        with Client(again.url, again.key) as client:
+            (told,) = client.audit.list(action="audit.rolled_back").entries
+            assert told.outcome == "found"
+            assert not client.audit.verify().sound
 
 
 def test_another_secret_is_refused_at_the_start(tmp_path: Path) -> None:

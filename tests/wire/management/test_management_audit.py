@@ -11,6 +11,7 @@ from modelry.domain.access import DEFAULT_TENANT_ID, Role
 from modelry.domain.errors import Overloaded
 from modelry.protocols.management import PREFIX
 from modelry.services.audit.ports import AuditFilter
+from modelry.testing.samples import principal
 
 pytestmark = pytest.mark.anyio
 
@@ -97,6 +98,30 @@ async def test_a_refused_caller_is_entered_once_and_counted(server):
     assert len(found) == 1
     assert found[0].action == "keys.create_key"
     assert found[0].resource == "/keys"
+
+
+async def test_a_revoked_key_and_one_of_a_suspended_tenant_are_entered(server, owner):
+    key_id = (await owner.post("/keys", json={"name": "k", "role": "viewer"})).json()
+    await owner.delete(f"/keys/{key_id['key']['key_id']}")
+    await owner.post("/tenants/other/suspend")
+    server.tokens["revoked"] = key_id["token"]
+    for who in ("revoked", OTHER, "nobody"):
+        async with server.client(who) as caller:
+            for _ in range(3):
+                assert (await caller.get("/models")).status_code in (401, 403)
+    (refused,) = [one for one in entries(server) if one.outcome == "unauthenticated"]
+    assert (refused.actor, refused.action) == (key_id["key"]["key_id"], "models.list_models")
+    assert len([one for one in entries(server, "other") if one.outcome == "tenant_suspended"]) == 1
+
+
+async def test_what_the_platform_does_to_a_tenant_is_in_both_chains(server, owner):
+    assert (await owner.post("/tenants/other/suspend")).status_code == 200
+    assert (await owner.post("/tenants/nobody/suspend")).status_code == 404
+    for tenant, actor in ((DEFAULT_TENANT_ID, principal().key_id), ("other", None)):
+        found = [one for one in entries(server, tenant) if one.resource == "/tenants/other/suspend"]
+        assert [one.outcome for one in found] == ["intent", "ok"], tenant
+        assert found[0].actor.startswith("" if actor else f"{DEFAULT_TENANT_ID}/")
+    assert server.audit.verify_tenant("other").is_sound
 
 
 async def test_entries_hold_neither_secrets_nor_bodies(server, owner):

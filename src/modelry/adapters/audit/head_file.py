@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -40,18 +41,26 @@ class HeadFile:
 
     def kept(self, tenant_id: str) -> Iterator[SignedHead]:
         """See `HeadKeeper.kept`. A line that is no head is passed over: a crash may cut one."""
+        return (head for head in self._all() if head.tenant_id == tenant_id)
+
+    def furthest(self) -> dict[str, SignedHead]:
+        """See `HeadKeeper.furthest`."""
+        found: dict[str, SignedHead] = {}
+        for head in self._all():
+            other = found.get(head.tenant_id)
+            if other is None or head.sequence >= other.sequence:
+                found[head.tenant_id] = head
+        return found
+
+    def _all(self) -> Iterator[SignedHead]:
         try:
             lines = self._path.open("rb")
         except FileNotFoundError:
             return
         with lines:
             for line in lines:
-                try:
-                    head = head_from_json(json.loads(line))
-                except (ValueError, KeyError, TypeError):
-                    continue
-                if head.tenant_id == tenant_id:
-                    yield head
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    yield head_from_json(json.loads(line))
 
     def _append(self, lines: bytes) -> None:
         is_new = not self._path.exists()

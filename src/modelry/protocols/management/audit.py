@@ -149,7 +149,7 @@ def list_audit(
     limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 100,
 ) -> EntryList:
     """Newest first. `action` and `resource` may end in `*`, which means: what begins so."""
-    found = audit.list(
+    found = audit.find(
         caller,
         AuditFilter(since, until, actor, action, resource, outcome),
         after=after,

@@ -173,12 +173,12 @@ class Act:
 
 
 async def note_denial(
-    denials: Denials, audit: RouteAudit, request: Request, principal: Principal, outcome: str
+    denials: Denials, audit: RouteAudit, request: Request, caller: tuple[str, str], outcome: str
 ) -> None:
-    """Enter that a known caller was refused."""
+    """Enter that a known caller, a key's tenant and id, was refused."""
     enter = denials.note(
-        principal.tenant_id,
-        actor=principal.key_id,
+        caller[0],
+        actor=caller[1],
         action=audit.action,
         resource=audit.resource(request),
         outcome=outcome,

@@ -14,12 +14,13 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from modelry.domain.access import Permission
+from modelry.domain.access import Permission, Principal
 from modelry.domain.errors import (
     InternalError,
     ModelryError,
     NotFound,
     PermissionDenied,
+    Unauthenticated,
     UnsupportedField,
 )
 from modelry.protocols.http.credentials import principal_of
@@ -90,12 +91,13 @@ class ManagedRoute(APIRoute):
 
         async def checked(request: Request) -> Response:
             services = services_of(request)
-            principal = request.state.principal = principal_of(request, services.authenticator)
+            principal = request.state.principal = await _authenticated(request, audit)
             services.limits.check_api_request(principal)
             try:
                 principal.require(permission)
             except PermissionDenied as error:
-                await note_denial(services.denials, audit, request, principal, error.code)
+                caller = (principal.tenant_id, principal.key_id)
+                await note_denial(services.denials, audit, request, caller, error.code)
                 raise
             _check_url(request, queries)
             value = None
@@ -130,6 +132,20 @@ class ManagedRoute(APIRoute):
             return response
 
         return handle
+
+
+async def _authenticated(request: Request, audit: RouteAudit) -> Principal:
+    """Who calls; that a key which is known was refused is entered."""
+    services = services_of(request)
+    try:
+        return principal_of(request, services.authenticator)
+    except (Unauthenticated, PermissionDenied) as error:
+        authorization = request.headers.get("authorization", "").encode("latin-1")
+        key = services.authenticator.refused_key(authorization)
+        if key is not None:
+            caller = (key.tenant_id, key.key_id)
+            await note_denial(services.denials, audit, request, caller, error.code)
+        raise
 
 
 async def _audited(

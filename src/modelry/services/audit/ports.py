@@ -118,3 +118,7 @@ class HeadKeeper(Protocol):
     def kept(self, tenant_id: str) -> Iterable[SignedHead]:
         """The heads of a tenant, oldest first."""
         ...
+
+    def furthest(self) -> Mapping[str, SignedHead]:
+        """Of each tenant the head of the longest chain."""
+        ...

@@ -48,7 +48,7 @@ class AuditService:
         """What the signatures of heads are checked with: Ed25519, 32 bytes."""
         return self._keys.public_key
 
-    def list(
+    def find(
         self,
         principal: Principal,
         wanted: AuditFilter,
@@ -145,6 +145,24 @@ class AuditService:
                 grown.append(self._sign(tenant_id))
         self._heads.keep(grown)
         self._kept.update((head.tenant_id, head.sequence) for head in grown)
+
+    def rolled_back(self) -> list[SignedHead]:
+        """Kept heads that the chains do not fit any more; a quick look, for the start."""
+        found = []
+        for tenant_id, head in self._heads.furthest().items():
+            ends = self._store.ends(tenant_id)
+            is_there = tenant_id in self._store.tenant_ids()
+            if is_there and not self._fits(head, ends):
+                found.append(head)
+        return found
+
+    def _fits(self, head: SignedHead, ends: ChainEnds) -> bool:
+        if head.sequence <= ends.anchor_sequence or not self._keys.is_genuine(head):
+            return True
+        entries = self._store.entries(
+            head.tenant_id, AuditFilter(), after=head.sequence - 1, limit=1
+        )
+        return bool(entries) and entries[0].mac == head.mac
 
     def sweep(self, tenant_id: str, older_than: datetime) -> int:
         """Delete what is older; the chain can still be verified from an anchor on.

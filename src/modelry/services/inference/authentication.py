@@ -17,7 +17,7 @@ class KeySnapshot:
     """Who may call, at one moment.
 
     `keys` are the keys of active tenants that are neither revoked nor expired, by their HMAC;
-    `refused` are such keys of other tenants; `tenants` are all tenants with their state.
+    `refused` are all other keys; `tenants` are all tenants with their state.
     """
 
     keys: Mapping[bytes, ApiKey]
@@ -112,6 +112,13 @@ class Authenticator:
         taken, self._used = self._used, set()
         return taken
 
+    def refused_key(self, authorization: bytes) -> ApiKey | None:
+        """The key in this `Authorization` header, if it is one that is known and not admitted."""
+        scheme, _, token = authorization.partition(b" ")
+        if scheme.lower() != b"bearer":
+            return None
+        return self._refused.get(self._keys.digest(token.strip()))
+
     def require_active(self, tenant_id: str) -> None:
         """Refuse a tenant whose keys and members may not call.
 
@@ -140,7 +147,7 @@ class Authenticator:
         found = self._principals.get(digest)
         if found is None:
             refused = self._refused.get(digest)
-            if refused is not None:
+            if refused is not None and refused.is_valid_at(datetime.now(UTC)):
                 self.require_active(refused.tenant_id)
             raise Unauthenticated(
                 "The API key is not valid (unknown, expired or revoked). Send a valid one as "

@@ -366,7 +366,7 @@ class TenancyService:
         return hmac.digest(self._pepper, token, hashlib.sha256)
 
     def snapshot(self) -> KeySnapshot:
-        """The keys that are neither revoked nor expired, apart by whether their tenant is active.
+        """All keys, apart by whether they are valid and their tenant is active.
 
         A key that was rotated is there under both secrets while they overlap.
         """
@@ -378,8 +378,9 @@ class TenancyService:
         for key in keys:
             is_active = tenants.get(key.tenant_id) is TenantState.ACTIVE
             for one in (key, key.before_rotation(now)):
-                if one is not None and one.is_valid_at(now):
-                    (admitted if is_active else refused)[one.secret_hmac] = one
+                if one is not None:
+                    is_admitted = is_active and one.is_valid_at(now)
+                    (admitted if is_admitted else refused)[one.secret_hmac] = one
         return KeySnapshot(admitted, refused, tenants)
 
     def verify(self, token: str) -> Principal:
