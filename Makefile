@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-compute bench-chat bench-sandbox bench-ledger clean proto docs
+.PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-compute bench-chat bench-sandbox bench-ledger bench-encryption clean proto docs
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -49,6 +49,9 @@ bench-footprint: .venv/.dev ## start-up time and memory
 
 bench-sandbox: .venv/.dev ## what shutting workers in costs
 	@$(BIN)/python -m benchmarks.sandbox $(ARGS)
+
+bench-encryption: .venv/.dev ## what encryption at rest costs
+	@$(BIN)/python -m benchmarks.encryption $(ARGS)
 
 bench-ledger: .venv/.dev ## what a record of usage costs
 	@$(BIN)/python -m benchmarks.ledger $(ARGS)

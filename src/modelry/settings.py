@@ -113,6 +113,11 @@ class Settings(BaseSettings):
         description="Former key-encryption keys, separated by commas, under which data keys may "
         "still be wrapped.",
     )
+    encryption_old_provider: str | None = Field(
+        None,
+        description="A provider under whose keys data keys may still be wrapped, while they move "
+        "to another one: start with both, rotate, then take it away.",
+    )
     encryption_kms_key: str = Field(
         "", description="Id, ARN or alias of the key in AWS KMS, for the provider `aws-kms`."
     )

@@ -23,6 +23,7 @@ KNOWN_FOR_A_FRESH_CLONE = {
     "make bench-chat",
     "make bench-footprint",
     "make bench-sandbox",
+    "make bench-encryption",
     "make bench-ledger",
 }
 

@@ -261,6 +261,7 @@ def _open_encryption(
     key, old_keys = settings.encryption_key, settings.encryption_old_keys
     choice = ProviderChoice(
         kind=settings.encryption_provider,
+        former_kind=settings.encryption_old_provider,
         key_file=folder.key_file,
         environment_key=key.get_secret_value() if key else None,
         environment_old_keys=old_keys.get_secret_value().split(",") if old_keys else (),

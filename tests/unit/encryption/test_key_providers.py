@@ -9,6 +9,8 @@ from modelry.adapters.crypto.key_file import KeyFile
 from modelry.adapters.crypto.providers import ProviderChoice, open_provider
 from modelry.domain.errors import InvalidInput, KeyUnavailable
 from modelry.services.encryption.ports import KeyContext
+from modelry.services.encryption.service import EncryptionService
+from modelry.testing.data_key_store import MemoryDataKeyStore
 from modelry.testing.encryption import encoded_key
 
 KEY = b"d" * 32
@@ -118,3 +120,21 @@ def test_the_choice(tmp_path):
         open_provider(replace(choice, kind="vault"))
     with pytest.raises(InvalidInput, match="MODELRY_ENCRYPTION_KMS_KEY"):
         open_provider(replace(choice, kind="aws-kms"))
+
+
+def test_data_keys_move_from_one_provider_to_another(tmp_path):
+    store = MemoryDataKeyStore()
+    choice = ProviderChoice(kind=None, key_file=tmp_path / "keys")
+    sealed = EncryptionService(store, open_provider(choice)).seal("default", "x", b"y")
+    moved = replace(choice, kind="environment", environment_key=encoded_key())
+    with pytest.raises(KeyUnavailable, match="MODELRY_ENCRYPTION_OLD_PROVIDER"):
+        EncryptionService(store, open_provider(moved)).check()
+    moving = EncryptionService(store, open_provider(replace(moved, former_kind="file")))
+    moving.check()
+    assert moving.unseal("default", "x", sealed) == b"y"
+    assert moving.rotate().rewrapped == 1
+    (tmp_path / "keys").unlink()
+    alone = EncryptionService(store, open_provider(moved))
+    assert alone.unseal("default", "x", sealed) == b"y"
+    back = replace(moved, kind="file", former_kind="environment")
+    assert EncryptionService(store, open_provider(back)).unseal("default", "x", sealed) == b"y"

@@ -48,7 +48,8 @@ class EnvironmentKeys:
             context,
             "Start the server with it in MODELRY_ENCRYPTION_KEY, or among "
             "MODELRY_ENCRYPTION_OLD_KEYS; or, if it is not such a key, with the "
-            "MODELRY_ENCRYPTION_PROVIDER that has it.",
+            "MODELRY_ENCRYPTION_PROVIDER that has it (as MODELRY_ENCRYPTION_OLD_PROVIDER, to move "
+            "away from it).",
         )
 
     def renew(self) -> None:

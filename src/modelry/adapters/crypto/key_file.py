@@ -53,7 +53,8 @@ class KeyFile:
             context,
             f"Restore the file 'secrets/{self._path.name}' of the data folder from the backup "
             "that belongs to this database; or, if it is not such a key, set "
-            "MODELRY_ENCRYPTION_PROVIDER to what has it.",
+            "MODELRY_ENCRYPTION_PROVIDER to what has it (MODELRY_ENCRYPTION_OLD_PROVIDER, to move "
+            "away from it).",
         )
 
     def renew(self) -> None:

@@ -126,6 +126,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
         "synchronous = FULL",
         "foreign_keys = ON",
         "trusted_schema = OFF",
+        "secure_delete = ON",  # so that a destroyed key does not lie on in free pages
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
