@@ -153,7 +153,7 @@ class Settings(BaseSettings):
         description="Limits of every key, where nobody set others, as JSON.",
     )
     usage_records_days: Annotated[float, Field(ge=1, le=36500)] = Field(
-        90.0, description="Days that records of single requests are kept, so that they are traced."
+        30.0, description="Days that records of single requests are kept, so that they are traced."
     )
     usage_totals_days: Annotated[float, Field(ge=1, le=36500)] = Field(
         1100.0, description="Days that totals of usage, by the minute, are kept."

@@ -66,7 +66,11 @@ class FileSegmentSpool:
     def get(self, name: str) -> list[Segment]:
         """See `SegmentSpool.get`; a damaged file is set aside."""
         path = self._folder / name
-        whole = path.read_bytes()
+        try:
+            whole = path.read_bytes()
+        except FileNotFoundError:
+            log.error("usage in %s is gone: somebody else removed it", name)  # noqa: TRY400 - no defect of ours
+            return []
         digest, raw = whole[:_DIGEST_BYTES], whole[_DIGEST_BYTES:]
         if hashlib.sha256(raw).digest() != digest:
             log.error("usage in %s is damaged and cannot be added; it is kept as .damaged", name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +14,31 @@ ENGINE = "engine_us"
 """Units that do not depend on the task: requests, microseconds from arrival to the end, and the
 request's share of the microseconds in which its replica was busy. Besides them the tasks count
 `input_tokens`, `output_tokens`, `cached_tokens`, `images`, `rows` and `items`."""
+
+
+MAX_UNITS = 16
+MAX_COUNT = 2**40
+_UNIT = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
+def counted(told: object) -> dict[str, int]:
+    """What an engine says that it used, as far as it can be so.
+
+    Engines may come from anybody: what is no count of a well-named unit is left out, or one of
+    them could spoil the records of all.
+    """
+    if not isinstance(told, Mapping):
+        return {}
+    sound = {
+        unit: count
+        for unit, count in told.items()
+        if isinstance(unit, str)
+        and _UNIT.fullmatch(unit)
+        and unit not in (REQUESTS, DURATION, ENGINE)
+        and type(count) is int
+        and 0 <= count <= MAX_COUNT
+    }
+    return dict(list(sound.items())[:MAX_UNITS])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

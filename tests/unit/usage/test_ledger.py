@@ -32,6 +32,7 @@ class Failing:
     def __init__(self, database: MemoryDatabase) -> None:
         self._store = database.usage
         self.mode = "works"
+        self.poison: str | None = None
         self.go_on = threading.Event()
         self.tried = 0
 
@@ -41,6 +42,8 @@ class Failing:
             self.go_on.wait(30)
         if self.mode == "fails":
             raise Overloaded("down")
+        if any(one.key_id == self.poison for each in segments for one in each.amounts):
+            raise ValueError("a value that no column takes")
         self._store.add(segments)
         if self.mode == "fails after the commit":
             raise Overloaded("the connection broke before the answer")
@@ -172,6 +175,34 @@ def test_requests_are_refused_when_no_room_is_left_and_taken_again(
     ledger.stop()
 
 
+def test_one_that_can_never_be_saved_holds_up_no_others(
+    ledger: Ledger, store: Failing, taken: Take
+) -> None:
+    store.poison = "bad"
+    ledger.add(taken({"key_id": "bad"}))
+    wait_until(lambda: store.tried > 0, "it was not tried")
+    for _ in range(5):
+        ledger.add(taken())
+    wait_until(lambda: store.requests() == 5, "the others were held up")
+    assert not ledger.settle(0.01)
+    store.poison = None
+    assert ledger.settle(5)
+    assert store.requests() == 6
+
+
+def test_a_file_that_somebody_removed_holds_up_nothing(
+    ledger: Ledger, store: Failing, spool: FileSegmentSpool, taken: Take
+) -> None:
+    store.mode = "fails"
+    ledger.add(taken())
+    wait_until(lambda: spool.names() != [], "it was not put on the disk")
+    spool.delete(spool.names()[0])
+    ledger.add(taken())
+    store.mode = "works"
+    assert ledger.settle(5)
+    assert store.requests() == 1
+
+
 def test_a_damaged_file_is_set_aside(
     store: Failing, spool: FileSegmentSpool, taken: Take, tmp_path: Path
 ) -> None:
@@ -195,7 +226,7 @@ def test_the_spool_keeps_what_it_was_given(spool: FileSegmentSpool, taken: Take)
     assert spool.size_bytes() > sum(len(one.data) for one in segments)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(st.sampled_from(["add", "works", "fails", "fails after the commit", "restart"])))
 def test_any_sequence_of_troubles_leaves_each_request_once(steps: list[str]) -> None:
     database = MemoryDatabase()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from modelry.domain.errors import Cancelled, ModelryError
+from modelry.domain.usage import counted
 from modelry.runtime_api.frames import Kind
 from modelry.services.inference.metering import OK, open_request
 from modelry.services.inference.request_ids import current_request_id, new_request_id
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
     from modelry.services.inference.metering import OpenRequest
     from modelry.services.inference.recording import CallRecord
     from modelry.services.inference.replica_group import ReplicaGroup, ReplicaLink
+
+
+_TOKENS = {
+    "input_tokens": "prompt_tokens",
+    "output_tokens": "completion_tokens",
+    "cached_tokens": "cached_tokens",
+}
+"""Units of a generation, and the words of its last event for them."""
 
 
 class Call:
@@ -206,7 +215,7 @@ class ItemsCall(RawCall):
     def on_result(self, header: bytes, body: bytes) -> None:
         """Read the usage, then hand the answer on."""
         self.answer_header = orjson.loads(header)
-        self.units = self.answer_header.get("usage")
+        self.units = counted(self.answer_header.get("usage"))
         super().on_result(header, body)
 
 
@@ -232,11 +241,10 @@ class StreamedCall(DoorCall):
         self.units = tokens
         if "usage" in event:
             usage = event["usage"]
-            tokens["input_tokens"] = usage["prompt_tokens"]
-            tokens["output_tokens"] = usage["completion_tokens"]
-            tokens["cached_tokens"] = usage["cached_tokens"]
+            told = {name: usage.get(word) for name, word in _TOKENS.items()}
+            tokens.update(counted(told))
         elif "prompt_tokens" in event:
-            tokens["input_tokens"] = event["prompt_tokens"]
+            tokens.update(counted({"input_tokens": event["prompt_tokens"]}))
             return  # for the meter alone: an answer tells its tokens at its end
         elif "finished" not in event:
             # a piece is one token or more: what a caller that leaves early has had by then

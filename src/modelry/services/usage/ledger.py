@@ -36,12 +36,16 @@ STOP_S = 5.0
 
 @dataclass(slots=True, eq=False)
 class _Flush:
-    """Segments on their way; `name` is that of the spool once they are there."""
+    """Segments on their way; `name` is that of the spool once they are there.
+
+    `is_told` says that a failure to save them is in the log.
+    """
 
     segments: Sequence[Segment]
     size_bytes: int
     since: float
     name: str | None = None
+    is_told: bool = False
 
 
 class Ledger:
@@ -183,7 +187,7 @@ class Ledger:
         )
 
     def _bring(self) -> None:
-        """Add flushes to the store, oldest first, until the end."""
+        """Add flushes to the store until the end, oldest first; those that fail come again."""
         pause_s = 0.0
         while True:
             with self._changed:
@@ -193,14 +197,15 @@ class Ledger:
                 if pause_s:
                     self._changed.wait_for(lambda: self._is_stopping, pause_s)
                 flush, name, segments = self._oldest()
-            if name is not None:
-                segments = self._spool.get(name)
             try:
-                self._store.add(segments)
+                self._store.add(segments if name is None else self._spool.get(name))
             except Exception:
-                if not pause_s:
+                if not flush.is_told:
                     log.exception("usage could not be saved; it is kept and tried again")
                 pause_s = min(LONGEST_RETRY_S, pause_s * 2 or RETRY_S)
+                with self._changed:
+                    flush.is_told = True
+                    self._pending.rotate(-1)  # one that can never be saved holds up no others
                 continue
             pause_s = 0.0
             with self._changed:

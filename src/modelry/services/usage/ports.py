@@ -171,7 +171,7 @@ class SegmentSpool(Protocol):
         ...
 
     def get(self, name: str) -> list[Segment]:
-        """What was put under that name; empty when it is damaged, which is logged."""
+        """What was put under that name; empty when it is damaged or gone, which is logged."""
         ...
 
     def delete(self, name: str) -> None:

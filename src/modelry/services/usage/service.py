@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from modelry.domain.access import Permission, Principal
-from modelry.domain.errors import InvalidInput, NotFound
+from modelry.domain.errors import InvalidInput, NotFound, PermissionDenied
 from modelry.domain.usage import UsageRecord
 from modelry.services.inference.request_ids import sound_request_id
 from modelry.services.usage.costs import CostedTotal, with_costs
@@ -77,6 +77,11 @@ class UsageService:
         principal.require(Permission.METRICS_READ)
         if asked.all_tenants:
             principal.require(Permission.PLATFORM_READ)
+            if principal.deployments:
+                raise PermissionDenied(
+                    "This key is for some deployments only; usage of all tenants is told to keys "
+                    "for all."
+                )
         query = _query(principal, asked)
         if query is None:
             return TotalsPage([], None)
