@@ -34,6 +34,7 @@ from modelry.domain.sandbox import SandboxLevel
 from modelry.manifest.starters import StarterEntries
 from modelry.protocols import signin
 from modelry.services.audit.denials import Denials
+from modelry.services.audit.ports import AuditTrail
 from modelry.services.audit.service import AuditService
 from modelry.services.audit.trail import ChainedTrail
 from modelry.services.catalog.ports import FetchProgress
@@ -192,7 +193,7 @@ class Installation:
         self.starters = Starters(
             self._starter_source,
             self.deployments,
-            _SetUpRecord(database),
+            _SetUpRecord(database, self.trail),
         )
         self.quarantine = QuarantineFollower(self.catalog.quarantine, self.deployments, self.trail)
         self.access = AccessFollower(self.tenancy, self.sharing, self.inference, self.deployments)
@@ -299,11 +300,18 @@ class _StarterSource:
 
 
 class _SetUpRecord:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, trail: AuditTrail) -> None:
         self._keys = database.keys
+        self._trail = trail
 
     def is_set_up(self, name: str) -> bool:
         return self._keys.setting(f"starter:{name}") is not None
 
     def note(self, name: str) -> None:
+        self._trail.append(
+            STARTER_PRINCIPAL.tenant_id,
+            actor=STARTER_PRINCIPAL.key_id,
+            action="starters.set_up",
+            resource=f"/deployments/{name}",
+        )
         self._keys.put_setting(f"starter:{name}", datetime.now(UTC).isoformat())
