@@ -22,12 +22,19 @@ from modelry.bootstrap.observer import Unwatched
 from modelry.cli.main import app
 from modelry.client import Client
 from modelry.client.methods import SyncResource
+from modelry.domain.access import (
+    MEANING,
+    PLATFORM_PERMISSIONS,
+    ROLE_PERMISSIONS,
+    Permission,
+    Role,
+)
 from modelry.domain.errors import ERRORS_BY_CODE
 from modelry.processing.kinds import SIDES, StepKind
 from modelry.processing.parameters import REQUIRED
 from modelry.processing.registry import find_step, step_names
 from modelry.protocols.http.errors import status_of
-from modelry.protocols.oip.grpc_server import grpc_status_of
+from modelry.protocols.oip.grpc_server import METHOD_PERMISSIONS, grpc_status_of
 from modelry.settings import Settings
 from modelry.tasks.registry import tasks
 
@@ -262,10 +269,55 @@ def _method(path: str, method: Any) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def permissions_page() -> str:
+    """Who may do what, from the one table that the server itself decides by."""
+    roles = list(Role)
+    rows = []
+    for permission in Permission:
+        has = [
+            ("home tenant" if permission in PLATFORM_PERMISSIONS else "yes")
+            if permission in ROLE_PERMISSIONS[role]
+            else ""
+            for role in roles
+        ]
+        if permission is not Permission.PUBLIC:
+            rows.append([f"`{permission}`", MEANING[permission], *has])
+    parts = [
+        f"# Permissions\n\n{NOTE}{PERMISSION_MANNERS}",
+        table(["permission", "lets its holder", *(f"`{role}`" for role in roles)], rows),
+        "\n## What needs which\n",
+        table(["permission", "HTTP endpoints and gRPC methods"], _demands()),
+    ]
+    return "\n".join(parts)
+
+
+PERMISSION_MANNERS = """\
+What a caller may do is what its role allows, within the scopes of its key (if it has any), within
+the reach of its tenant: rights over the platform exist in the home tenant (`default`) alone. A key
+may be limited to some deployments on top; those that another tenant shares are named
+`<deployment>@<tenant>`. Another tenant's things answer 404, a right that is lacking 403. A server
+does not start with an endpoint or method that declares no permission.
+
+Scopes are these words. A key makes keys that have no right, scope, deployment or lifetime that it
+lacks itself, and nobody adds members who may do more.
+"""
+
+
+def _demands() -> list[list[str]]:
+    found: dict[str, list[str]] = {}
+    for path, operations in _http_document()["paths"].items():
+        for method, operation in operations.items():
+            found.setdefault(operation["x-permission"], []).append(f"`{method.upper()} {path}`")
+    for name, permission in METHOD_PERMISSIONS.items():
+        found.setdefault(permission.value, []).append(f"gRPC `{name}`")
+    return [[f"`{one}`", ", ".join(found.get(one, ["none yet"]))] for one in Permission]
+
+
 PAGES = {
     "settings.md": settings_page,
     "errors.md": errors_page,
     "http.md": routes_page,
+    "permissions.md": permissions_page,
     "cli.md": cli_page,
     "sdk.md": sdk_page,
     "steps.md": steps_page,

@@ -20,10 +20,9 @@ MEMBER_PREFIX = "user:"
 
 
 class Permission(StrEnum):
-    """A right that a route can demand."""
+    """A right that a route can demand; `MEANING` says what each is."""
 
     PUBLIC = "public"
-    """No key needed (health probes only)."""
     INFERENCE = "inference:call"
     MODELS_READ = "models:read"
     MODELS_WRITE = "models:write"
@@ -36,24 +35,47 @@ class Permission(StrEnum):
     MEMBERS_WRITE = "members:write"
     SHARING_READ = "sharing:read"
     SHARING_WRITE = "sharing:write"
-    """Letting another tenant call a deployment."""
     QUOTAS_READ = "quotas:read"
     QUOTAS_WRITE = "quotas:write"
-    """The limits of keys; those of a tenant are the platform's."""
     REQUEST_LOGS_READ = "request_logs:read"
-    """The bodies of requests, where somebody chose to keep them."""
     REQUEST_LOGS_WRITE = "request_logs:write"
     AUDIT_READ = "audit:read"
     TENANT_READ = "tenant:read"
     TENANT_WRITE = "tenant:write"
-    """The tenant's own settings, such as how long what is kept."""
     TENANT_EXPORT = "tenant:export"
-    """Everything that belongs to the tenant."""
     PLATFORM_READ = "platform:read"
     PLATFORM_WRITE = "platform:write"
-    """What concerns all tenants: making and deleting them, their limits, keys of encryption."""
     SELF_READ = "self:read"
-    """What the caller's own key is and may do; every role has it."""
+
+
+MEANING: dict[Permission, str] = {
+    Permission.PUBLIC: "nothing: no key is needed",
+    Permission.INFERENCE: "call models, own and shared ones",
+    Permission.MODELS_READ: "see models, versions and aliases",
+    Permission.MODELS_WRITE: "upload, register, pull and delete them, move aliases",
+    Permission.DEPLOYMENTS_READ: "see deployments, replicas and their last words",
+    Permission.DEPLOYMENTS_WRITE: "deploy, scale, load, restart, undeploy",
+    Permission.KEYS_READ: "see keys, never their secrets",
+    Permission.KEYS_WRITE: "make, rotate, rename and revoke keys that may do no more",
+    Permission.METRICS_READ: "see metrics and usage",
+    Permission.MEMBERS_READ: "see the people of the tenant",
+    Permission.MEMBERS_WRITE: "add, change and disable people who may do no more",
+    Permission.SHARING_READ: "see what is shared with whom",
+    Permission.SHARING_WRITE: "let another tenant call a deployment, take it back",
+    Permission.QUOTAS_READ: "see limits and what is left",
+    Permission.QUOTAS_WRITE: "set the limits of keys; those of tenants are the platform's",
+    Permission.REQUEST_LOGS_READ: "read the bodies of requests, where somebody chose to keep them",
+    Permission.REQUEST_LOGS_WRITE: "choose to keep them",
+    Permission.AUDIT_READ: "read and verify the audit log",
+    Permission.TENANT_READ: "see the own tenant and its settings",
+    Permission.TENANT_WRITE: "change its settings, such as how long what is kept",
+    Permission.TENANT_EXPORT: "take out everything that belongs to it",
+    Permission.PLATFORM_READ: "see all tenants (home tenant only)",
+    Permission.PLATFORM_WRITE: "make and delete tenants, set their limits, rotate keys of "
+    "encryption (home tenant only)",
+    Permission.SELF_READ: "see what the own key is and may do",
+}
+"""What each right lets its holder do, in words."""
 
 
 class Role(StrEnum):

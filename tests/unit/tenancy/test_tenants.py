@@ -14,7 +14,7 @@ from modelry.domain.errors import (
     Unauthenticated,
 )
 from modelry.domain.tenants import DeletionStage
-from modelry.services.inference.authentication import Authenticator
+from modelry.services.inference.authentication import Authenticator, SessionCredentials
 from modelry.services.tenancy.service import TenancyService
 from modelry.services.tenancy.tenants import TenantsService
 from modelry.testing.memory_database import MemoryDatabase
@@ -122,6 +122,31 @@ def test_a_suspended_tenant_is_refused_until_it_is_resumed(
         minted.key.principal(),
         tenancy.create(minted.key.principal(), name="second", role=Role.OWNER).key.key_id,
     )
+
+
+class Sessions:
+    """Every token is a session of the tenant that it names."""
+
+    def refresh(self) -> None:
+        """There is nothing to read."""
+
+    def admit(self, token: str, csrf: str | None, *, is_unsafe: bool) -> Principal:
+        del csrf, is_unsafe
+        return principal(Role.OWNER, token)
+
+
+def test_people_of_a_suspended_tenant_are_refused_too(
+    tenants: TenantsService, tenancy: TenancyService, owner: Principal
+) -> None:
+    authenticator = Authenticator(tenancy, Sessions())
+    tenancy.on_change(authenticator.refresh)
+    session = SessionCredentials(OTHER_TENANT_ID, None, is_unsafe=False)
+    assert authenticator.from_request(None, session).tenant_id == OTHER_TENANT_ID
+    tenants.suspend(owner, OTHER_TENANT_ID)
+    with pytest.raises(TenantSuspended):
+        authenticator.from_request(None, session)
+    with pytest.raises(Unauthenticated):
+        authenticator.from_request(None, SessionCredentials("gone", None, is_unsafe=False))
 
 
 def test_a_revoked_key_of_a_suspended_tenant_is_unknown(

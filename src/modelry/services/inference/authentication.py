@@ -176,10 +176,13 @@ class Authenticator:
         Raises:
             Unauthenticated: neither, or not valid.
             PermissionDenied: a session, and the request may be forged.
+            TenantSuspended: the caller's tenant is suspended or being deleted.
         """
         if authorization or session is None or self._sessions is None:
             return self.from_header(authorization)
-        return self._sessions.admit(session.token, session.csrf, is_unsafe=session.is_unsafe)
+        caller = self._sessions.admit(session.token, session.csrf, is_unsafe=session.is_unsafe)
+        self.require_active(caller.tenant_id)
+        return caller
 
     def admit(self, authorization: bytes | None) -> Admission:
         """As `from_header`, with what it takes to ask `still_holds` for the same header.
