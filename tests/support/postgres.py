@@ -59,10 +59,15 @@ class PostgresServer:
             shutil.chown(folder, "nobody", "nogroup")
             if not _may_all_enter(self._binaries):
                 self._binaries = _copied(folder, _package())
-        self._process = self._start()
+        self._initialise()
+        self._process = self._launch()
         with self.connect() as admin:
             admin.execute(f"CREATE ROLE {OWNER} LOGIN")
             admin.execute(f"CREATE ROLE {APP} LOGIN")
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
 
     def url(self, database: str, user: str = ADMIN) -> str:
         """The SQLAlchemy URL of `database` as `user`."""
@@ -91,19 +96,33 @@ class PostgresServer:
         self._process.send_signal(signal.SIGINT)
         self._process.wait(timeout=30)
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        data = self.folder / "data"
+    def restart(self) -> None:
+        """Start it again after `stop`, with what it held."""
+        self._process = self._launch()
+
+    def run(self, program: str, *arguments: str | Path) -> None:
+        """Run one of PostgreSQL's own programs, such as pg_dump, as the superuser."""
+        done = subprocess.run(
+            [self._binaries / program, "-h", self.folder, "-U", ADMIN, *arguments],
+            check=False, capture_output=True, text=True, cwd=self.folder,
+            **self._user,  # type: ignore[call-overload] # keywords of Popen
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+    def _initialise(self) -> None:
         subprocess.run(
             [
-                self._binaries / "initdb", "-D", data, "-U", ADMIN, "--auth=trust", "--no-sync",
-                "--no-instructions", "--encoding=UTF8", "--locale=C",
+                self._binaries / "initdb", "-D", self._data, "-U", ADMIN, "--auth=trust",
+                "--no-sync", "--no-instructions", "--encoding=UTF8", "--locale=C",
             ],
             check=True, capture_output=True, cwd=self.folder, **self._user,  # type: ignore[call-overload] # keywords of Popen
         )  # fmt: skip
+
+    def _launch(self) -> subprocess.Popen[bytes]:
         options = [f"--{name}={value}" for name, value in _SETTINGS.items()]
-        with (self.folder / "log").open("wb") as log:
+        with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(
-                [self._binaries / "postgres", "-D", data, "-k", self.folder, *options],
+                [self._binaries / "postgres", "-D", self._data, "-k", self.folder, *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
                 preexec_fn=_end_with_parent,  # noqa: PLW1509 - it makes one system call
                 **self._user,  # type: ignore[call-overload] # keywords of Popen
