@@ -170,3 +170,30 @@ def test_the_status_tells_when_it_was_rotated_last(tmp_path):
     now[0] += timedelta(days=3)
     encryption.rotate()
     assert encryption.status().oldest_wrap == now[0]
+
+
+def test_a_key_that_another_server_made_just_now_is_found():
+    store = MemoryDataKeyStore()
+    here, there = (EncryptionService(store, EnvironmentKeys(encoded_key())) for _ in "ab")
+    with pytest.raises(DataDamaged):  # it has looked, and found no key
+        here.unseal(TENANT, "x", b"\1" + bytes(SEAL_OVERHEAD_BYTES))
+    sealed = there.seal(TENANT, "x", b"y")
+    assert here.unseal(TENANT, "x", sealed) == b"y"
+
+
+def test_one_tenants_slow_provider_holds_up_no_other():
+    class Slow(EnvironmentKeys):
+        def unwrap(self, wrapped, context):
+            if context.tenant_id == TENANT:
+                waiting.set()
+                assert may_go.wait(10)
+            return super().unwrap(wrapped, context)
+
+    waiting, may_go = threading.Event(), threading.Event()
+    encryption = EncryptionService(MemoryDataKeyStore(), Slow(encoded_key()))
+    slow = threading.Thread(target=encryption.seal, args=(TENANT, "x", b"y"))
+    slow.start()
+    assert waiting.wait(10)
+    assert encryption.seal(OTHER_TENANT_ID, "x", b"y")
+    may_go.set()
+    slow.join()

@@ -1,18 +1,19 @@
 """Contents that were changed on the disk: their versions are neither loaded nor served.
 
 A content is quarantined when it is found damaged, and leaves the quarantine when the same bytes
-are kept anew. That it is, is told in its row, so that every server knows.
+are kept anew, or its file is whole again when it is next wanted. That it is, is told in its row, so
+that every server knows.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from modelry.domain.errors import DataDamaged, NotFound
-from modelry.services.catalog.ports import BlobStore, CatalogStore, SealedFile
+from modelry.services.catalog.ports import BlobStore, CatalogRecords, CatalogStore, SealedFile
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class QuarantineChange:
         """What is told where the content is wanted."""
         return (
             f"Quarantined: the content {self.digest} was changed, cut off or lost on the server's "
-            "disk. Upload the same file again; that mends it."
+            "disk. Upload the same file again, or restore it from a backup; that mends it."
         )
 
 
@@ -65,25 +66,37 @@ class Quarantine:
 
         Raises:
             NotFound: the tenant has no such content.
-            DataDamaged: it is quarantined, from now on if it was not before.
+            DataDamaged: it is damaged, and quarantined from now on.
             KeyUnavailable, Overloaded: see `BlobStore.open_sealed`.
         """
         known = self._store.read(tenant_id, lambda records: records.blobs.find(digest))
         if known is None:
             raise NotFound(f"The content of the file '{name}' is not there; upload it first.")
-        if known.damaged_at is None:
-            try:
-                return self._blobs.open_sealed(tenant_id, digest)
-            except (DataDamaged, NotFound):
-                self._found(tenant_id, digest)
-        change = QuarantineChange(tenant_id, digest, is_damaged=True)
-        raise DataDamaged(f"File '{name}': {change.reason}", param="digest")
+        try:
+            opened = self._blobs.open_sealed(tenant_id, digest)
+        except (DataDamaged, NotFound):
+            self._found(tenant_id, digest)
+            change = QuarantineChange(tenant_id, digest, is_damaged=True)
+            raise DataDamaged(f"File '{name}': {change.reason}", param="digest") from None
+        if known.damaged_at is not None:  # every byte was verified: it came back from a backup
+            self._restored(tenant_id, digest)
+        return opened
 
     def kept(self, tenant_id: str, digest: str, *, was_damaged: bool) -> None:
         """A content was kept anew; if it was damaged, it is not any more."""
         if was_damaged:
             log.info("the content %s of tenant %s was mended", digest, tenant_id)
             self._tell(QuarantineChange(tenant_id, digest, is_damaged=False))
+
+    def _restored(self, tenant_id: str, digest: str) -> None:
+        def work(records: CatalogRecords) -> bool:
+            known = records.blobs.find(digest)
+            if known is None or known.damaged_at is None:
+                return False
+            records.blobs.add(replace(known, damaged_at=None))
+            return True
+
+        self.kept(tenant_id, digest, was_damaged=self._store.write(tenant_id, work))
 
     def _found(self, tenant_id: str, digest: str) -> None:
         now = self._clock()

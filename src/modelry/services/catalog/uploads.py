@@ -31,6 +31,8 @@ from modelry.services.catalog.quarantine import Quarantine
 EXPIRY = timedelta(days=1)
 """An upload that did not grow for so long is discarded."""
 MAX_OPEN_UPLOADS = 256
+COPIES = 2
+"""An upload is read back and written once more when it is complete."""
 SPARE_BYTES = 256 * 2**20
 """Room on the disk that uploads leave for the database and logs."""
 
@@ -279,10 +281,10 @@ class Uploads:
 
     def _check_room(self, size_bytes: int) -> None:
         free = self._blobs.free_bytes()
-        if size_bytes + SPARE_BYTES > free:
+        if COPIES * size_bytes + SPARE_BYTES > free:
             raise Overloaded(
-                f"The server's disk has no room for {size_bytes} more bytes. Free space on it and "
-                "try again.",
+                f"The server's disk has no room for {COPIES * size_bytes} more bytes, which an "
+                "upload needs while it is completed. Free space on it and try again.",
                 param="size_bytes",
                 retry_after_s=300,
             )

@@ -57,6 +57,7 @@ class Keyring:
         self._clock_s = clock_s
         self._tenants: dict[str, _TenantKeys] = {}
         self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
 
     def newest(self, tenant_id: str) -> SealingKey | None:
         """The key to seal with; None if the tenant has none yet.
@@ -76,24 +77,31 @@ class Keyring:
             KeyUnavailable: its keys were destroyed, or cannot be unwrapped.
         """
         found = self._keys(tenant_id)
+        if key_id not in found.by_id:  # another server may have made it just now
+            self.forget(tenant_id)
+            found = self._keys(tenant_id)
         if found.is_destroyed:
             raise _destroyed()
         return found.by_id.get(key_id)
 
     def forget(self, tenant_id: str) -> None:
         """Read the tenant's keys again before the next use."""
-        with self._lock:
+        with self._lock_of(tenant_id):
             self._tenants.pop(tenant_id, None)
 
     def _keys(self, tenant_id: str) -> _TenantKeys:
         known = self._tenants.get(tenant_id)
         if known is not None and self._clock_s() - known.read_at < FRESH_S:
             return known
-        with self._lock:
+        with self._lock_of(tenant_id):  # one tenant's slow key holds up no other
             known = self._tenants.get(tenant_id)
             if known is None or self._clock_s() - known.read_at >= FRESH_S:
                 known = self._tenants[tenant_id] = self._read(tenant_id, known)
             return known
+
+    def _lock_of(self, tenant_id: str) -> threading.Lock:
+        with self._lock:
+            return self._locks.setdefault(tenant_id, threading.Lock())
 
     def _read(self, tenant_id: str, before: _TenantKeys | None) -> _TenantKeys:
         records = self._read_keys(tenant_id)

@@ -97,7 +97,6 @@ class EncryptionService:
         self._provider = provider
         self._clock = clock
         self._keyring = Keyring(store.keys, provider)
-        self._making = threading.Lock()
         self._rotating = threading.Lock()
 
     def check(self) -> None:
@@ -203,12 +202,9 @@ class EncryptionService:
         )
 
     def _first_key(self, tenant_id: str) -> SealingKey:
-        with self._making:
-            found = self._keyring.newest(tenant_id)
-            if found is None:
-                self._store.add_first(self._made(tenant_id))
-                self._keyring.forget(tenant_id)
-                found = self._keyring.newest(tenant_id)
+        self._store.add_first(self._made(tenant_id))  # the first that is kept counts
+        self._keyring.forget(tenant_id)
+        found = self._keyring.newest(tenant_id)
         if found is None:
             raise KeyUnavailable("No data key could be made for this tenant; try again.")
         return found
