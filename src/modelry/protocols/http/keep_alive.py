@@ -91,7 +91,10 @@ class KeepAliveProtocol(HttpToolsProtocol):
             self.transport.abort()
             return
         if self.transport.is_closing():
-            self._look_again_in(self.timeout_keep_alive)
+            if self._unread_bytes == 0:  # it waits for a farewell that TLS knows, in vain
+                self.transport.abort()
+            else:
+                self._look_again_in(self.timeout_keep_alive)
             return
         left_s = self._left_s(now)
         if left_s <= 0:
