@@ -156,11 +156,11 @@ def test_no_json_route_takes_malformed_bodies(hostile: Hostile, body: bytes) -> 
     paths = hostile.http.get("/openapi.json").json()["paths"]
     asked = 0
     for path, operations in paths.items():
-        for method in operations:
+        for method, operation in operations.items():
             if method not in ("post", "put", "patch") or "/unload" in path or "/load" in path:
                 continue
-            if path.endswith("/restart"):
-                continue
+            if path.startswith("/api/v1") and "requestBody" not in operation:
+                continue  # it takes no body, and reads none
             url = re.sub(r"\{[^}]*\}", "healthy", path)
             headers = {"content-type": "application/json", "upload-offset": "0"}
             answer = hostile.http.request(method, url, content=body, headers=headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -18,10 +19,11 @@ from modelry.domain.errors import (
     InvalidInput,
     ModelryError,
     NotSupported,
+    Overloaded,
     PayloadTooLarge,
     SourceUnavailable,
 )
-from modelry.services.inference.inputs import MAX_URLS, InputUrl, InputUrls
+from modelry.services.inference.inputs import MAX_URLS, MOST_AT_ONCE, InputUrl, InputUrls
 
 pytestmark = pytest.mark.anyio
 IMAGE = b"\x89PNG and so on"
@@ -237,3 +239,31 @@ async def test_each_url_is_fetched_once_and_within_bounds() -> None:
             await InputUrls(fetcher, most).fetched(many)
         assert isinstance(refused.value, ModelryError)
         assert refused.value.param
+
+
+async def test_callers_who_leave_do_not_get_more_than_their_share() -> None:
+    may_end = threading.Event()
+
+    class Slow:
+        started = 0
+
+        def fetch(self, url: str, param: str) -> bytes:
+            self.started += 1
+            assert may_end.wait(20)
+            return b"x"
+
+    fetcher = Slow()
+    urls = InputUrls(fetcher, 1000)
+    items = [{"image": InputUrl("https://a/", "image")}]
+    for _ in range(MOST_AT_ONCE):
+        before = fetcher.started
+        asking = asyncio.create_task(urls.fetched(items))
+        while fetcher.started == before:
+            await asyncio.sleep(0.001)
+        asking.cancel()
+    with pytest.raises(Overloaded):
+        await urls.fetched(items)
+    may_end.set()
+    while urls._busy:
+        await asyncio.sleep(0.001)
+    assert await urls.fetched(items) == [{"image": b"x"}]

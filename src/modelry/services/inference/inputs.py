@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from modelry.domain.errors import InvalidInput, NotSupported, Overloaded, PayloadTooLarge
+from modelry.domain.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    NotSupported,
+    Overloaded,
+    PayloadTooLarge,
+)
 
 MAX_URLS = 16
 """In one request."""
+DURATION_S = 30.0
+"""All fetches of one request together."""
 MOST_AT_ONCE = 16
 """Fetches at once, over all requests."""
 
@@ -51,6 +61,9 @@ class InputUrls:
         self._fetcher = fetcher
         self._max_bytes = max_bytes
         self._busy = 0
+        self._lock = threading.Lock()
+        # of their own: strangers' hosts decide how long these threads are busy
+        self._threads = ThreadPoolExecutor(MOST_AT_ONCE, "input")
 
     async def fetched(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The items, with bytes in the place of each `InputUrl`.
@@ -75,15 +88,13 @@ class InputUrls:
                 f"The request names {len(named)} URLs; at most {MAX_URLS} are fetched for one.",
                 param=named[0].param,
             )
-        contents: dict[InputUrl, bytes] = {}
-        for one in dict.fromkeys(named):
-            contents[one] = await self._in_thread(fetcher, one)
-            if sum(map(len, contents.values())) > self._max_bytes:
-                raise PayloadTooLarge(
-                    f"The inputs at the URLs have more than {self._max_bytes} bytes in all, which "
-                    "is the most for one request.",
-                    param=one.param,
-                )
+        try:
+            async with asyncio.timeout(DURATION_S):
+                contents = await self._contents(fetcher, list(dict.fromkeys(named)))
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"The inputs at the URLs took longer than {DURATION_S:g} s in all. Send the bytes."
+            ) from None
         return [
             {
                 name: contents[value] if isinstance(value, InputUrl) else value
@@ -92,14 +103,32 @@ class InputUrls:
             for item in items
         ]
 
+    async def _contents(
+        self, fetcher: InputFetcher, named: Sequence[InputUrl]
+    ) -> dict[InputUrl, bytes]:
+        found: dict[InputUrl, bytes] = {}
+        for one in named:
+            found[one] = await self._in_thread(fetcher, one)
+            if sum(map(len, found.values())) > self._max_bytes:
+                raise PayloadTooLarge(
+                    f"The inputs at the URLs have more than {self._max_bytes} bytes in all, which "
+                    "is the most for one request.",
+                    param=one.param,
+                )
+        return found
+
     async def _in_thread(self, fetcher: InputFetcher, one: InputUrl) -> bytes:
-        if self._busy >= MOST_AT_ONCE:
-            raise Overloaded(
-                f"The server fetches {self._busy} inputs, the most at once. Try again.",
-                retry_after_s=1,
-            )
-        self._busy += 1
-        try:
-            return await asyncio.to_thread(fetcher.fetch, one.url, one.param)
-        finally:
+        with self._lock:
+            if self._busy >= MOST_AT_ONCE:
+                raise Overloaded(
+                    f"The server fetches {self._busy} inputs, the most at once. Try again.",
+                    retry_after_s=1,
+                )
+            self._busy += 1
+        work = self._threads.submit(fetcher.fetch, one.url, one.param)
+        work.add_done_callback(self._ended)  # a caller may leave sooner than the thread
+        return await asyncio.wrap_future(work)
+
+    def _ended(self, _: Future[bytes]) -> None:
+        with self._lock:
             self._busy -= 1
