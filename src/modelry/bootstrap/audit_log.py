@@ -26,23 +26,34 @@ def open_chain_keys(settings: Settings, folder: DataFolder, database: Database) 
     Raises:
         Conflict: the chains were begun with another secret.
     """
-    given = settings.audit_key
-    keys = ChainKeys(
-        bytes.fromhex(given.get_secret_value())
-        if given is not None
-        else load_or_make_secret(folder.audit_secret)
-    )
     known = database.keys.setting(_KEY_SETTING)
-    if known is not None and known != keys.fingerprint:
+    is_lost = settings.audit_key is None and not folder.audit_secret.exists()
+    keys = None if known is not None and is_lost else ChainKeys(audit_secret(settings, folder))
+    if keys is None or known not in (None, keys.fingerprint):
         raise Conflict(
             "The audit log in this database was begun with another secret. Give that one as "
-            "MODELRY_AUDIT_KEY (64 hexadecimal digits), or restore the file 'audit' in the data "
-            "folder's secrets.",
+            "MODELRY_AUDIT_KEY (64 hexadecimal digits), or restore the file 'audit' in the folder "
+            "of secrets.",
             param="audit_key",
         )
     if known is None:
         database.keys.put_setting(_KEY_SETTING, keys.fingerprint)
     return keys
+
+
+def audit_secret(settings: Settings, folder: DataFolder) -> bytes:
+    """The secret under which chains are; made if there is none.
+
+    Raises:
+        Conflict: its file is damaged, or may be read by others.
+    """
+    if settings.audit_key is not None:
+        return bytes.fromhex(settings.audit_key.get_secret_value())
+    return load_or_make_secret(
+        folder.audit_secret,
+        if_seen="keep signed heads elsewhere: who read it can write another past",
+        if_lost="leaves nobody who could verify the audit log",
+    )
 
 
 def tell_rolled_back(audit: AuditService, trail: AuditTrail) -> None:

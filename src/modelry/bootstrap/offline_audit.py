@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from modelry.adapters.audit.head_file import HeadFile
 from modelry.adapters.data_folder import DataFolder
-from modelry.adapters.secrets.files import load_or_make_secret
 from modelry.adapters.sql.database import existing_database
+from modelry.bootstrap.audit_log import audit_secret
 from modelry.domain.audit import SignedHead, Verification
 from modelry.domain.errors import NotFound
 from modelry.services.audit.chain import ChainKeys
@@ -33,7 +32,7 @@ def verify_offline(
         Conflict: the database has no audit log, or the secret may be read by others.
     """
     folder = DataFolder(settings.data, secrets=settings.secrets, blobs=settings.blobs)
-    keys = ChainKeys(_secret(settings, folder.audit_secret))
+    keys = ChainKeys(_secret(settings, folder))
     url = settings.database_url
     if url is None and not (folder.root / "modelry.db").exists():
         raise NotFound("The data folder holds no database; name another one with --data.")
@@ -47,12 +46,10 @@ def verify_offline(
             yield audit.verify_tenant(each, heads)
 
 
-def _secret(settings: Settings, path: Path) -> bytes:
-    if settings.audit_key is not None:
-        return bytes.fromhex(settings.audit_key.get_secret_value())
-    if not path.exists():
+def _secret(settings: Settings, folder: DataFolder) -> bytes:
+    if settings.audit_key is None and not folder.audit_secret.exists():
         raise NotFound(
-            "The secret of the audit log is not in the data folder; name another folder with "
-            "--data, or give the secret as MODELRY_AUDIT_KEY."
+            "The secret of the audit log is not in the folder of secrets; name another data folder "
+            "with --data, or give the secret as MODELRY_AUDIT_KEY."
         )
-    return load_or_make_secret(path)
+    return audit_secret(settings, folder)

@@ -132,6 +132,13 @@ async def test_entries_hold_neither_secrets_nor_bodies(server, owner):
         "/pulls", json={"source": f"https://user:{secret}@127.0.0.1/m.onnx", "name": "x"}
     )
     await owner.post("/versions", json={"manifest": f"name: {secret}"})
+    known = made.json()["token"]
+    for key in (known, known[:-1] + "x", f"mlry_live_abcd1234_{'k' * 43}"):
+        await owner.delete(f"/keys/{key}")
+        await owner.put(f"/deployments/{key}", json={})
+        async with server.client(Role.VIEWER) as viewer:
+            await viewer.delete(f"/keys/{key}")
+        assert key not in "".join(f"{one}" for one in entries(server))
     told = "".join(f"{one}" for one in entries(server))
     assert secret not in told
     assert made.json()["token"] not in told

@@ -13,10 +13,20 @@ from modelry.domain.errors import Conflict
 SECRET_BYTES = 32
 
 
-def load_or_make_secret(path: Path) -> bytes:
+def load_or_make_secret(
+    path: Path,
+    *,
+    if_seen: str = "renew all API keys if somebody else could have read it",
+    if_lost: str = "makes every API key invalid",
+) -> bytes:
     """The 32 bytes in the file at `path`; made at random, durably, if there is none.
 
     Several processes may call this at once: all get the same bytes.
+
+    Args:
+        path: the file.
+        if_seen: what to do when somebody read it.
+        if_lost: what deleting it does.
 
     Raises:
         Conflict: the file holds something else, or others may read it.
@@ -33,14 +43,12 @@ def load_or_make_secret(path: Path) -> bytes:
     if stat.S_IMODE(mode) & 0o077:
         raise Conflict(
             f"The secret file '{path.name}' in the data folder may be read by others (mode "
-            f"{stat.S_IMODE(mode):04o}). Give it the mode 0600, and renew all API keys if "
-            "somebody else could have read it."
+            f"{stat.S_IMODE(mode):04o}). Give it the mode 0600, and {if_seen}."
         )
     if len(found) != SECRET_BYTES:
         raise Conflict(
             f"The secret file '{path.name}' in the data folder is damaged: expected "
-            f"{SECRET_BYTES} bytes. Restore it from a backup; or delete it, which makes every "
-            "API key invalid."
+            f"{SECRET_BYTES} bytes. Restore it from a backup; or delete it, which {if_lost}."
         )
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -15,14 +16,19 @@ from starlette.responses import Response, StreamingResponse
 
 from modelry.domain.access import PLATFORM_PERMISSIONS, Permission, Principal
 from modelry.domain.errors import NotFound
+from modelry.protocols.management.services import services_of
 from modelry.services.audit.denials import Denials
 from modelry.services.audit.trail import ChainedTrail
+from modelry.services.privacy.recognisers import BUILT_IN
+from modelry.services.privacy.redaction import Redactor
 
 INTENT = "intent"
 OK = "ok"
 CANCELLED = "cancelled"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_RECORDED_CHARS = 200
+
+_TOKENS = Redactor([one for one in BUILT_IN if one.kind in ("TOKEN", "PRIVATE_KEY")])
 
 _noted: ContextVar[_Noted | None] = ContextVar("audited_act", default=None)
 
@@ -80,9 +86,13 @@ class RouteAudit:
         )
 
     def resource(self, request: Request) -> str:
-        """The path, as it was asked for."""
-        named = {name: quote(str(value), safe=":@") for name, value in request.path_params.items()}
-        return self.path.format(**named)
+        """The path, as it was asked for; a key that somebody put there by mistake is not told."""
+        is_secret = services_of(request).authenticator.is_secret
+        named = {
+            name: "(a key)" if is_secret(str(value)) else _without_tokens(str(value))
+            for name, value in request.path_params.items()
+        }
+        return self.path.format(**{name: quote(one, safe=":@()< >") for name, one in named.items()})
 
     def recorded_of(self, body: Any) -> dict[str, Any]:
         """The fields of `body` that may be told, each of bounded length."""
@@ -185,6 +195,10 @@ async def note_denial(
     )
     if enter is not None:
         await asyncio.to_thread(enter)
+
+
+def _without_tokens(text: str) -> str:
+    return _TOKENS.text(text, Counter())
 
 
 def _short(value: Any) -> Any:

@@ -148,13 +148,9 @@ class AuditService:
 
     def rolled_back(self) -> list[SignedHead]:
         """Kept heads that the chains do not fit any more; a quick look, for the start."""
-        found = []
-        for tenant_id, head in self._heads.furthest().items():
-            ends = self._store.ends(tenant_id)
-            is_there = tenant_id in self._store.tenant_ids()
-            if is_there and not self._fits(head, ends):
-                found.append(head)
-        return found
+        there = set(self._store.tenant_ids())
+        furthest = [one for one in self._heads.furthest().values() if one.tenant_id in there]
+        return [one for one in furthest if not self._fits(one, self._store.ends(one.tenant_id))]
 
     def _fits(self, head: SignedHead, ends: ChainEnds) -> bool:
         if head.sequence <= ends.anchor_sequence or not self._keys.is_genuine(head):

@@ -119,6 +119,11 @@ class Authenticator:
             return None
         return self._refused.get(self._keys.digest(token.strip()))
 
+    def is_secret(self, text: str) -> bool:
+        """Whether `text` is the token of a key, admitted or not."""
+        digest = self._keys.digest(text.encode("utf-8", "surrogatepass"))
+        return digest in self._principals or digest in self._refused
+
     def require_active(self, tenant_id: str) -> None:
         """Refuse a tenant whose keys and members may not call.
 
