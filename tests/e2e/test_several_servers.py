@@ -123,6 +123,31 @@ def test_keys_are_followed(pair: Pair) -> None:
     )
 
 
+def test_tenants_and_shares_are_followed(pair: Pair) -> None:
+    pair.first.serve("common", multiplier(3))
+    wait_until(lambda: factor(pair.second, "common") == 3, "the other server serves it", 30)
+    tenant = {"tenant_id": "guests", "name": "Guests"}
+    token = pair.first.call("POST", "/tenants", json=tenant)["owner"]["token"]
+    shared = {"deployment": "common", "tenant_id": "guests"}
+    grant = pair.first.call("POST", "/shares", json=shared)
+
+    def status() -> int:
+        return infer(pair.second, "common@default", token).status_code
+
+    wait_until(lambda: status() == 200, "the other server lets guests call it", SOON_S + 5)
+    pair.first.call("DELETE", f"/shares/{grant['grant_id']}")
+    wait_until(lambda: status() == 404, "it is not shared any more", SOON_S + 5)
+    pair.first.call("POST", "/tenants/guests/suspend", json={})
+    wait_until(lambda: status() == 403, "guests are suspended", SOON_S + 5)
+    pair.second.call("POST", "/tenants/guests/resume", json={})
+    whoami = {"authorization": f"Bearer {token}"}
+    wait_until(
+        lambda: pair.first.http.get("/api/v1/whoami", headers=whoami).status_code == 200,
+        "guests are back",
+        SOON_S + 5,
+    )
+
+
 def test_the_ledger_counts_both(pair: Pair) -> None:
     pair.first.serve("counted", multiplier(2))
     wait_until(lambda: factor(pair.second, "counted") == 2, "the other server serves it", 30)
