@@ -114,7 +114,9 @@ class WorkerChild:
         generated, started = Generated(), time.monotonic()
         with self._call(Kind.GENERATE, request_to_wire(request)) as call_id:
             while (frame := self._next(call_id)).kind == Kind.EVENT:
-                generated.events.append(event_from_wire(frame.json()))
+                if "prompt_tokens" in (wire := frame.json()):
+                    continue  # for the gateway's account, not for callers
+                generated.events.append(event_from_wire(wire))
                 generated.at_s.append(time.monotonic() - started)
                 if on_event is not None:
                     on_event(generated, lambda: self._send(encode(Kind.CANCEL, call_id)))
