@@ -150,3 +150,14 @@ async def test_bytes_that_are_no_frame_end_the_link():
         await linked.answer(b"\xff" * 24)
         assert isinstance(call.told[0], ReplicaLost)
         assert linked.lost == [True]
+
+
+async def test_a_caller_that_leaves_has_used_the_replica_until_then():
+    async with Linked() as linked:
+        call = Noted()
+        linked.submit(call)
+        await asyncio.sleep(0.02)
+        call.cancel()
+        (series,) = linked.group.meter.take().series
+        assert series.key.status == "cancelled"
+        assert series.engine_us[0] >= 15_000

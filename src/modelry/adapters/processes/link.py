@@ -133,6 +133,7 @@ class WorkerLink(asyncio.Protocol):
     def cancel(self, call: Call) -> None:
         """Tell the worker to stop `call`; the slot frees when it confirms."""
         if call.call_id in self._calls:
+            self._set_clock(time.monotonic())  # what was used until now is its caller's
             self.send_control(Kind.CANCEL, call_id=call.call_id)
 
     def send_control(self, kind: Kind, header: bytes = b"{}", call_id: int = 0) -> None:
