@@ -107,6 +107,7 @@ class AsyncClient(AsyncResource):
     status = awaitable(serving.status)
     usage = awaitable(using.usage)
     usage_csv = awaitable(using.usage_csv)
+    requests_csv = awaitable(using.requests_csv)
     trace = awaitable(using.trace)
     catalog = awaitable(serving.catalog)
     server_metadata = awaitable(serving.server_metadata)

@@ -104,6 +104,7 @@ class Client(SyncResource):
     status = blocking(serving.status)
     usage = blocking(using.usage)
     usage_csv = blocking(using.usage_csv)
+    requests_csv = blocking(using.requests_csv)
     trace = blocking(using.trace)
     catalog = blocking(serving.catalog)
     server_metadata = blocking(serving.server_metadata)

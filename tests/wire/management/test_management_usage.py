@@ -185,3 +185,49 @@ async def test_costs_follow_the_prices_of_their_time(server, owner):
     for wrong in ({"amount": 0.1}, {"amount": "-1"}, {"amount": "1e3"}, {"currency": "euro"},
                   {"per": 0}, {"valid_from": "2020-01-01T00:00:00Z"}, {"unit": "a b"}):  # fmt: skip
         assert (await owner.post("/prices", json=body | wrong)).status_code == 400, wrong
+
+
+async def test_both_sides_of_a_shared_deployment_see_the_same_costs(server, owner):
+    used(server, {"tenant_id": OTHER}, {"tenant_id": OTHER}, {})
+    for amount, patterns in (("1", {}), ("3", {"tenant": OTHER, "deployment": "*@default"})):
+        body = {"unit": "images", "amount": amount, "currency": "EUR", **patterns}
+        await owner.post("/prices", json=body)
+    for price in server.database.prices.all():
+        moved = replace(price, valid_from=price.valid_from - timedelta(hours=1))
+        server.database.prices.put(moved)
+    await owner.post("/prices", json={"unit": "rows", "amount": "1", "currency": "EUR"})
+    (own,) = (await owner.get("/usage")).json()["usage"]
+    assert own["costs"] == {"EUR": "2"}
+    (shared,) = (await owner.get("/usage?shared=true&group_by=status")).json()["usage"]
+    assert shared["costs"] == {"EUR": "12"}
+    async with server.client(OTHER) as caller:
+        (paid,) = (await caller.get("/usage?group_by=key_id")).json()["usage"]
+        assert paid["costs"] == {"EUR": "12"}
+    everybody = await owner.get("/usage?all_tenants=true&group_by=tenant_id")
+    costs = {one["group"]["tenant_id"]: one["costs"]["EUR"] for one in everybody.json()["usage"]}
+    assert costs == {"default": "2", OTHER: "12"}
+
+
+async def test_every_single_request_as_csv(server, owner):
+    used(
+        server,
+        *({"request_id": f"r{at}", "units": {"images": at, "=x": 1}} for at in range(1200)),
+        {"tenant_id": OTHER, "request_id": "theirs", "origin": NOWHERE},
+        {"origin": CHAT, "request_id": "=1+1"},
+    )
+    answer = await owner.get("/requests.csv")
+    rows = list(csv.DictReader(io.StringIO(answer.text, newline=""), strict=True))
+    assert len(rows) == 1201
+    by_id = {row["request_id"]: row for row in rows}
+    assert (by_id["r7"]["images"], by_id["r7"]["other_units"]) == ("7", '{"=x":1}')
+    assert by_id["r7"]["engine_us"] == "70"
+    assert by_id["'=1+1"]["deployment"] == "assistant"
+    body = {"name": "narrow", "role": "viewer", "deployments": ["assistant"]}
+    token = (await owner.post("/keys", json=body)).json()["token"]
+    async with server.client("", authorization=f"Bearer {token}") as narrow:
+        told = (await narrow.get("/requests.csv")).text
+    assert told.count("\r\n") == 2
+    old = await owner.get("/requests.csv?until=2020-01-02T00:00:00Z")
+    assert old.text.count("\r\n") == 1
+    wide = await owner.get("/requests.csv?since=2020-01-02T00:00:00Z")
+    assert wide.status_code == 400

@@ -45,6 +45,9 @@ def usage(
         bool, typer.Option("--all-tenants", help="What every tenant used.")
     ] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
+    requests: Annotated[
+        bool, typer.Option("--requests", help="Print every single request as CSV.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what was used and what it cost."""
@@ -61,6 +64,9 @@ def usage(
         "all_tenants": all_tenants,
     }
     with client_of(context) as client:
+        if requests:
+            typer.echo(client.requests_csv(since=since), nl=False)
+            return
         if csv:
             typer.echo(client.usage_csv(**wanted), nl=False)
             return

@@ -68,6 +68,21 @@ def usage_csv(**asked: Unpack[UsageQuestion]) -> Flow[str]:
     return answer.content.decode()
 
 
+def requests_csv(*, since: datetime | None = None, until: datetime | None = None) -> Flow[str]:
+    """Every single request as a table in CSV, by default of the last 24 hours.
+
+    Args:
+        since: those that began from this time on, with a time zone; at most 31 days.
+        until: up to this time.
+    """
+    params = {
+        "since": since.isoformat() if since else None,
+        "until": until.isoformat() if until else None,
+    }
+    answer = yield from send(Request("GET", api("requests.csv"), params, idempotent=True))
+    return answer.content.decode()
+
+
 def _params(asked: UsageQuestion) -> dict[str, Param | tuple[str, ...]]:
     params: dict[str, Param | tuple[str, ...]] = {}
     for name, value in asked.items():

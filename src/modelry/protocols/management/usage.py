@@ -1,11 +1,9 @@
-"""`/usage`, `/usage.csv`, `/requests/{request_id}`: what was used, and what made an answer."""
+"""`/usage`, `/requests`: what was used, and what made an answer."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import csv
-import io
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,13 +20,13 @@ from modelry.domain.usage import UsageRecord
 from modelry.protocols.management.routing import managed_router, needs
 from modelry.protocols.management.services import Caller, Usage
 from modelry.protocols.management.shapes import Answer, Moment
+from modelry.protocols.management.usage_tables import request_lines, total_lines
 from modelry.services.usage.costs import CostedTotal
 from modelry.services.usage.ports import UsageGroup
 from modelry.services.usage.service import TotalsAsked
 
 MAX_GROUPS = 10_000
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 _COST_DIGITS = Decimal("1e-12")
 
 router = managed_router("usage")
@@ -191,11 +189,29 @@ def export_usage(caller: Caller, usage: Usage, asked: Question) -> StreamingResp
     Cells that a spreadsheet would take for a formula begin with an apostrophe.
     """
     totals = usage.all_totals(caller, asked)
-    return StreamingResponse(
-        _csv([one.value for one in asked.group_by], totals),
-        media_type="text/csv; charset=utf-8; header=present",
-        headers={"content-disposition": 'attachment; filename="usage.csv"'},
-    )
+    lines = total_lines([one.value for one in asked.group_by], totals, _costs)
+    return _csv_response("usage.csv", lines)
+
+
+@router.get(
+    "/requests.csv",
+    summary="Every single request, as a table",
+    openapi_extra=needs(
+        Permission.METRICS_READ,
+        responses={"200": {"description": "RFC 4180.", "content": {"text/csv": {}}}},
+    ),
+    response_class=StreamingResponse,
+)
+def export_requests(
+    caller: Caller, usage: Usage, since: Moment | None = None, until: Moment | None = None
+) -> StreamingResponse:
+    """By default those of the last 24 hours; a row each, in no particular order.
+
+    Units that have no column of their own are JSON in the last one.
+    """
+    end = until or datetime.now(UTC) + timedelta(minutes=1)
+    records = usage.records(caller, since or max(end, _EARLIEST) - timedelta(days=1), end)
+    return _csv_response("requests.csv", request_lines(records))
 
 
 @router.get(
@@ -230,22 +246,9 @@ def _read_cursor(cursor: str) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _csv(groups: list[str], totals: Iterator[CostedTotal]) -> Iterator[bytes]:
-    """RFC 4180 lines, a chunk for each group."""
-    yield _line([*groups, "unit", "amount", "currency", "cost"])
-    for total in totals:
-        head = [_safe(total.group[name]) for name in groups]
-        lines = [[*head, unit, amount, "", ""] for unit, amount in sorted(total.units.items())]
-        lines += [[*head, "", "", currency, cost] for currency, cost in _costs(total).items()]
-        yield b"".join(map(_line, lines))
-
-
-def _line(cells: list[Any]) -> bytes:
-    written = io.StringIO()
-    csv.writer(written).writerow(cells)
-    return written.getvalue().encode()
-
-
-def _safe(word: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    return f"'{word}" if word.startswith(_FORMULA_SIGNS) else word
+def _csv_response(name: str, lines: Iterator[bytes]) -> StreamingResponse:
+    return StreamingResponse(
+        lines,
+        media_type="text/csv; charset=utf-8; header=present",
+        headers={"content-disposition": f'attachment; filename="{name}"'},
+    )

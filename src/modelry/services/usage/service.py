@@ -14,9 +14,11 @@ from modelry.services.usage.costs import CostedTotal, with_costs
 from modelry.services.usage.ledger import Ledger
 from modelry.services.usage.ports import TotalsQuery, UsageGroup, UsageStore
 from modelry.services.usage.prices import PricesService
+from modelry.services.usage.segments import SegmentReader
 from modelry.services.usage.tracing import find_records
 
 MAX_BY_MINUTE = timedelta(days=7)
+MAX_RECORDS_TIME = timedelta(days=31)
 SETTLE_S = 5.0
 """How long a question waits for what is on its way to the store."""
 EXPORT_PAGE = 1000
@@ -112,6 +114,32 @@ class UsageService:
         costed = with_costs(query, found, self._prices.price_list(), self._store.totals)
         is_full = query.limit is not None and len(found) == query.limit and query.group_by
         return TotalsPage(costed, tuple(found[-1].group.values()) if is_full else None)
+
+    def records(
+        self, principal: Principal, since: datetime, until: datetime
+    ) -> Iterator[UsageRecord]:
+        """Every record of the caller's tenant of requests that began within a time; unordered.
+
+        A key that is for some deployments gets the records of these.
+
+        Raises:
+            PermissionDenied: the caller may not see usage.
+            InvalidInput: times without timezone, in the wrong order or too far apart.
+        """
+        principal.require(Permission.METRICS_READ)
+        _check_times(since, until)
+        if until - since > MAX_RECORDS_TIME:
+            raise InvalidInput(
+                f"Records of at most {MAX_RECORDS_TIME.days} days can be asked for at once.",
+                param="since",
+            )
+        self._settle()
+        return (
+            record
+            for segment in self._store.find_segments(principal.tenant_id, since, until)
+            for record in SegmentReader(segment.tenant_id, segment.data).records()
+            if since <= record.started_at < until and principal.covers(record.deployment)
+        )
 
     def trace(self, principal: Principal, request_id: str) -> list[UsageRecord]:
         """The records of the caller's tenant with that request id, the newest first.
