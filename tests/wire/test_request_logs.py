@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import secrets
+import tarfile
 from typing import Any
 
 import httpx2
 import pytest
 from tests.support.operating import Operator, wait_until
 from tests.support.server import Running
+
+from modelry.client import AsyncClient, Client
+from modelry.client.errors import NotFound
 
 TEXT = "I am Ada, ada@example.org, card 4111 1111 1111 1111"
 
@@ -141,3 +147,50 @@ def test_a_chat_is_kept_with_what_was_answered(chat: Running):
             assert choice["finish_reason"] in ("length", "stop")
         assert contents[0]["output"]["choices"][0]["text"] == said
         http.delete("/api/v1/deployments/chat/request-log").raise_for_status()
+
+
+async def _with_the_async_client(words: Running) -> bytes:
+    async with AsyncClient(words.url, words.key) as client:
+        assert (await client.retention.list())[0].what == "request_logs"
+        stream = await client.export_tenant()
+        return b"".join([piece async for piece in stream])
+
+
+def test_the_sdk_does_all_of_it(words: Running, http, no_rule):
+    with Client(words.url, words.key) as client:
+        rule = client.request_logs.keep("words", retention_days=3)
+        assert client.request_logs.get_rule("words") == rule
+        request_id = embed(http, TEXT).headers["x-request-id"]
+        wait_until(
+            lambda: bool(client.request_logs.list(request_id=request_id).requests), "it is kept"
+        )
+        (one,) = client.request_logs.list(request_id=request_id).requests
+        content = client.request_logs.get(one.log_id).content
+        assert content is not None
+        assert "<EMAIL>" in json.dumps(content)
+        client.request_logs.delete(one.log_id)
+        with pytest.raises(NotFound):
+            client.request_logs.get(one.log_id)
+        for _ in range(3):
+            embed(http, TEXT)
+        wait_until(lambda: len(_pages(client)) >= 3, "all pages are there")
+        assert client.request_logs.delete_all(deployment="words") >= 3
+        client.request_logs.stop("words")
+        kept_days = {one.what: one.days for one in client.retention.set({"request_logs": 20})}
+        assert kept_days == {"request_logs": 20, "audit": None}
+        client.retention.set({"request_logs": None})
+        with client.export_tenant() as pieces:
+            whole = b"".join(pieces)
+    for made in (whole, asyncio.run(_with_the_async_client(words))):
+        with tarfile.open(fileobj=io.BytesIO(made)) as tar:
+            assert tar.getnames()[-1] == "MANIFEST.json"
+
+
+def _pages(client: Client) -> list[str]:
+    found, before = [], None
+    while True:
+        page = client.request_logs.list(deployment="words", limit=1, before=before)
+        found += [one.log_id for one in page.requests]
+        if page.next is None:
+            return found
+        before = page.next

@@ -159,8 +159,8 @@ def list_request_logs(
     wanted = LogFilter(since, until, deployment, key_id, request_id, status)
     found = logs.find(caller, wanted, before=before, limit=limit)
     return LoggedList(
-        requests=[Logged.of(one) for one in found],
-        next=found[-1].log_id if len(found) == limit else None,
+        requests=[Logged.of(one) for one in found.requests],
+        next=found.following,
         dropped=logs.dropped(caller),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,14 @@ class KeptCall:
     content: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class KeptPage:
+    """Kept calls; `following` is the `before` of the next page, None when there is none."""
+
+    requests: Sequence[LoggedRequest]
+    following: str | None
+
+
 class RequestLogs:
     """What is kept of requests, and who may see it.
 
@@ -76,6 +85,7 @@ class RequestLogs:
         self._redactor = redactor or Redactor()
         self._clock = clock
         self._rules: dict[tuple[str, str], LoggingRule] = {}
+        self._reading = threading.Lock()
         self.queue = CaptureQueue(self._keep)
 
     # ---- rules ------------------------------------------------------------------------------
@@ -159,7 +169,7 @@ class RequestLogs:
 
     def find(
         self, principal: Principal, wanted: LogFilter, *, before: str | None = None, limit: int = 50
-    ) -> Sequence[LoggedRequest]:
+    ) -> KeptPage:
         """Kept calls of the caller's tenant, newest first.
 
         Raises:
@@ -168,7 +178,8 @@ class RequestLogs:
         principal.require(Permission.REQUEST_LOGS_READ)
         _check_range("limit", limit, 1, MAX_LISTED)
         found = self._store.find(principal.tenant_id, wanted, before=before, limit=limit)
-        return [one for one in found if principal.covers(one.deployment)]
+        shown = tuple(one for one in found if principal.covers(one.deployment))
+        return KeptPage(shown, found[-1].log_id if len(found) == limit else None)
 
     def get(self, principal: Principal, log_id: str) -> KeptCall:
         """One kept call with what was said.
@@ -231,10 +242,11 @@ class RequestLogs:
 
     def read_rules(self) -> None:
         """Read the rules again, as of all servers on the database."""
-        self._rules = {(one.tenant_id, one.deployment): one for one in self._store.rules()}
-        self.place_recorders()
+        with self._reading:  # else an older answer could replace a newer one
+            self._rules = {(one.tenant_id, one.deployment): one for one in self._store.rules()}
+            self._place_recorders()
 
-    def place_recorders(self) -> None:
+    def _place_recorders(self) -> None:
         """Have every replica group record what its deployment's rule says."""
         for group in self._groups():
             rule = self._rules.get((group.identity[0], group.identity[1]))
