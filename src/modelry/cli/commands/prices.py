@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,7 +10,9 @@ from modelry.cli.confirmation import Yes, confirm
 from modelry.cli.groups import command_group
 from modelry.cli.output import AsJson, Output, table, time_text
 from modelry.cli.session import client_of
-from modelry.client.records import Price
+
+if TYPE_CHECKING:
+    from modelry.client.records import Price
 
 app = command_group("See and set what usage costs.", no_args_is_help=True)
 
