@@ -46,7 +46,9 @@ class DeletionStage(StrEnum):
     ROWS = "rows"
     FILES = "files"
     CERTIFICATE = "certificate"
-    """What was destroyed is written to the home tenant's audit trail."""
+    """What was destroyed is to be written to the home tenant's audit trail."""
+    CERTIFYING = "certifying"
+    """A server is about to write it; another one takes over if it dies meanwhile."""
     DONE = "done"
 
 

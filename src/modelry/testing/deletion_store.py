@@ -90,8 +90,14 @@ class DeletionStoreContract:
         for one in (later, DELETION):
             stores.deletions.begin(one)
         assert stores.deletions.pending() == [DELETION, later]
-        done = replace(DELETION, stage=DeletionStage.DONE, destroyed={"files": 2, "keys": ["f"]})
-        stores.deletions.put(done)
+        then = NOW + timedelta(1)
+        known = {"files": 2, "keys": ["f"]}
+        moved = replace(DELETION, stage=DeletionStage.ROWS, stage_at=then, destroyed=known)
+        assert stores.deletions.move(DELETION, DeletionStage.ROWS, then, known) == moved
+        assert stores.deletions.move(DELETION, DeletionStage.KEYS, then, {}) is None, "it moved on"
+        assert stores.deletions.find(TENANT) == moved
+        done = replace(moved, stage=DeletionStage.DONE, destroyed={**known, "more": 1})
+        assert stores.deletions.move(moved, DeletionStage.DONE, then, {"more": 1}) == done
         assert stores.deletions.pending() == [later]
         assert stores.deletions.find(TENANT) == done
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from modelry.domain.access import ApiKey, Member, Tenant
 from modelry.domain.access import TenantState as Life
@@ -167,9 +167,20 @@ class MemoryDeletionStore:
         open_ones = [one for one in self.kept.values() if one.stage is not DeletionStage.DONE]
         return sorted(open_ones, key=lambda one: (one.requested_at, one.tenant_id))
 
-    def put(self, deletion: TenantDeletion) -> None:
-        """See `DeletionStore.put`."""
-        self.kept[deletion.tenant_id] = deletion
+    def move(
+        self,
+        deletion: TenantDeletion,
+        stage: DeletionStage,
+        at: datetime,
+        destroyed: Mapping[str, Any],
+    ) -> TenantDeletion | None:
+        """See `DeletionStore.move`."""
+        found = self.kept[deletion.tenant_id]
+        if (found.stage, found.stage_at) != (deletion.stage, deletion.stage_at):
+            return None
+        moved = replace(found, stage=stage, stage_at=at, destroyed={**found.destroyed, **destroyed})
+        self.kept[deletion.tenant_id] = moved
+        return moved
 
     def delete_rows(self, tenant_id: str) -> None:
         """See `DeletionStore.delete_rows`."""

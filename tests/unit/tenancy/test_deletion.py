@@ -150,7 +150,7 @@ def test_a_crash_at_any_step_is_made_good_by_the_next_start(
             fresh.keys.write(OTHER_TENANT_ID, lambda records, key=key: records.put(key))
         tenants.delete(samples.principal(), OTHER_TENANT_ID, "Other")
         world = World()
-        world.crash_at, world.running = crash_at, set()
+        world.crash_at, world.running, clock.now = crash_at, set(), NOW + SETTLE
         with pytest.raises(Crash):
             deletions(fresh, world, clock).advance()
         complete(fresh, world, clock)
@@ -159,11 +159,57 @@ def test_a_crash_at_any_step_is_made_good_by_the_next_start(
         assert len(world.trail) == 1 or crash_at >= steps - 3, crash_at
 
 
+def test_of_several_servers_one_writes_the_certificate(
+    database: MemoryDatabase, world: World, asked: Principal, clock
+) -> None:
+    clock.now, world.running = NOW + SETTLE, set()
+    servers = [deletions(database, world, clock) for _ in range(2)]
+    append = world.append
+
+    def meanwhile(tenant_id: str, **entry: Any) -> None:
+        servers[1].advance()
+        append(tenant_id, **entry)
+
+    world.append = meanwhile  # type: ignore[method-assign] # both are at it
+    servers[0].advance()
+    assert len(world.trail) == 1
+    found = database.deletions.find(OTHER_TENANT_ID)
+    assert found is not None
+    assert found.stage is DeletionStage.DONE
+
+
+def test_a_server_that_is_late_takes_nothing_back(
+    database: MemoryDatabase, world: World, asked: Principal, clock
+) -> None:
+    """Its stage is done by then, and its count of what it destroyed is not the whole."""
+    clock.now, world.running = NOW + SETTLE, set()
+    late, quick = (deletions(database, world, clock) for _ in range(2))
+    destroy = world.destroy
+
+    def overtaken(tenant_id: str) -> Mapping[str, Any]:
+        world.destroy = destroy  # type: ignore[method-assign] # the other server is not late
+        destroy(tenant_id)
+        quick.advance()
+        return {"data_keys": []}
+
+    world.destroy = overtaken  # type: ignore[method-assign] # this one is
+    late.advance()
+    found = database.deletions.find(OTHER_TENANT_ID)
+    assert found is not None
+    assert found.stage is DeletionStage.DONE
+    assert found.destroyed["encryption"] == {"data_keys": ["k1"]}
+    assert found.destroyed["rows"] == {"api_keys": 2, "tenants": 1}
+    assert len(world.trail) == 1
+
+
 def complete(database: MemoryDatabase, world: World, clock) -> World:
     """Bring the deletion to its end and check what it leaves."""
     clock.now = NOW + SETTLE
     world.running = set()
     deletions(database, world, clock).advance()
+    clock.now += SETTLE  # should it have been killed while it wrote the certificate
+    deletions(database, world, clock).advance()
+    clock.now += SETTLE
     deletions(database, world, clock).advance()
     found = database.deletions.find(OTHER_TENANT_ID)
     assert found is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,8 +28,9 @@ what was under way has ended."""
 class TenantDeletions:
     """Brings deletions that were asked for to their end.
 
-    Every stage may be done again, so what was begun when the server was killed is done at the
-    next start. What a stage destroyed is counted in the transaction that destroys it.
+    Every stage may be done again, by this server or by another one on the same database, so what
+    was begun when a server was killed is done at the next start. What a stage destroyed is counted
+    in the transaction that destroys it, and only one of several servers moves on to the next.
 
     Args:
         store: keeps how far each is, and the rows.
@@ -39,7 +39,8 @@ class TenantDeletions:
         replicas: what runs here.
         trail: the audit trail.
         clock: gives the time.
-        settle: how long a tenant's rows stay after the request.
+        settle: how long a tenant's rows stay after the request, and a server has to write the
+            certificate before another one does.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class TenantDeletions:
             DeletionStage.ROWS: self._delete_rows,
             DeletionStage.FILES: self._delete_files,
             DeletionStage.CERTIFICATE: self._certify,
+            DeletionStage.CERTIFYING: self._take_over,
         }
         current: TenantDeletion | None = deletion
         while current is not None and current.stage is not DeletionStage.DONE:
@@ -88,44 +90,44 @@ class TenantDeletions:
         files, size_bytes = self._files.measure(deletion.tenant_id)
         return self._to(deletion, DeletionStage.KEYS, {"files": files, "file_bytes": size_bytes})
 
-    def _destroy_keys(self, deletion: TenantDeletion) -> TenantDeletion:
+    def _destroy_keys(self, deletion: TenantDeletion) -> TenantDeletion | None:
         keys = self._keys.destroy(deletion.tenant_id)
         return self._to(deletion, DeletionStage.ROWS, {"encryption": dict(keys)})
 
-    def _delete_rows(self, deletion: TenantDeletion) -> TenantDeletion:
+    def _delete_rows(self, deletion: TenantDeletion) -> TenantDeletion | None:
         self._store.delete_rows(deletion.tenant_id)
-        return self._to(self._again(deletion), DeletionStage.FILES)
+        return self._to(deletion, DeletionStage.FILES)
 
-    def _delete_files(self, deletion: TenantDeletion) -> TenantDeletion:
+    def _delete_files(self, deletion: TenantDeletion) -> TenantDeletion | None:
         self._files.delete_all(deletion.tenant_id)
-        return self._to(deletion, DeletionStage.CERTIFICATE)
+        ended = {"completed_at": self._clock().isoformat()}
+        return self._to(deletion, DeletionStage.CERTIFICATE, ended)
 
-    def _certify(self, deletion: TenantDeletion) -> TenantDeletion:
+    def _certify(self, deletion: TenantDeletion) -> TenantDeletion | None:
+        """Write the certificate if no other server does."""
+        claimed = self._to(deletion, DeletionStage.CERTIFYING)
+        if claimed is None:
+            return None
         self._trail.append(
             DEFAULT_TENANT_ID,
-            actor=deletion.requested_by,
+            actor=claimed.requested_by,
             action="tenants.destroyed",
-            resource=f"/tenants/{deletion.tenant_id}",
-            detail=certificate_of(deletion),
+            resource=f"/tenants/{claimed.tenant_id}",
+            detail=certificate_of(claimed),
         )
-        return self._to(deletion, DeletionStage.DONE)
+        return self._to(claimed, DeletionStage.DONE)
 
-    def _again(self, deletion: TenantDeletion) -> TenantDeletion:
-        found = self._store.find(deletion.tenant_id)
-        assert found is not None, "a deletion's own record is never deleted"
-        return found
+    def _take_over(self, deletion: TenantDeletion) -> TenantDeletion | None:
+        if self._clock() < deletion.stage_at + self._settle:
+            return None
+        return self._certify(deletion)
 
     def _to(
         self, deletion: TenantDeletion, stage: DeletionStage, destroyed: Mapping[str, Any] = {}
-    ) -> TenantDeletion:
-        moved = replace(
-            deletion,
-            stage=stage,
-            stage_at=self._clock(),
-            destroyed={**deletion.destroyed, **destroyed},
-        )
-        self._store.put(moved)
-        log.info("deleting tenant %s: %s is next", moved.tenant_id, stage)
+    ) -> TenantDeletion | None:
+        moved = self._store.move(deletion, stage, self._clock(), destroyed)
+        if moved is not None:
+            log.info("deleting tenant %s: %s is next", moved.tenant_id, stage)
         return moved
 
 
@@ -137,6 +139,5 @@ def certificate_of(deletion: TenantDeletion) -> dict[str, Any]:
         "tenant_id": deletion.tenant_id,
         "requested_by": deletion.requested_by,
         "requested_at": deletion.requested_at.isoformat(),
-        "destroyed_at": deletion.stage_at.isoformat(),
         "destroyed": dict(deletion.destroyed),
     }

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from modelry.domain.access import ApiKey, Member, Tenant
 from modelry.domain.sharing import DeploymentGrant
-from modelry.domain.tenants import TenantDeletion
+from modelry.domain.tenants import DeletionStage, TenantDeletion
 
 T = TypeVar("T")
 
@@ -163,8 +163,18 @@ class DeletionStore(Protocol):
         """Those that are not done, oldest first."""
         ...
 
-    def put(self, deletion: TenantDeletion) -> None:
-        """Replace a deletion's stage and counts."""
+    def move(
+        self,
+        deletion: TenantDeletion,
+        stage: DeletionStage,
+        at: datetime,
+        destroyed: Mapping[str, Any],
+    ) -> TenantDeletion | None:
+        """Bring a deletion to its next stage, and add to what is known to be destroyed.
+
+        Returns:
+            The deletion as it is now; None if another server has moved it meanwhile.
+        """
         ...
 
     def delete_rows(self, tenant_id: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, CursorResult, delete, or_, select
@@ -76,13 +77,24 @@ class SqlDeletionStore:
             _PURPOSE, lambda session: [_deletion(row) for row in session.scalars(query)]
         )
 
-    def put(self, deletion: TenantDeletion) -> None:
-        """See `DeletionStore.put`."""
+    def move(
+        self,
+        deletion: TenantDeletion,
+        stage: DeletionStage,
+        at: datetime,
+        destroyed: Mapping[str, Any],
+    ) -> TenantDeletion | None:
+        """See `DeletionStore.move`."""
 
-        def work(session: Session) -> None:
-            session.merge(_row(deletion))
+        def work(session: Session) -> TenantDeletion | None:
+            row = session.get(TenantDeletionRow, deletion.tenant_id)
+            if row is None or (row.stage, row.stage_at) != (deletion.stage, deletion.stage_at):
+                return None
+            row.stage, row.stage_at = stage.value, at
+            row.destroyed = {**row.destroyed, **destroyed}
+            return _deletion(row)
 
-        self._transactions.write_all_tenants(_PURPOSE, work)
+        return self._transactions.write_all_tenants(_PURPOSE, work)
 
     def delete_rows(self, tenant_id: str) -> None:
         """See `DeletionStore.delete_rows`.
