@@ -1,5 +1,7 @@
 """Every command against a whole server in a process of its own."""
 
+import csv
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -228,3 +230,28 @@ def test_doctor_looks_at_everything(shell: Shell):
     assert findings["api key"]["found"] == "owner, role owner"
     assert findings["runtime onnx"]["verdict"] == "good"
     assert {"python", "sqlite", "disk", "port", "sandbox"} <= set(findings)
+
+
+def test_usage_traces_and_prices(shell: Shell, tmp_path: Path):
+    (tmp_path / "used.onnx").write_bytes(identity(1).SerializeToString())
+    shell.run("register", tmp_path / "used.onnx", "--task", "tensor", "--deploy")
+    for _ in range(2):
+        shell.run("infer", "used", "x=[[1, 2, 3]]")
+
+    def rows(*words: object) -> list[dict[str, str]]:
+        table = csv.DictReader(io.StringIO(shell.run("usage", *words).stdout, newline=""))
+        return [row for row in table if row["deployment"] == "used"]
+
+    one, other = (row["request_id"] for row in rows("--requests"))
+    assert "Version digest  sha256:" in shell.run("trace", one).stdout
+    assert shell.json("trace", other)[0]["status"] == "ok"
+    assert "no-such-request" in shell.run("trace", "no-such-request", code=1).stderr
+    assert "used" in shell.run("usage", "--by", "deployment", "--status", "ok").stdout
+    (total,) = shell.json("usage", "--by", "task", "--deployment", "used")
+    assert (total["group"], total["units"]["items"]) == ({"task": "tensor"}, 2)
+    amounts = {row["unit"]: row["amount"] for row in rows("--csv")}
+    assert amounts["requests"] == "2"
+    price = shell.json("prices", "add", "items", "0.5", "EUR", "--per", "1000", "--task", "tensor")
+    assert price["price_id"] in shell.run("prices", "list").stdout
+    ended = shell.json("prices", "end", price["price_id"], "--yes")
+    assert ended["valid_until"] >= ended["valid_from"]
