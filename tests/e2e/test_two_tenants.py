@@ -9,6 +9,7 @@ import string
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from modelry.adapters.sql.database import open_database
 from modelry.domain.access import ApiKey, Role
 from modelry.domain.catalog import Model
 from modelry.services.catalog.ports import UploadRecord
-from modelry.services.signin.ports import Session
+from modelry.services.signin.ports import MemberSession
 
 IDS = {"sqlite": 10_000, "postgresql": 2_000}
 """The way is the same on both, and takes three times as long on PostgreSQL."""
@@ -95,7 +96,7 @@ def session_of(world: World, member_id: str) -> str:
     session_id = f"s{secrets.token_hex(8)}"
     database = open_database(world.database_url)
     database.sessions.add(
-        Session(GLOBEX, session_id, member_id, secrets.token_bytes(32), now, now, later)
+        MemberSession(GLOBEX, session_id, member_id, secrets.token_bytes(32), now, now, later)
     )
     database.close()
     return session_id
@@ -326,6 +327,26 @@ def test_secrets_are_not_told_to_others(world: World, planted: Planted) -> None:
     assert not found_in(answer.body, wanted)
     logs = world.globex.call("GET", "/deployments/words/logs")
     assert not found_in(json.dumps(logs).encode(), wanted), "a worker's log"
+
+
+def test_nobody_else_on_the_machine_can_look(world: World, theirs: dict[str, str]) -> None:
+    """What the server and its workers write lies in folders that its own user alone can enter."""
+    seen = {world.running.data, *world.running.data.rglob("*")}
+    for worker in world.running.workers():
+        command = worker.cmdline()
+        if "--scratch" in command:
+            scratch = Path(command[command.index("--scratch") + 1])
+            seen |= {scratch, *scratch.rglob("*")}
+    assert any("worker" in path.name for path in seen)
+    open_to_others = {
+        str(path): oct(path.lstat().st_mode)
+        for path in seen
+        if not path.is_symlink()
+        and path.exists()
+        and path.lstat().st_mode & 0o077
+        and not any(parent.stat().st_mode & 0o077 == 0 for parent in path.parents if parent in seen)
+    }
+    assert open_to_others == {}
 
 
 def test_secrets_are_not_on_disk(
