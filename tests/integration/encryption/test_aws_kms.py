@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from tests.support.operating import Operator
+from tests.support.server import server, start
+from tests.support.wire_models import multiplier
 
 from modelry.adapters.crypto.aws_kms import AwsKmsKeys
 from modelry.domain.errors import KeyUnavailable
@@ -69,3 +73,24 @@ def test_a_deleted_key_and_a_dead_service_are_told(endpoint):
         AwsKmsKeys("alias/none", endpoint).wrap(KEY, HERE)
     with pytest.raises(KeyUnavailable, match="cannot be reached"):
         AwsKmsKeys("alias/none", "http://127.0.0.1:9").wrap(KEY, HERE)
+
+
+def test_a_server_on_kms(endpoint, tmp_path: Path):
+    data = tmp_path / "data"
+    chosen = {
+        "encryption_provider": "aws-kms",
+        "encryption_kms_key": new_key(endpoint),
+        "encryption_kms_endpoint": endpoint,
+    }
+    with server(data, **chosen) as running, Operator(running) as operator:
+        operator.register("pets", multiplier(2))
+        status = operator.call("GET", "/encryption")
+        assert (status["provider"], status["data_keys"]) == ("aws-kms", 1)
+        assert not (data / "secrets" / "key-encryption-keys").exists()
+    with server(data, key=running.key, **chosen) as again, Operator(again) as operator:
+        operator.deploy("pets")
+        operator.load("pets")
+        assert operator.call("POST", "/encryption/rotate", json={})["rewrapped"] == 1
+    chosen["encryption_kms_endpoint"] = "http://127.0.0.1:9"
+    with pytest.raises(AssertionError, match="AWS KMS cannot be reached"):
+        start(data, key=running.key, **chosen)

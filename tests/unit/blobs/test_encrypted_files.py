@@ -16,7 +16,7 @@ from modelry.adapters.blobs.layout import Layout
 from modelry.adapters.blobs.memory_files import MemoryFiles
 from modelry.adapters.blobs.migration import encrypt_plain_files
 from modelry.adapters.blobs.partial_file import RECORD_BYTES
-from modelry.domain.errors import DataDamaged, KeyUnavailable, NotFound, Overloaded
+from modelry.domain.errors import DataDamaged, KeyUnavailable, NotFound, NotSupported, Overloaded
 from modelry.manifest.digests import digest_of_bytes
 from modelry.services.encryption.service import EncryptionService
 from modelry.testing.blob_store import CONTENT, DIGEST, TENANT, keep
@@ -268,6 +268,12 @@ def test_a_file_that_cannot_be_filled_leaves_nothing_open() -> None:
 def test_no_memory_is_told_before_it_is_taken() -> None:
     with pytest.raises(Overloaded, match="memory"):
         MemoryFiles().open("a", 2**60, lambda _: None)
+
+
+def test_a_system_without_memory_files_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create")
+    with pytest.raises(NotSupported, match="Linux"):
+        FileBlobStore(root, memory_encryption())
 
 
 # ---- from before encryption ---------------------------------------------------------------------

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from modelry.adapters.crypto import providers
 from modelry.adapters.crypto.environment import EnvironmentKeys
 from modelry.adapters.crypto.key_file import KeyFile
 from modelry.adapters.crypto.providers import ProviderChoice, open_provider
@@ -138,3 +139,22 @@ def test_data_keys_move_from_one_provider_to_another(tmp_path):
     assert alone.unseal("default", "x", sealed) == b"y"
     back = replace(moved, kind="file", former_kind="environment")
     assert EncryptionService(store, open_provider(back)).unseal("default", "x", sealed) == b"y"
+
+
+def test_another_package_may_have_a_provider(tmp_path, monkeypatch):
+    class Vault(EnvironmentKeys):
+        kind = "vault"
+
+    class Point:
+        name = "vault"
+
+        def load(self):
+            return lambda: Vault(encoded_key(7))
+
+    monkeypatch.setattr(providers, "entry_points", lambda group: [Point()])
+    opened = open_provider(ProviderChoice(kind="vault", key_file=tmp_path / "keys"))
+    wrapped = opened.wrap(KEY, HERE)
+    assert wrapped.kek_id.startswith("vault:")
+    assert opened.unwrap(wrapped, HERE) == KEY
+    with pytest.raises(InvalidInput, match="aws-kms, vault"):
+        open_provider(ProviderChoice(kind="other", key_file=tmp_path / "keys"))
