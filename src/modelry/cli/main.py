@@ -31,6 +31,7 @@ from modelry.cli.commands import (
     requests,
     scale,
     shares,
+    sign_in,
     status,
     tabular,
     tenant,
@@ -97,6 +98,8 @@ _ASK = "Ask"
 app.command("up", rich_help_panel=_SERVER)(up.up)
 app.command("status", rich_help_panel=_SERVER)(status.status)
 app.command("doctor", rich_help_panel=_SERVER)(doctor.doctor)
+app.command("sign-in", rich_help_panel=_SERVER)(sign_in.sign_in)
+app.command("sign-out", rich_help_panel=_SERVER)(sign_in.sign_out)
 app.add_typer(audit.app, name="audit", rich_help_panel=_SERVER)
 app.command("usage", rich_help_panel=_SERVER)(usage.usage)
 app.command("trace", rich_help_panel=_SERVER)(usage.trace)

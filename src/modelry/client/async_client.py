@@ -26,7 +26,7 @@ from modelry.client.async_resources import (
     AsyncVersions,
 )
 from modelry.client.async_transport import AsyncTransport
-from modelry.client.connection import connection_to
+from modelry.client.connection import BrowserSession, connection_to
 from modelry.client.errors import ConnectionLost
 from modelry.client.generation import ChatOptions, CompletionOptions, Delta, Generated, Message
 from modelry.client.methods import AsyncResource, awaitable
@@ -36,6 +36,7 @@ from modelry.client.operations import (
     generation,
     inference,
     registration,
+    sessions,
     tables,
     typed_tasks,
 )
@@ -62,6 +63,7 @@ class AsyncClient(AsyncResource):
         max_retries: how often a request is repeated where that is safe.
         ca: PEM file of the authority that vouches for the server; by default `MODELRY_CA`, else
             the usual ones.
+        session: of a person, from `modelry.client.signing_in`; counts where there is no key.
         transport: another way to reach the server, for tests.
     """
 
@@ -73,11 +75,14 @@ class AsyncClient(AsyncResource):
         timeout_s: float = 300.0,
         max_retries: int = 2,
         ca: str | Path | None = None,
+        session: BrowserSession | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         retry = RetryPolicy(retries=max_retries)
         super().__init__(
-            AsyncTransport(connection_to(url, api_key, timeout_s, retry, ca), transport)
+            AsyncTransport(
+                connection_to(url, api_key, timeout_s, retry, ca=ca, session=session), transport
+            )
         )
         self.models = AsyncModels(self._transport)
         self.versions = AsyncVersions(self._transport)
@@ -105,6 +110,10 @@ class AsyncClient(AsyncResource):
     # ---- the server -------------------------------------------------------------------------
 
     status = awaitable(serving.status)
+    my_sessions = awaitable(sessions.my_sessions)
+    end_session = awaitable(sessions.end_session)
+    end_all_sessions = awaitable(sessions.end_all_sessions)
+    sign_out = awaitable(sessions.sign_out)
     usage = awaitable(using.usage)
     usage_csv = awaitable(using.usage_csv)
     requests_csv = awaitable(using.requests_csv)

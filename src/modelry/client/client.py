@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, Unpack, overload
 
 import httpx2
 
-from modelry.client.connection import connection_to
+from modelry.client.connection import BrowserSession, connection_to
 from modelry.client.errors import ConnectionLost
 from modelry.client.generation import ChatOptions, CompletionOptions, Delta, Generated, Message
 from modelry.client.methods import SyncResource, blocking
@@ -19,6 +19,7 @@ from modelry.client.operations import (
     generation,
     inference,
     registration,
+    sessions,
     tables,
     typed_tasks,
 )
@@ -61,6 +62,7 @@ class Client(SyncResource):
         max_retries: how often a request is repeated where that is safe.
         ca: PEM file of the authority that vouches for the server; by default `MODELRY_CA`, else
             the usual ones.
+        session: of a person, from `modelry.client.signing_in`; counts where there is no key.
         transport: another way to reach the server, for tests.
     """
 
@@ -72,10 +74,15 @@ class Client(SyncResource):
         timeout_s: float = 300.0,
         max_retries: int = 2,
         ca: str | Path | None = None,
+        session: BrowserSession | None = None,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         retry = RetryPolicy(retries=max_retries)
-        super().__init__(Transport(connection_to(url, api_key, timeout_s, retry, ca), transport))
+        super().__init__(
+            Transport(
+                connection_to(url, api_key, timeout_s, retry, ca=ca, session=session), transport
+            )
+        )
         self.models = Models(self._transport)
         self.versions = Versions(self._transport)
         self.aliases = Aliases(self._transport)
@@ -102,6 +109,10 @@ class Client(SyncResource):
     # ---- the server -------------------------------------------------------------------------
 
     status = blocking(serving.status)
+    my_sessions = blocking(sessions.my_sessions)
+    end_session = blocking(sessions.end_session)
+    end_all_sessions = blocking(sessions.end_all_sessions)
+    sign_out = blocking(sessions.sign_out)
     usage = blocking(using.usage)
     usage_csv = blocking(using.usage_csv)
     requests_csv = blocking(using.requests_csv)

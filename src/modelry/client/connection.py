@@ -21,6 +21,14 @@ LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
 
 
 @dataclass(frozen=True, slots=True)
+class BrowserSession:
+    """A person's session: its cookie (`name=value`), and the token that changes need."""
+
+    cookie: str = field(repr=False)
+    csrf: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Connection:
     """Where the server is and how to talk to it.
 
@@ -30,6 +38,7 @@ class Connection:
         timeout_s: how long to wait for each next byte of an answer.
         retry: which requests are repeated.
         trust: what proves that the server is the right one; None takes the usual authorities.
+        session: of a person, where there is no key.
     """
 
     url: str
@@ -37,6 +46,7 @@ class Connection:
     timeout_s: float
     retry: RetryPolicy
     trust: ssl.SSLContext | None = field(default=None, repr=False)
+    session: BrowserSession | None = field(default=None, repr=False)
 
     @property
     def verify(self) -> ssl.SSLContext | bool:
@@ -50,6 +60,8 @@ class Connection:
         headers = {"user-agent": f"modelry-python/{__version__}", "accept": "*/*"}
         if self.api_key:
             headers["authorization"] = f"Bearer {self.api_key}"
+        elif self.session is not None:
+            headers |= {"cookie": self.session.cookie, "x-csrf-token": self.session.csrf}
         return headers
 
     @property
@@ -94,7 +106,9 @@ def connection_to(
     api_key: str | None,
     timeout_s: float,
     retry: RetryPolicy,
+    *,
     ca: str | Path | None = None,
+    session: BrowserSession | None = None,
 ) -> Connection:
     """The connection for given values; None takes MODELRY_URL, MODELRY_API_KEY and MODELRY_CA.
 
@@ -120,7 +134,7 @@ def connection_to(
             param="api_key",
         )
     ca = ca or os.environ.get("MODELRY_CA")
-    return Connection(url, api_key or None, timeout_s, retry, _trust(ca) if ca else None)
+    return Connection(url, api_key or None, timeout_s, retry, _trust(ca) if ca else None, session)
 
 
 def _trust(ca: str | Path) -> ssl.SSLContext:

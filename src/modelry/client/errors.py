@@ -12,6 +12,7 @@ ModelryError
     │   ├── HeadersTooLarge
     │   └── NotSupported  SandboxTooWeak
     ├── Unauthenticated         no key, or one that is not known
+    │   └── SignInFailed
     ├── PermissionDenied        a key without the right
     │   └── TenantSuspended
     ├── NotFound

@@ -310,6 +310,8 @@ class SignInService:
             fields = {"ends_at": 0.0}
         if fields["ends_at"] <= self._clock().timestamp():
             raise SignInFailed(
-                "This browser has begun no sign-in, or too long ago. Sign in again (with cookies)."
+                "This browser has begun no sign-in, or too long ago. Sign in again (with cookies). "
+                "If you are signing in on the command line, paste this page's address there, and "
+                "nowhere else."
             )
         return _Flow(**fields)
