@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -145,6 +146,39 @@ def test_tenants_and_shares_are_followed(pair: Pair) -> None:
         lambda: pair.first.http.get("/api/v1/whoami", headers=whoami).status_code == 200,
         "guests are back",
         SOON_S + 5,
+    )
+
+
+def test_a_tenant_is_deleted_once(pair: Pair) -> None:
+    made = pair.first.call("POST", "/tenants", json={"tenant_id": "doomed", "name": "Doomed"})
+    headers = {"authorization": f"Bearer {made['owner']['token']}"}
+    wait_until(
+        lambda: pair.second.http.get("/api/v1/whoami", headers=headers).is_success, "known", SOON_S
+    )
+    begun = pair.second.call("POST", "/uploads", json={"size_bytes": 9}, headers=headers)
+    path = f"/uploads/{begun['upload_id']}"
+    bytes_sent = {"content": b"something", "headers": {**headers, "upload-offset": "0"}}
+    pair.second.call("PATCH", path, **bytes_sent)
+    pair.second.call("DELETE", "/tenants/doomed", params={"confirm": "Doomed"})
+    wait_until(
+        lambda: pair.first.call("GET", "/tenants/doomed/deletion")["stage"] == "done", "gone", 45
+    )
+    destroyed = pair.first.call("GET", "/tenants/doomed/deletion")["destroyed"]
+    assert destroyed["files"] == destroyed["rows"]["blobs"] == 1
+    assert destroyed["rows"]["tenants"] == destroyed["rows"]["api_keys"] == 1
+    assert destroyed["rows"]["audit_entries"] > 1
+    assert len(destroyed["encryption"]["data_keys"]) == 1
+    wanted = {"action": "tenants.destroyed", "resource": "/tenants/doomed"}
+    written = pair.first.http.get("/api/v1/audit/entries", params=wanted).json()["entries"]
+    assert [one["detail"]["destroyed"] for one in written] == [destroyed]
+    for operator in (pair.first, pair.second):
+        ask = functools.partial(operator.http.get, "/api/v1/whoami", headers=headers)
+        wait_until(lambda ask=ask: ask().status_code == 401, "nobody knows its key", SOON_S)
+    assert (
+        pair.second.http.post(
+            "/api/v1/tenants", json={"tenant_id": "doomed", "name": "Again"}
+        ).status_code
+        == 409
     )
 
 
