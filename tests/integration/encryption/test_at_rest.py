@@ -241,6 +241,25 @@ def test_a_lost_file_is_quarantined_and_back_from_a_backup(tmp_path: Path) -> No
         assert operator.call("GET", "/models/pets/versions/1")["quarantined_at"] is None
 
 
+def test_what_an_older_version_kept_is_encrypted_at_start(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with server(data) as running, Operator(running) as operator:
+        operator.serve("pets", labelled_model())
+    path = only_content_of(data)
+    old = data / "blobs" / "default" / "contents" / path.parent.name
+    old.mkdir(parents=True)
+    (old / path.name).write_bytes(labelled_model())
+    (data / "scratch" / "pull-killed").mkdir(parents=True)
+    (data / "scratch" / "pull-killed" / "m.onnx").write_bytes(labelled_model())
+    path.unlink()
+    assert hits(data)
+    with server(data, key=running.key) as again, Operator(again) as operator:
+        assert "encrypted 1 of 1 files of tenant default" in again.output()
+        assert hits(data) == []
+        operator.load("pets")
+        assert answer_of(operator, "pets") == [2, 4, 6]
+
+
 def test_a_server_whose_key_is_lost_does_not_start(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with server(data) as running, Operator(running) as operator:

@@ -16,6 +16,7 @@ from modelry.domain.errors import (
     Conflict,
     DigestMismatch,
     InvalidInput,
+    KeyUnavailable,
     NotFound,
     Overloaded,
     PayloadTooLarge,
@@ -334,3 +335,19 @@ def test_an_upload_is_shared_with_nobody_and_with_no_other_content(uploads: Uplo
         uploads.begin(ME, SIZE),
     ]
     assert len({begun.upload_id, *(one.upload_id for one in others)}) == 7
+
+
+def test_a_tenant_that_cannot_be_swept_keeps_no_other_from_it(
+    collector: Collector, blobs: FileBlobStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs.put(OTHER_TENANT_ID, [CONTENT], limit_bytes=2**20)
+    clock.ahead = timedelta(days=3)
+    original = FileBlobStore.partials
+
+    def partials(store: FileBlobStore, tenant_id: str) -> Iterator[str]:
+        if tenant_id == TENANT:
+            raise KeyUnavailable("gone")
+        return original(store, tenant_id)
+
+    monkeypatch.setattr(FileBlobStore, "partials", partials)
+    assert collector.sweep() == Collected(contents=1)
