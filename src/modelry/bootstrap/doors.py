@@ -30,6 +30,7 @@ from modelry.protocols.openai import routes as openai_routes
 from modelry.protocols.openai.errors import render_error as render_openai_error
 from modelry.protocols.operations import routes as operations_routes
 from modelry.protocols.operations.openapi import openapi_document
+from modelry.services.deployments.audited import AuditedLoading
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ def build_doors(
     """
     settings, inference = installation.settings, installation.inference
     limits = DoorLimits(inference.accounts)
+    loading = AuditedLoading(installation.deployments, installation.trail)
     infer_route = InferRoute(inference, limits, settings.max_body_bytes)
     document: dict[str, Any] = {}
     management_app = management.build_app(
@@ -84,7 +86,7 @@ def build_doors(
     )
     doors: Sequence[Door] = (
         openai_routes.build_door(inference, max_body_bytes=settings.max_body_bytes),
-        oip_routes.build_door(inference, installation.deployments, infer_route),
+        oip_routes.build_door(inference, loading, infer_route),
         tasks.build_door(
             inference,
             max_body_bytes=settings.max_body_bytes,
@@ -117,7 +119,7 @@ def build_doors(
         refusal_in(shapes, hardened),
         frozenset(origin.encode() for origin in settings.cors_origins),
     )
-    servicer = InferenceServicer(inference, installation.deployments, limits)
+    servicer = InferenceServicer(inference, loading, limits)
     protocol = hot_protocol((infer_route,), guard, most_connections(settings.max_connections))
     return Doors(hardened(application), protocol, servicer, document)
 

@@ -15,16 +15,15 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from modelry.domain.access import PLATFORM_PERMISSIONS, Permission, Principal
-from modelry.domain.errors import NotFound
+from modelry.domain.errors import Cancelled, NotFound
 from modelry.protocols.management.services import services_of
+from modelry.services.audit.acts import INTENT, OK
 from modelry.services.audit.denials import Denials
 from modelry.services.audit.trail import ChainedTrail
 from modelry.services.privacy.recognisers import BUILT_IN
 from modelry.services.privacy.redaction import Redactor
 
-INTENT = "intent"
-OK = "ok"
-CANCELLED = "cancelled"
+CANCELLED = Cancelled.code
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_RECORDED_CHARS = 200
 

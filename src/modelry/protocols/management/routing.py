@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -16,7 +15,6 @@ from starlette.responses import Response
 
 from modelry.domain.access import Permission, Principal
 from modelry.domain.errors import (
-    InternalError,
     ModelryError,
     NotFound,
     PermissionDenied,
@@ -26,10 +24,11 @@ from modelry.domain.errors import (
 from modelry.protocols.http.credentials import principal_of
 from modelry.protocols.http.endpoint import caller_of, peer_of, unexpected
 from modelry.protocols.http.plain_errors import render_error
-from modelry.protocols.management.auditing import CANCELLED, Act, RouteAudit, note_denial
+from modelry.protocols.management.auditing import Act, RouteAudit, note_denial
 from modelry.protocols.management.bodies import JsonRequest, read_json
 from modelry.protocols.management.errors import ErrorAnswer, told
 from modelry.protocols.management.services import services_of
+from modelry.services.audit.acts import outcome_of
 
 log = logging.getLogger(__name__)
 
@@ -167,11 +166,7 @@ async def _audited(
 
 
 def _outcome_of(error: BaseException) -> str:
-    if isinstance(error, ModelryError):
-        return error.code
-    if isinstance(error, RequestValidationError):
-        return told(error).code
-    return CANCELLED if isinstance(error, asyncio.CancelledError) else InternalError.code
+    return told(error).code if isinstance(error, RequestValidationError) else outcome_of(error)
 
 
 def check_routes(routers: Iterable[APIRouter]) -> None:

@@ -22,7 +22,7 @@ from modelry.protocols.oip.generated import open_inference_pb2 as pb
 from modelry.protocols.oip.grpc_codec import frame_of_request, response_of_frame
 from modelry.protocols.oip.routes import version_of
 from modelry.runtime_api.frames import Kind
-from modelry.services.deployments.service import DeploymentsService
+from modelry.services.deployments.audited import AuditedLoading
 from modelry.services.inference.call import RawCall
 from modelry.services.inference.metering import OpenRequest
 from modelry.services.inference.request_ids import current_request_id, request_id_of
@@ -134,11 +134,11 @@ class InferenceServicer:
     """Every method of the service with the permission that it demands."""
 
     def __init__(
-        self, inference: InferenceService, deployments: DeploymentsService, limits: DoorLimits
+        self, inference: InferenceService, loading: AuditedLoading, limits: DoorLimits
     ) -> None:
         self._inference = inference
         self._limits = limits
-        self._deployments = deployments
+        self._loading = loading
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """The service for `Server.add_generic_rpc_handlers`."""
@@ -327,13 +327,13 @@ class InferenceServicer:
     async def _load(
         self, request: pb.RepositoryModelLoadRequest, principal: Principal | None
     ) -> Message:
-        await self._deployments.load(_known(principal), request.model_name)
+        await self._loading.load(_known(principal), request.model_name)
         return pb.RepositoryModelLoadResponse()
 
     async def _unload(
         self, request: pb.RepositoryModelUnloadRequest, principal: Principal | None
     ) -> Message:
-        await self._deployments.unload(_known(principal), request.model_name)
+        await self._loading.unload(_known(principal), request.model_name)
         return pb.RepositoryModelUnloadResponse()
 
 

@@ -20,17 +20,17 @@ from modelry.protocols.oip.metadata import (
 )
 from modelry.protocols.oip.plan import read_header_length, split_body
 from modelry.runtime_api.frames import Kind
-from modelry.services.deployments.service import DeploymentsService
+from modelry.services.deployments.audited import AuditedLoading
 from modelry.services.inference.call import RawCall
 from modelry.services.inference.routing import Target
 from modelry.services.inference.service import InferenceService
 
 
 def build_door(
-    inference: InferenceService, deployments: DeploymentsService, infer_route: InferRoute
+    inference: InferenceService, loading: AuditedLoading, infer_route: InferRoute
 ) -> Door:
     """The v2 REST door; `infer_route` answers infer on the hot path and lends its plans here."""
-    handlers = _Handlers(inference, deployments, infer_route)
+    handlers = _Handlers(inference, loading, infer_route)
     endpoints = [
         Endpoint("/v2", ("GET",), Permission.PUBLIC, handlers.server, "Server metadata"),
         Endpoint("/v2/health/live", ("GET",), Permission.PUBLIC, handlers.live, "Is it alive"),
@@ -105,10 +105,10 @@ def version_of(text: str | None) -> int | None:
 
 class _Handlers:
     def __init__(
-        self, inference: InferenceService, deployments: DeploymentsService, infer_route: InferRoute
+        self, inference: InferenceService, loading: AuditedLoading, infer_route: InferRoute
     ) -> None:
         self._inference = inference
-        self._deployments = deployments
+        self._loading = loading
         self._infer_route = infer_route
 
     def _target(self, request: ApiRequest) -> Target:
@@ -166,10 +166,10 @@ class _Handlers:
 
     async def load(self, request: ApiRequest) -> Response:
         await request.body()
-        await self._deployments.load(request.principal, request.path_params["model"])
+        await self._loading.load(request.principal, request.path_params["model"])
         return json_response({})
 
     async def unload(self, request: ApiRequest) -> Response:
         await request.body()
-        await self._deployments.unload(request.principal, request.path_params["model"])
+        await self._loading.unload(request.principal, request.path_params["model"])
         return json_response({})

@@ -1,0 +1,56 @@
+"""Acts outside of the management API: the intent before, the outcome after."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from modelry.domain.access import Principal
+from modelry.domain.errors import Cancelled, InternalError, ModelryError
+from modelry.services.audit.trail import ChainedTrail
+
+INTENT = "intent"
+OK = "ok"
+
+
+@asynccontextmanager
+async def entered(
+    trail: ChainedTrail,
+    principal: Principal,
+    action: str,
+    resource: str,
+    detail: Mapping[str, Any],
+) -> AsyncIterator[None]:
+    """Enter that `principal` does `action` before what is inside, and how it ended after it.
+
+    Raises:
+        AuditUnavailable: the intent cannot be written; what is inside is not done.
+    """
+    enter: dict[str, Any] = {
+        "actor": principal.key_id,
+        "action": action,
+        "resource": resource,
+        "detail": dict(detail),
+    }
+    tenant_id = principal.tenant_id
+    await asyncio.to_thread(partial(trail.append, tenant_id, outcome=INTENT, **enter))
+    outcome = OK
+    try:
+        yield
+    except BaseException as error:
+        outcome = outcome_of(error)
+        raise
+    finally:
+        end = partial(trail.append_late, tenant_id, outcome=outcome, **enter)
+        await asyncio.shield(asyncio.to_thread(end))
+
+
+def outcome_of(error: BaseException) -> str:
+    """The word for how an act ended."""
+    if isinstance(error, ModelryError):
+        return error.code
+    is_cancelled = isinstance(error, asyncio.CancelledError)
+    return Cancelled.code if is_cancelled else InternalError.code
