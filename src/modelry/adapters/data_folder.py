@@ -37,6 +37,11 @@ class DataFolder:
         return self._blobs
 
     @property
+    def private(self) -> tuple[Path, ...]:
+        """Everything that is nobody's business but the server's."""
+        return (self.root, self._secrets, self._blobs)
+
+    @property
     def pepper(self) -> Path:
         """The secret under which API keys are hashed."""
         return self._secrets / "pepper"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
@@ -172,7 +173,7 @@ class Installation:
         self.deployments = DeploymentsService(
             database.deployments,
             self.catalog.reader,
-            LocalReplicaPool(settings.sandbox),
+            LocalReplicaPool(replace(settings.sandbox, hidden=self.folder.private)),
             self.inference,
         )
         self.request_logs = RequestLogs(

@@ -158,10 +158,13 @@ class SandboxPolicy:
     Attributes:
         required: no model is loaded, and none registered, below this level.
         readable: files and folders that every worker may read, beside code and its own model.
+        hidden: folders that no worker may read, wherever they lie: what holds one is not
+            readable either.
     """
 
     required: SandboxLevel = SandboxLevel.NONE
     readable: tuple[Path, ...] = ()
+    hidden: tuple[Path, ...] = ()
 
     def check(self, report: SandboxReport) -> None:
         """Pass a sandbox that reaches the required level.

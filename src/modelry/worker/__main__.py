@@ -16,6 +16,7 @@ def main() -> None:
     parser.add_argument("--fd", type=int, required=True, help="the socket to the gateway")
     parser.add_argument("--scratch", type=Path, help="the folder that may be written to")
     parser.add_argument("--read", type=Path, action="append", default=[], help="may be read too")
+    parser.add_argument("--hide", type=Path, action="append", default=[], help="never readable")
     parser.add_argument(
         "--require",
         type=SandboxLevel,
@@ -32,8 +33,8 @@ def main() -> None:
     start = await_load(arguments.fd)
     if start is None:
         return
-    report = start.shut_in(arguments.scratch, arguments.read)
-    if not start.is_good_enough(report, arguments.require):
+    report = start.shut_in(arguments.scratch, arguments.read, arguments.hide)
+    if not start.may_load(report, arguments.require, arguments.hide):
         return
     _serve(start, report)
 

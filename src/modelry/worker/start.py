@@ -13,6 +13,7 @@ from modelry.runtime_api.engine import LoadSpec
 from modelry.runtime_api.frames import PREFIX, Frame, FrameError, Kind, encode_error, split_frames
 from modelry.runtimes.memory_copy import reserve_copy
 from modelry.worker.sandbox.confinement import Ground, confine
+from modelry.worker.sandbox.paths import exposing
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +23,26 @@ class Start:
     connection: socket.socket
     frame: Frame
 
-    def shut_in(self, scratch: Path | None, extra: Sequence[Path]) -> SandboxReport:
-        """Keep to the model's files, `scratch` and `extra` from now on; tells what is in force."""
+    def shut_in(
+        self, scratch: Path | None, extra: Sequence[Path], hidden: Sequence[Path]
+    ) -> SandboxReport:
+        """Keep to the model's files, `scratch` and `extra` from now on; tells what is in force.
+
+        Whatever holds one of `hidden` is left out.
+        """
         reserve_copy()
         files = LoadSpec.from_wire(self.frame.json()).files
-        return confine(Ground(tuple(files.values()), scratch, extra))
+        return confine(Ground(tuple(files.values()), scratch, extra, hidden))
 
-    def is_good_enough(self, report: SandboxReport, wanted: SandboxLevel) -> bool:
-        """Whether the level is reached; the gateway is told when it is not."""
+    def may_load(self, report: SandboxReport, wanted: SandboxLevel, hidden: Sequence[Path]) -> bool:
+        """Whether the level is reached, and code and data are apart; the gateway is told if not."""
         try:
             SandboxPolicy(wanted).check(report)
+            for folder in exposing(hidden):
+                raise SandboxTooWeak(
+                    f"The server's data lies below '{folder.name}', a folder of code that workers "
+                    "read. Move the data (MODELRY_DATA), or take the folder off PYTHONPATH."
+                )
         except SandboxTooWeak as error:
             self.connection.sendall(encode_error(0, error))
             return False

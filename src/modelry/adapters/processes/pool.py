@@ -98,6 +98,8 @@ def worker_command(fd: int, scratch: Path, sandbox: SandboxPolicy) -> list[str]:
     command += ["--fd", str(fd), "--scratch", str(scratch), "--require", sandbox.required.value]
     for path in sandbox.readable:
         command += ["--read", str(path)]
+    for path in sandbox.hidden:
+        command += ["--hide", str(path)]
     return command
 
 

@@ -25,11 +25,13 @@ class Ground:
         files: what the model is loaded from.
         scratch: the folder that it may write to, which lies in `TMPDIR`; None for none.
         extra: what the operator lets every worker read.
+        hidden: what no worker may read, wherever it lies.
     """
 
     files: Sequence[Path] = ()
     scratch: Path | None = None
     extra: Sequence[Path] = ()
+    hidden: Sequence[Path] = ()
 
     @property
     def scratch_bytes(self) -> int:
@@ -60,7 +62,7 @@ def confine(ground: Ground) -> SandboxReport:
     keeping = _keep_sight_of_self()
     links, file_bytes = ground.links, ground.scratch_bytes
     files = [path for path in ground.files if path not in links]
-    code = paths.code(ground.extra)
+    code = paths.code(ground.extra, ground.hidden)
     readable = [*code, *files, paths.own_process(), paths.NULL_DEVICE]
     scratch = [ground.scratch] if ground.scratch else []
     with progress.measure(Measure.PRIVILEGES) as told:

@@ -37,13 +37,26 @@ def own_process() -> Path:
     return Path(f"/proc/{os.getpid()}")
 
 
-def code(more: Iterable[Path] = ()) -> list[Path]:
+def code(more: Iterable[Path] = (), hidden: Iterable[Path] = ()) -> list[Path]:
     """The interpreter, the packages that it can import and the libraries of the system.
 
     Args:
         more: what the operator adds, for engines with files elsewhere.
+        hidden: folders that must not be readable; what holds one is left out.
     """
-    return list(dict.fromkeys(path for path in _code(more) if not _is_too_much(path)))
+    left_out = set(exposing(hidden, more))
+    found = dict.fromkeys(path for path in _code(more) if not _is_too_much(path))
+    return [path for path in found if path not in left_out]
+
+
+def exposing(hidden: Iterable[Path], more: Iterable[Path] = ()) -> list[Path]:
+    """Those folders of code that hold one of `hidden`."""
+    secret = [path.resolve() for path in hidden]
+    return [
+        path
+        for path in _code(more)
+        if not _is_too_much(path) and any(one.is_relative_to(path.resolve()) for one in secret)
+    ]
 
 
 def _code(more: Iterable[Path]) -> Iterator[Path]:
