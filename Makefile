@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-compute bench-chat bench-sandbox bench-ledger bench-encryption clean proto docs
+.PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-compute bench-chat bench-sandbox bench-ledger bench-encryption bench-fairness bench-overhead clean proto docs
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -55,6 +55,12 @@ bench-encryption: .venv/.dev ## what encryption at rest costs
 
 bench-ledger: .venv/.dev ## what a record of usage costs
 	@$(BIN)/python -m benchmarks.ledger $(ARGS)
+
+bench-fairness: .venv/.dev ## what a flooding tenant does to a quiet one
+	@$(BIN)/python -m benchmarks.fairness $(ARGS)
+
+bench-overhead: .venv/.dev ## what authorisation, limits and metering cost
+	@$(BIN)/python -m benchmarks.overhead $(ARGS)
 
 bench-chat: .venv/.dev ## chat serving against the engine's own server
 	@$(BIN)/python -m benchmarks.chat $(ARGS)

@@ -8,7 +8,8 @@ from modelry.domain.quotas import TENANT_WIDE, QuotaLimits
 from modelry.runtime_api.frames import Kind
 from modelry.services.inference.call import RawCall
 from modelry.services.inference.fair_queue import FairQueue
-from modelry.services.quotas.accounts import Accounts, Demand
+from modelry.services.quotas.accounts import Accounts
+from modelry.services.quotas.gates import Demand
 from modelry.testing.replica_pool import FakeLink
 from modelry.testing.samples import principal
 

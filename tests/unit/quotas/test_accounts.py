@@ -4,9 +4,9 @@ import pytest
 
 from modelry.domain.errors import BudgetExceeded, InvalidInput, QuotaExceeded
 from modelry.domain.quotas import TENANT_WIDE, QuotaLimits, check_limits
-from modelry.services.quotas.accounts import NOTHING, Accounts, Demand, Use
+from modelry.services.quotas.accounts import Accounts, Use
 from modelry.services.quotas.demands import tensor_demand, text_demand
-from modelry.services.quotas.gates import Unit
+from modelry.services.quotas.gates import NOTHING, Demand, Unit
 from modelry.testing.samples import principal
 
 NOW = datetime(2030, 1, 31, 23, 59, 0, tzinfo=UTC)

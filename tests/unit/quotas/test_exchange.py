@@ -4,9 +4,9 @@ import pytest
 
 from modelry.domain.errors import BudgetExceeded, Overloaded, QuotaExceeded
 from modelry.domain.quotas import TENANT_WIDE, Quota, QuotaLimits
-from modelry.services.quotas.accounts import NOTHING, Accounts, Use
+from modelry.services.quotas.accounts import Accounts, Use
 from modelry.services.quotas.exchange import CountExchange
-from modelry.services.quotas.gates import Unit
+from modelry.services.quotas.gates import NOTHING, Unit
 from modelry.testing import samples
 from modelry.testing.memory_database import MemoryDatabase
 

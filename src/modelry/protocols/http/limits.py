@@ -7,8 +7,8 @@ import time
 
 from modelry.domain.access import Principal
 from modelry.domain.errors import ModelryError
-from modelry.services.quotas.accounts import NOTHING, Account, Accounts
-from modelry.services.quotas.gates import Allowance
+from modelry.services.quotas.accounts import Account, Accounts
+from modelry.services.quotas.gates import NOTHING, Allowance
 from modelry.services.quotas.pacing import Pacer
 
 
@@ -30,7 +30,7 @@ class DoorLimits:
             QuotaExceeded, BudgetExceeded: the caller's limits do not allow another request.
         """
         account = self.accounts.of(principal)
-        if account.gates:
+        if account.was_refused:
             account.check(NOTHING, time.monotonic())
 
     def check_api_request(self, principal: Principal) -> None:
@@ -72,7 +72,19 @@ def shorten(error: ModelryError, held_s: float) -> None:
 
 def header_lines(account: Account) -> bytes:
     """As `DoorLimits.headers`, as the lines of a head."""
-    return "".join([f"{name}: {value}\r\n" for name, value in _lines(account)]).encode()
+    now = time.monotonic()
+    lines = b""
+    for unit, name in account.limited_units:
+        allowance = account.allowance(unit, now)
+        if allowance is not None:
+            limit, remaining, reset_s = allowance
+            lines += _LINES % (name, limit, name, remaining, name, reset_s)
+    return lines
+
+
+_LINES = (
+    b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %.3fs\r\n"
+)
 
 
 def _lines(account: Account) -> list[tuple[str, str]]:
@@ -81,7 +93,7 @@ def _lines(account: Account) -> list[tuple[str, str]]:
     for unit, name in account.limited_units:
         allowance = account.allowance(unit, now)
         if allowance is not None:
-            lines += _unit_lines(name, allowance)
+            lines += _unit_lines(name.decode(), allowance)
     return lines
 
 

@@ -22,7 +22,7 @@ from modelry.services.inference.call import Call
 from modelry.services.inference.metering import OpenRequest
 from modelry.services.inference.routing import Route, Target
 from modelry.services.inference.service import InferenceService
-from modelry.services.quotas.accounts import NOTHING
+from modelry.services.quotas.gates import NOTHING
 
 _URL = re.compile(rb"/v2/models/([^/?]+)(?:/versions/([0-9]{1,9}))?/infer")
 _CACHED = 1024
@@ -139,7 +139,8 @@ class InferRoute:
         account = self._inference.accounts.of(known.admission.principal)
         if account.gates:
             exchange.account = account
-            account.check(NOTHING, time.monotonic())
+            if account.was_refused:
+                account.check(NOTHING, time.monotonic())
 
     def hold_s(self, exchange: HotExchange, error: ModelryError) -> float:
         """Hold refusals back, as the other doors do."""

@@ -14,7 +14,8 @@ from modelry.domain.usage import counted
 from modelry.runtime_api.frames import Kind
 from modelry.services.inference.metering import OK, open_request
 from modelry.services.inference.request_ids import current_request_id, new_request_id
-from modelry.services.quotas.accounts import NOTHING, Account, Gates
+from modelry.services.quotas.accounts import Account, Gates
+from modelry.services.quotas.gates import NOTHING
 
 if TYPE_CHECKING:
     from modelry.domain.access import Principal

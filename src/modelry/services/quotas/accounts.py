@@ -12,7 +12,7 @@ from modelry.domain.access import Principal
 from modelry.domain.errors import BudgetExceeded, QuotaExceeded
 from modelry.domain.quotas import TENANT_WIDE, UNLIMITED, Quota, QuotaLimits
 from modelry.services.quotas.buckets import TokenBucket
-from modelry.services.quotas.gates import Allowance, Gate, Unit
+from modelry.services.quotas.gates import Allowance, Demand, Gate, Unit
 from modelry.services.quotas.periods import utc_now
 from modelry.services.quotas.ports import Subject
 
@@ -22,14 +22,6 @@ _PAYS_UNSEEN = frozenset({"ok", "cancelled", "deadline_exceeded"})
 """How a request ended whose engine worked, if not to the end: it pays what was reserved for it."""
 
 
-class Demand(NamedTuple):
-    """What a request will use at most, as far as that is known before."""
-
-    tokens: int = 0
-    images: int = 0
-
-
-NOTHING = Demand()
 Gates = tuple[Gate, ...]
 
 
@@ -113,7 +105,7 @@ class Level:
                 retry_after_s=CONCURRENT_RETRY_S,
             )
         for gate in self.gates:
-            amount = _amount(gate.unit, demand)
+            amount = demand[gate.place]
             refusal = gate.refusal(amount, self.limits, now)
             if refusal is not None:
                 error = BudgetExceeded if refusal.is_budget else QuotaExceeded
@@ -132,14 +124,15 @@ class Use(NamedTuple):
     units: Mapping[str, int] | None
     engine_s: float
 
-    def amount(self, unit: Unit, demand: Demand) -> float:
-        """How much of `unit` the request, which was admitted for `demand`, has to pay."""
+    def amount(self, gate: Gate, demand: Demand) -> float:
+        """How much of the gate's unit the request, which was admitted for `demand`, has to pay."""
+        unit = gate.unit
         if unit is Unit.REQUESTS:
             return 1
         if unit is Unit.ENGINE_SECONDS:
             return self.engine_s
         if self.units is None:
-            return _amount(unit, demand) if self.status in _PAYS_UNSEEN else 0
+            return demand[gate.place] if self.status in _PAYS_UNSEEN else 0
         if unit is Unit.IMAGES:
             return self.units.get("images", 0)
         return self.units.get("input_tokens", 0) + self.units.get("output_tokens", 0)
@@ -151,23 +144,26 @@ class Account:
     `gates` are those of the key and of the tenant together.
     """
 
-    __slots__ = ("gates", "key", "limited_units", "tenant")
+    __slots__ = ("gates", "key", "limited_units", "tenant", "was_refused")
 
     def __init__(self, tenant: Level, key: Level) -> None:
         self.tenant = tenant
         self.key = key
+        self.was_refused = False
         self.join_gates()
 
     gates: Gates
-    limited_units: tuple[tuple[Unit, str], ...]
+    limited_units: tuple[tuple[Unit, bytes], ...]
     """Each limited unit, and how headers call it."""
+    was_refused: bool
+    """Whether the last request was; doors then ask before they read the next one's body."""
 
     def join_gates(self) -> None:
         """Take over the gates that key and tenant have now."""
         self.gates = (*self.key.gates, *self.tenant.gates)
         limited = {gate.unit for gate in self.gates}
         self.limited_units = tuple(
-            (unit, unit.replace("_", "-")) for unit in Unit if unit in limited
+            (unit, unit.replace("_", "-").encode()) for unit in Unit if unit in limited
         )
 
     def check(self, demand: Demand, now: float) -> None:
@@ -177,7 +173,12 @@ class Account:
             QuotaExceeded, BudgetExceeded: as `Level.check`.
         """
         tenant, key = self.tenant, self.key
-        if self.gates or tenant.open >= tenant.most_open or key.open >= key.most_open:
+        is_shut = tenant.open >= tenant.most_open or key.open >= key.most_open
+        for gate in self.gates:
+            if gate.is_shut(demand[gate.place], now):
+                is_shut = True
+        if is_shut:
+            self.was_refused = True
             key.check(demand, now)
             tenant.check(demand, now)
 
@@ -185,8 +186,9 @@ class Account:
         """A request was admitted; gives the gates to `end` it on, whatever changes meanwhile."""
         self.tenant.open += 1
         self.key.open += 1
+        self.was_refused = False
         for gate in self.gates:
-            gate.reserve(_amount(gate.unit, demand), now)
+            gate.reserve(demand[gate.place], now)
         return self.gates
 
     def end(self, gates: Gates, demand: Demand, use: Use | None, now: float) -> None:
@@ -194,8 +196,8 @@ class Account:
         self.tenant.open -= 1
         self.key.open -= 1
         for gate in gates:
-            used = 0.0 if use is None else use.amount(gate.unit, demand)
-            gate.settle(_amount(gate.unit, demand), used, now)
+            used = 0.0 if use is None else use.amount(gate, demand)
+            gate.settle(demand[gate.place], used, now)
 
     def check_api_request(self, now: float) -> None:
         """Count a request that is no prediction.
@@ -218,13 +220,14 @@ class Account:
 
     def allowance(self, unit: Unit, now: float) -> Allowance | None:
         """What is left of a unit by the narrower of the key's and the tenant's limits."""
-        least: Allowance | None = None
+        narrowest: Gate | None = None
+        least = math.inf
         for gate in self.gates:
             if gate.unit is unit:
-                found = gate.allowance(now)
-                if least is None or (found is not None and found.remaining < least.remaining):
-                    least = found
-        return least
+                left = gate.left(now)
+                if narrowest is None or left < least:
+                    narrowest, least = gate, left
+        return None if narrowest is None else narrowest.allowance(now)
 
     def api_allowance(self, now: float) -> Allowance | None:
         """What is left of requests that are no predictions."""
@@ -334,11 +337,3 @@ class Accounts:
     def open_requests(self) -> int:
         """How many requests of all tenants are being answered or wait."""
         return sum(tenant.open for tenant in self._tenants.values())
-
-
-def _amount(unit: Unit, demand: Demand) -> float:
-    if unit is Unit.REQUESTS:
-        return 1
-    if unit is Unit.TOKENS:
-        return demand.tokens
-    return demand.images if unit is Unit.IMAGES else 0

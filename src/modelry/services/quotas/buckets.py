@@ -31,17 +31,31 @@ class TokenBucket:
         elapsed = now - self.stamp
         if elapsed > 0:
             self.stamp = now
-            self.level = min(self.burst, self.level + elapsed * self.rate)
+            level = self.level + elapsed * self.rate
+            self.level = min(self.burst, level)
         return self.level
 
     def wait_s(self, amount: float, now: float) -> float:
         """Seconds until `amount` (at most a full bucket) can be taken, 0.0 if it can be now."""
+        if self.level >= amount:  # it only fills with time
+            return 0.0
         missing = min(amount, self.burst) - self.fill(now)
         return missing / self.rate if missing > self.burst * _ROUNDING else 0.0
 
     def take(self, amount: float, now: float) -> None:
         """Take `amount`, whether it is there or not; a negative amount is given back."""
-        self.level = min(self.burst, self.fill(now) - amount)
+        level = self.fill(now) - amount
+        self.level = min(self.burst, level)
+
+    def spend(self, amount: float, now: float) -> None:
+        """As `take`, quicker, of an amount above 0."""
+        level = self.level
+        elapsed = now - self.stamp
+        if elapsed > 0:
+            self.stamp = now
+            level += elapsed * self.rate
+            level = min(level, self.burst)
+        self.level = level - amount
 
     def full_in_s(self, now: float) -> float:
         """Seconds until it is full."""

@@ -6,7 +6,7 @@ import math
 
 import orjson
 
-from modelry.services.quotas.accounts import NOTHING, Demand
+from modelry.services.quotas.gates import NOTHING, Demand
 
 BYTES_PER_TOKEN = 4
 """Of English text in most vocabularies; what was really used is settled at the end."""

@@ -26,6 +26,18 @@ class Unit(StrEnum):
     ENGINE_SECONDS = "engine_seconds"
 
 
+class Demand(NamedTuple):
+    """What a request will use at most, as far as that is known before; in the order of `Unit`."""
+
+    requests: int = 1
+    tokens: int = 0
+    images: int = 0
+    engine_seconds: int = 0
+
+
+NOTHING = Demand()
+
+
 class Rate(NamedTuple):
     """How a bucket fills and how much it holds."""
 
@@ -72,13 +84,27 @@ class Gate:
     still use.
     """
 
-    __slots__ = ("_budgets", "_clock", "bucket", "day", "month", "pending", "reserved", "unit")
+    __slots__ = (
+        "_clock",
+        "_day_limit",
+        "_ends",
+        "_month_limit",
+        "bucket",
+        "day",
+        "month",
+        "pending",
+        "place",
+        "reserved",
+        "unit",
+    )
 
     def __init__(self, unit: Unit, clock: Callable[[], datetime]) -> None:
         self.unit = unit
         self.bucket: TokenBucket | None = None
         self.pending = self.reserved = self.day = self.month = 0.0
-        self._budgets: dict[str, float] = {}
+        self.place = Demand._fields.index(unit.value)
+        self._day_limit = self._month_limit = math.inf
+        self._ends = (-math.inf, 0.0, 0.0)
         self._clock = clock
 
     def set(self, limits: QuotaLimits, now: float) -> bool:
@@ -90,9 +116,23 @@ class Gate:
             self.bucket = TokenBucket(rate.per_second, rate.burst, now)
         elif (self.bucket.rate, self.bucket.burst) != rate[:2]:
             self.bucket = self.bucket.resized(rate.per_second, rate.burst, now)
-        budgets = {period: getattr(limits, f"{self.unit}_per_{period}") for period in (DAY, MONTH)}
-        self._budgets = {period: size for period, size in budgets.items() if size is not None}
-        return rate is not None or bool(self._budgets)
+        day: float | None = getattr(limits, f"{self.unit}_per_{DAY}")
+        month: float | None = getattr(limits, f"{self.unit}_per_{MONTH}")
+        self._day_limit = math.inf if day is None else day
+        self._month_limit = math.inf if month is None else month
+        return rate is not None or day is not None or month is not None
+
+    def is_shut(self, amount: float, now: float) -> bool:
+        """Whether `amount` may not be used now; quicker than to ask why."""
+        if amount == 0:
+            if self.unit is not Unit.ENGINE_SECONDS:
+                return False
+            amount = _ANY
+        reserved = self.reserved + amount
+        if self.day + reserved > self._day_limit or self.month + reserved > self._month_limit:
+            return True
+        bucket = self.bucket
+        return bucket is not None and bucket.level < amount and bucket.wait_s(amount, now) > 0
 
     def refusal(self, amount: float, limits: QuotaLimits, now: float) -> Refusal | None:
         """Why `amount` may not be used now, None if it may."""
@@ -100,8 +140,8 @@ class Gate:
             amount = _ANY
         elif amount == 0:
             return None
-        for period, size in self._budgets.items():
-            if self._used(period) + self.reserved + amount > size:
+        for period, used, size in self._budgets():
+            if used + self.reserved + amount > size:
                 words = f"{size:g} {_spoken(self.unit)} per {period}"
                 return Refusal(self._to_next(period), words, is_budget=True)
         if self.bucket is not None:
@@ -116,7 +156,7 @@ class Gate:
         if amount:
             self.reserved += amount
             if self.bucket is not None:
-                self.bucket.take(amount, now)
+                self.bucket.spend(amount, now)
 
     def settle(self, reserved: float, used: float, now: float) -> None:
         """A request ended that `reserved` was taken for; it used `used`."""
@@ -132,21 +172,48 @@ class Gate:
         if self.bucket is not None:
             self.bucket.take(amount, now)
 
+    def left(self, now: float) -> float:
+        """What the bound that leaves least leaves."""
+        reserved = self.reserved
+        left = self._day_limit - self.day - reserved
+        left_this_month = self._month_limit - self.month - reserved
+        left = min(left, left_this_month)
+        bucket = self.bucket
+        if bucket is not None and bucket.level < left:
+            in_bucket = bucket.fill(now)
+            if in_bucket < left:
+                return in_bucket
+        return left
+
     def allowance(self, now: float) -> Allowance | None:
         """The bound that leaves least, None if the unit is unlimited."""
-        least: Allowance | None = None
         bucket = self.bucket
+        limit = left = math.inf
+        period = ""
         if bucket is not None:
-            left = max(0.0, bucket.fill(now))
-            least = Allowance(bucket.burst, left, (bucket.burst - bucket.level) / bucket.rate)
-        for period, size in self._budgets.items():
-            left = max(0.0, size - self._used(period) - self.reserved)
-            if least is None or left < least.remaining:
-                least = Allowance(size, left, self._to_next(period))
-        return least
+            left, limit = bucket.fill(now), bucket.burst
+        left_today = self._day_limit - self.day - self.reserved
+        if left_today < left:
+            left, limit, period = left_today, self._day_limit, DAY
+        left_this_month = self._month_limit - self.month - self.reserved
+        if left_this_month < left:
+            left, limit, period = left_this_month, self._month_limit, MONTH
+        if period:
+            return Allowance(limit, left if left > 0 else 0.0, self._soon_to_next(period, now))
+        if bucket is None:
+            return None
+        return Allowance(limit, left if left > 0 else 0.0, (limit - left) / bucket.rate)
 
-    def _used(self, period: str) -> float:
-        return self.day if period == DAY else self.month
+    def _soon_to_next(self, period: str, now: float) -> float:
+        """As `_to_next`, by a look at the clock that is less than a second old."""
+        looked_at, day_end, month_end = self._ends
+        if not 0 <= now - looked_at < 1:
+            day_end, month_end = now + self._to_next(DAY), now + self._to_next(MONTH)
+            self._ends = (now, day_end, month_end)
+        return max(0.0, (day_end if period == DAY else month_end) - now)
+
+    def _budgets(self) -> tuple[tuple[str, float, float], ...]:
+        return (DAY, self.day, self._day_limit), (MONTH, self.month, self._month_limit)
 
     def _to_next(self, period: str) -> float:
         now = self._clock()

@@ -1,0 +1,111 @@
+"""`python -m benchmarks.paced`: POST a request at a fixed rate and print what was seen, as JSON.
+
+Open loop: a request is sent at its time whether or not those before it were answered, and its
+latency is counted from that time, so that a server that stalls is not asked less. It is one
+process with plain sockets, to take as little as possible of the cores that the server needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import select
+import socket
+import time
+from collections import deque
+from pathlib import Path
+
+
+class Connection:
+    """One keep-alive connection with at most one request under way."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.socket = socket.create_connection((host, port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.due = 0.0
+        self._received = b""
+
+    def send(self, request: bytes, due: float) -> None:
+        """Send `request`, which was due at `due`."""
+        self.due = due
+        self._received = b""
+        self.socket.sendall(request)
+
+    def status(self) -> int:
+        """The status of the answer once it is complete, else 0.
+
+        Raises:
+            ConnectionError: the server closed the connection.
+        """
+        data = self.socket.recv(65536)
+        if not data:
+            raise ConnectionError("closed by the server")
+        self._received += data
+        head, separator, body = self._received.partition(b"\r\n\r\n")
+        if not separator:
+            return 0
+        at = head.lower().index(b"content-length:")
+        length = int(head[at + 15 :].split(b"\r\n", 1)[0])
+        return int(head[9:12]) if len(body) >= length else 0
+
+
+def run(
+    port: int, request: bytes, rate: float, seconds: float, *, connections: int
+) -> tuple[list[float], dict[int, int]]:
+    """Latencies of good answers in milliseconds, and how many answers had which status."""
+    opened = [Connection("127.0.0.1", port) for _ in range(connections)]
+    idle = deque(opened)
+    by_socket = {one.socket.fileno(): one for one in opened}
+    poller = select.epoll()
+    for number in by_socket:
+        poller.register(number, select.EPOLLIN)
+    latencies: list[float] = []
+    statuses: dict[int, int] = {}
+    started = time.perf_counter()
+    planned, sent, total = started, 0, int(rate * seconds)
+    waiting: deque[float] = deque()
+    while sent < total or len(idle) < connections:
+        now = time.perf_counter()
+        while sent + len(waiting) < total and planned <= now:
+            waiting.append(planned)
+            planned += 1 / rate
+        while waiting and idle:
+            idle.popleft().send(request, waiting.popleft())
+            sent += 1
+        pause = max(0.0, planned - time.perf_counter()) if sent < total else 1.0
+        for number, _ in poller.poll(pause):
+            connection = by_socket[number]
+            status = connection.status()
+            if status:
+                statuses[status] = statuses.get(status, 0) + 1
+                if status == 200:
+                    latencies.append((time.perf_counter() - connection.due) * 1e3)
+                idle.append(connection)
+        if time.perf_counter() - started > seconds + 30:
+            raise TimeoutError("the server does not keep up")
+    for one in opened:
+        one.socket.close()
+    return latencies, statuses
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("request", type=Path, help="file with the bytes of the whole request")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--rate", type=float, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--connections", type=int, default=4)
+    given = parser.parse_args()
+    latencies, statuses = run(
+        given.port,
+        given.request.read_bytes(),
+        given.rate,
+        given.seconds,
+        connections=given.connections,
+    )
+    print(json.dumps({"latencies_ms": latencies, "statuses": statuses}))
+
+
+if __name__ == "__main__":
+    main()
