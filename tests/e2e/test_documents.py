@@ -25,6 +25,8 @@ KNOWN_FOR_A_FRESH_CLONE = {
     "make bench-sandbox",
     "make bench-encryption",
     "make bench-ledger",
+    "make bench-fairness",
+    "make bench-overhead",
 }
 
 

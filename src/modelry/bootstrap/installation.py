@@ -143,6 +143,12 @@ class Installation:
         policy = FetchPolicy(
             max_bytes=settings.max_upload_bytes, allow_private_hosts=settings.allow_private_sources
         )
+        accounts = Accounts(
+            open_requests=settings.tenant_requests,
+            tenant_defaults=check_limits(settings.tenant_quota, for_key=False),
+            key_defaults=check_limits(settings.key_quota, for_key=True),
+        )
+        self.quotas = QuotasService(database.quotas, accounts)
         entries = StarterEntries()
         # what is fetched comes from public places: it is not the tenants', and not in their folder
         cache = settings.cache.expanduser().absolute()
@@ -154,17 +160,12 @@ class Installation:
             starters=entries,
             scratch=cache / "pulls",
             max_file_bytes=settings.max_upload_bytes,
+            storage_limit=self.quotas.storage_limit,
             check_sandbox=self._check_sandbox,
-        )
-        accounts = Accounts(
-            open_requests=settings.tenant_requests,
-            tenant_defaults=check_limits(settings.tenant_quota, for_key=False),
-            key_defaults=check_limits(settings.key_quota, for_key=True),
         )
         self.inference = InferenceService(
             Authenticator(self.tenancy, self.sessions), RouteTable(), accounts
         )
-        self.quotas = QuotasService(database.quotas, accounts)
         self.counts = CountExchange(database.quotas, accounts)
         spool = FileSegmentSpool(self.folder.usage_spool)
         ledger = Ledger(database.usage, spool, self._tell_room)

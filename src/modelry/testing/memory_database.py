@@ -216,6 +216,9 @@ class _Blobs:
     def digests(self) -> set[str]:
         return set(self._state.blobs)
 
+    def total_bytes(self) -> int:
+        return sum(one.size_bytes for one in self._state.blobs.values())
+
     def delete_unused(self, created_before: datetime) -> list[str]:
         used = {file.digest for one in self._state.versions.values() for file in one.files}
         unused = [

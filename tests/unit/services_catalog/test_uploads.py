@@ -183,6 +183,19 @@ def test_open_uploads_are_bounded(uploads: Uploads, monkeypatch: pytest.MonkeyPa
     uploads.begin(ME, SIZE)
 
 
+def test_a_tenants_storage_is_bounded(uploads: Uploads, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "_storage_limit", lambda tenant_id: 2 * SIZE)
+    first = uploads.begin(ME, SIZE)
+    uploads.append(ME, first.upload_id, 0, [CONTENT])
+    uploads.begin(ME, SIZE - 1)
+    with pytest.raises(QuotaExceeded, match="limit is"):
+        uploads.begin(ME, 2)
+    uploads.begin(ME, SIZE, DIGEST)
+    with pytest.raises(QuotaExceeded):
+        uploads.keep(ME.tenant_id, [b"x" * (SIZE + 1)])
+    assert uploads.keep(ME.tenant_id, [CONTENT]).size_bytes == SIZE
+
+
 def test_an_aborted_upload_is_gone(uploads: Uploads, blobs: FileBlobStore) -> None:
     begun = uploads.begin(ME, SIZE)
     uploads.append(ME, begun.upload_id, 0, [b"abc"])

@@ -139,6 +139,10 @@ class BlobRecords(Protocol):
         """All contents."""
         ...
 
+    def total_bytes(self) -> int:
+        """How many bytes all contents have together."""
+        ...
+
     def delete_unused(self, created_before: datetime) -> list[str]:
         """Remove contents that no version has and that are older; their digests."""
         ...

@@ -44,6 +44,7 @@ class CatalogService:
         scratch: a folder for what is being fetched.
         clock: gives the time.
         max_file_bytes: the largest file that may be uploaded or fetched.
+        storage_limit: how many bytes of files a tenant may keep, None for any.
         check_sandbox: raises where models of others must not be taken.
     """
 
@@ -58,12 +59,15 @@ class CatalogService:
         scratch: Path,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         max_file_bytes: int = 64 * 2**30,
+        storage_limit: Callable[[str], int | None] = lambda _: None,
         check_sandbox: Callable[[], None] = lambda: None,
     ) -> None:
         self._check_sandbox = check_sandbox
         self._store = store
         self.quarantine = Quarantine(store, blobs, clock)
-        self._uploads = Uploads(store, blobs, clock, max_file_bytes, self.quarantine)
+        self._uploads = Uploads(
+            store, blobs, clock, max_file_bytes, self.quarantine, storage_limit=storage_limit
+        )
         self._registrar = Registrar(store, clock)
         self._resolver = Resolver(rules)
         self._aliases = Aliases(store, clock)

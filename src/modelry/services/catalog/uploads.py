@@ -62,6 +62,7 @@ class Uploads:
         clock: gives the time.
         max_bytes: the largest file.
         quarantine: told what was kept anew.
+        storage_limit: how many bytes a tenant's contents may have together, None for any.
     """
 
     def __init__(
@@ -71,7 +72,10 @@ class Uploads:
         clock: Callable[[], datetime],
         max_bytes: int,
         quarantine: Quarantine,
+        *,
+        storage_limit: Callable[[str], int | None] = lambda _: None,
     ) -> None:
+        self._storage_limit = storage_limit
         self._quarantine = quarantine
         self._store = store
         self._blobs = blobs
@@ -90,7 +94,7 @@ class Uploads:
         Raises:
             InvalidInput: no size, or not a digest.
             PayloadTooLarge: more than a file may have.
-            QuotaExceeded: too many uploads are open.
+            QuotaExceeded: too many uploads are open, or the tenant's storage has no room.
             Overloaded: the disk has no room for it.
         """
         principal.require(Permission.MODELS_WRITE)
@@ -110,6 +114,8 @@ class Uploads:
             created_by=principal.key_id,
         )
 
+        limit = None if is_kept else self._storage_limit(principal.tenant_id)
+
         def work(records: CatalogRecords) -> UploadRecord:
             open_uploads = [one for one in records.uploads.all() if one.digest is None]
             for one in open_uploads:
@@ -121,6 +127,8 @@ class Uploads:
                     "Finish or abort some.",
                     retry_after_s=60,
                 )
+            coming = sum(one.size_bytes for one in open_uploads) + size_bytes
+            _check_storage(records, None if is_kept else coming, limit)
             if record.digest is not None:
                 records.blobs.add(BlobRecord(record.digest, size_bytes, now))
             records.uploads.put(record)
@@ -188,10 +196,21 @@ class Uploads:
         self._blobs.discard(principal.tenant_id, upload_id)
 
     def keep(self, tenant_id: str, chunks: Iterable[bytes], digest: str | None = None) -> Blob:
-        """Keep a content that this server itself has, such as a fetched file."""
+        """Keep a content that this server itself has, such as a fetched file.
+
+        Raises:
+            QuotaExceeded: the tenant's storage has no room for it; nothing refers to it then.
+        """
+        limit = self._storage_limit(tenant_id)
         blob = self._blobs.put(tenant_id, chunks, limit_bytes=self._max_bytes, digest=digest)
         now = self._clock()
-        was_damaged = self._store.write(tenant_id, lambda records: _keep(records, blob, now))
+
+        def work(records: CatalogRecords) -> bool:
+            if records.blobs.find(blob.digest) is None:
+                _check_storage(records, blob.size_bytes, limit)
+            return _keep(records, blob, now)
+
+        was_damaged = self._store.write(tenant_id, work)
         self._quarantine.kept(tenant_id, blob.digest, was_damaged=was_damaged)
         return blob
 
@@ -295,6 +314,19 @@ def _keep(records: CatalogRecords, blob: Blob, now: datetime) -> bool:
     known = records.blobs.find(blob.digest)
     records.blobs.add(BlobRecord(blob.digest, blob.size_bytes, now))
     return known is not None and known.damaged_at is not None
+
+
+def _check_storage(records: CatalogRecords, coming: int | None, limit: int | None) -> None:
+    """Refuse `coming` bytes more than the tenant may keep; None for nothing new."""
+    if coming is None or limit is None:
+        return
+    held = records.blobs.total_bytes()
+    if held + coming > limit:
+        raise QuotaExceeded(
+            f"The tenant's files have {held} bytes and {coming} more are announced; its limit is "
+            f"{limit}. Delete versions that nobody needs, or ask for a higher limit.",
+            param="storage_bytes",
+        )
 
 
 def _is_same(one: UploadRecord, other: UploadRecord) -> bool:

@@ -276,6 +276,10 @@ class SqlBlobRecords(_Records):
         """See `BlobRecords.digests`."""
         return set(self._session.scalars(select(BlobRow.digest)))
 
+    def total_bytes(self) -> int:
+        """See `BlobRecords.total_bytes`."""
+        return int(self._session.scalar(select(func.sum(BlobRow.size_bytes))) or 0)
+
     def delete_unused(self, created_before: datetime) -> list[str]:
         """See `BlobRecords.delete_unused`."""
         is_used = exists().where(
