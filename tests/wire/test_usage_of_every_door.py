@@ -23,7 +23,8 @@ from modelry.protocols.http.server import HttpServer, bind
 from modelry.protocols.oip.generated import open_inference_pb2 as pb
 from modelry.protocols.oip.grpc_server import InferenceServicer, start_grpc_server
 from modelry.protocols.operations.metrics import exposition
-from modelry.services.usage.segments import SegmentReader, segments_of
+from modelry.services.usage.segment_reader import SegmentReader
+from modelry.services.usage.segments import segments_of
 
 pytestmark = pytest.mark.anyio
 

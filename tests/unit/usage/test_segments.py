@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from modelry.domain.usage import NOWHERE, Origin
 from modelry.services.inference.metering import Meter
 from modelry.services.inference.request_ids import new_request_id
-from modelry.services.usage.segments import SegmentReader, may_hold, segments_of
+from modelry.services.usage.segment_reader import SegmentReader, may_hold
+from modelry.services.usage.segments import segments_of
 
 SHARED = Origin("owner", "chat", "llm", 2, "chat", "sha256:v", "sha256:g", {"slots": 4})
 OWN = Origin("a", "pets", "animals", 3, "tensor", "sha256:x", "sha256:y")

@@ -22,7 +22,7 @@ from modelry.services.audit.service import AuditService
 from modelry.services.catalog.ports import BlobStore
 from modelry.services.privacy.ports import RequestLogStore, TakeRow, TenantSnapshots
 from modelry.services.privacy.request_logs import RequestLogs
-from modelry.services.usage.segments import SegmentReader
+from modelry.services.usage.segment_reader import SegmentReader
 
 FORMAT = "modelry-tenant-export/1"
 MANIFEST = "MANIFEST.json"

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from modelry.domain.usage import DURATION, ENGINE, REQUESTS, UsageRecord
+from modelry.domain.usage import DURATION, ENGINE, REQUESTS
 from modelry.runtime_api.tensors import Array
 from modelry.services.inference.metering import Series, Taken
 from modelry.services.inference.request_ids import made_at
@@ -27,10 +27,10 @@ from modelry.services.usage.ports import Segment, UsageAmount
 FORMAT = 1
 MINUTE_US = 60_000_000
 _COMPRESSION = 1
-_PREFIX = struct.Struct("<BI")
+PREFIX = struct.Struct("<BI")
 _OUR_ID = b"req_"
 _OUR_CHARS = 32
-_OUR_BYTES = 14
+OUR_ID_BYTES = 14
 _OUR_TIME_BYTES = 6
 LEEWAY_MS = 1000
 """How far the time in an id may be from those of its request."""
@@ -128,10 +128,10 @@ def _segment(
         tenant_id=tenant_id,
         run_id=identity[0],
         sequence=identity[1],
-        first_at=_moment(first),
-        last_at=_moment(last),
+        first_at=moment_of(first),
+        last_at=moment_of(last),
         records=len(request_ids),
-        data=_PREFIX.pack(FORMAT, len(header)) + zlib.compress(data, _COMPRESSION),
+        data=PREFIX.pack(FORMAT, len(header)) + zlib.compress(data, _COMPRESSION),
         other_ids=_fingerprints(
             [*(other for _, other in others), *_misdated(request_ids, packed_ids, (first, last))]
         ),
@@ -181,11 +181,6 @@ def _packed(column: Array) -> bytes:
     return np.ascontiguousarray(column, "<i8").view(np.uint8).reshape(-1, 8).T.tobytes()
 
 
-def _unpacked(data: memoryview, count: int) -> Array:
-    by_significance = np.frombuffer(data, np.uint8).reshape(8, count)
-    return np.ascontiguousarray(by_significance.T).view("<i8").reshape(count)
-
-
 def _packed_ids(request_ids: Sequence[str]) -> tuple[bytes, list[tuple[int, str]]]:
     """Ids of our making as their bytes, and all others by their place."""
     raw = _our_bytes(request_ids)
@@ -217,14 +212,14 @@ def _our_bytes(request_ids: Sequence[str]) -> bytes | None:
         return None
     if raw.hex().encode() != digits:
         return None
-    return np.frombuffer(raw, np.uint8).reshape(count, _OUR_BYTES).T.tobytes()
+    return np.frombuffer(raw, np.uint8).reshape(count, OUR_ID_BYTES).T.tobytes()
 
 
 def _misdated(
     request_ids: Sequence[str], packed_ids: bytes, bounds_us: tuple[int, int]
 ) -> list[str]:
     """Ids that look like ours and tell a time at which no request of the segment ran."""
-    by_significance = np.frombuffer(packed_ids, np.uint8).reshape(_OUR_BYTES, -1)
+    by_significance = np.frombuffer(packed_ids, np.uint8).reshape(OUR_ID_BYTES, -1)
     made_ms = np.zeros(by_significance.shape[1], np.int64)
     for byte in by_significance[:_OUR_TIME_BYTES]:
         made_ms = made_ms << 8 | byte
@@ -248,98 +243,6 @@ def _fingerprints(request_ids: Iterable[str]) -> bytes:
     return np.array(found, "<u4").tobytes()
 
 
-def may_hold(other_ids: bytes, request_id: str) -> bool:
-    """Whether a segment with these fingerprints may have a record of a caller's own id."""
-    wanted = zlib.crc32(request_id.encode())
-    fingerprints = np.frombuffer(other_ids, "<u4")
-    place = int(np.searchsorted(fingerprints, wanted))
-    return place < len(fingerprints) and int(fingerprints[place]) == wanted
-
-
-def _moment(unix_us: int) -> datetime:
+def moment_of(unix_us: int) -> datetime:
+    """A time in microseconds since 1970."""
     return datetime.fromtimestamp(unix_us / 1e6, UTC)
-
-
-class SegmentReader:
-    """Gives the records of a segment.
-
-    Args:
-        tenant_id: whose segment it is.
-        data: as `Segment.data` has it.
-
-    Raises:
-        ValueError: the data is not a segment, or of a newer format.
-    """
-
-    def __init__(self, tenant_id: str, data: bytes) -> None:
-        version, header_bytes = _PREFIX.unpack_from(data)
-        if version != FORMAT:
-            raise ValueError(f"a usage segment of format {version}; known is {FORMAT}")
-        self._tenant_id = tenant_id
-        self._view = memoryview(zlib.decompress(memoryview(data)[_PREFIX.size :]))
-        header = orjson.loads(self._view[:header_bytes])
-        self._position = header_bytes
-        self._entries: list[dict[str, Any]] = header["series"]
-        self._ends = np.cumsum([entry["count"] for entry in self._entries])
-        count = int(self._ends[-1])
-        self.request_ids = self._ids(count, header["others"])
-        self._started = np.cumsum(self._column(count))
-        self._duration = self._column(count)
-        self._compute = self._column(count)
-        self._units = [
-            {name: self._column(entry["count"]) for name in entry["columns"]}
-            for entry in self._entries
-        ]
-
-    def __len__(self) -> int:
-        return len(self.request_ids)
-
-    def _take(self, size: int) -> memoryview:
-        start = self._position
-        self._position += size
-        return self._view[start : self._position]
-
-    def _column(self, count: int) -> Array:
-        return _unpacked(self._take(8 * count), count)
-
-    def _ids(self, count: int, others: list[tuple[int, str]]) -> list[str]:
-        ours = count - len(others)
-        raw = np.frombuffer(self._take(_OUR_BYTES * ours), np.uint8).reshape(_OUR_BYTES, ours)
-        digits = raw.T.tobytes().hex()
-        width = 2 * _OUR_BYTES
-        made = iter(
-            [f"req_{digits[start : start + width]}" for start in range(0, width * ours, width)]
-        )
-        told: dict[int, str] = dict(others)
-        return [told[at] if at in told else next(made) for at in range(count)]
-
-    def records(self) -> Iterator[UsageRecord]:
-        """All records, in no particular order."""
-        return map(self.record, range(len(self)))
-
-    def records_of(self, request_id: str) -> Iterator[UsageRecord]:
-        """The records with that id."""
-        return (self.record(at) for at, one in enumerate(self.request_ids) if one == request_id)
-
-    def record(self, at: int) -> UsageRecord:
-        """The record at a place."""
-        which = int(np.searchsorted(self._ends, at, side="right"))
-        entry = self._entries[which]
-        within = at - (int(self._ends[which]) - entry["count"])
-        units = dict(entry["units"])
-        for name, column in self._units[which].items():
-            if column[within]:
-                units[name] = int(column[within])
-        if self._compute[at]:
-            units[ENGINE] = int(self._compute[at])
-        return UsageRecord(
-            request_id=self.request_ids[at],
-            tenant_id=self._tenant_id,
-            started_at=_moment(int(self._started[at])),
-            duration_us=int(self._duration[at]),
-            units=units,
-            **{name: value for name, value in entry.items() if name not in _NOT_FIELDS},
-        )
-
-
-_NOT_FIELDS = frozenset({"count", "units", "columns"})

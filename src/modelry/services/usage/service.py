@@ -14,7 +14,7 @@ from modelry.services.usage.costs import CostedTotal, with_costs
 from modelry.services.usage.ledger import Ledger
 from modelry.services.usage.ports import TotalsQuery, UsageGroup, UsageStore
 from modelry.services.usage.prices import PricesService
-from modelry.services.usage.segments import SegmentReader
+from modelry.services.usage.segment_reader import SegmentReader
 from modelry.services.usage.tracing import find_records
 
 MAX_BY_MINUTE = timedelta(days=7)
