@@ -180,3 +180,24 @@ async def test_usage(server, owner):
     ):
         answer = await owner.get(f"/usage?{query}")
         assert answer.status_code == 400, (query, answer.text)
+
+
+async def test_acts_on_tenants_members_and_shares_are_told(server, owner):
+    await server.register(owner)
+    await owner.put("/deployments/live", json={"model": "adder"})
+    made = (await owner.post("/tenants", json={"tenant_id": "acme", "name": "Secret Inc"})).json()
+    person = {"role": "viewer", "email": "ada@example.com", "name": "Ada"}
+    member = (await owner.post("/members", json=person)).json()
+    wanted = {"deployment": "live", "tenant_id": "acme", "note": "hush"}
+    share = (await owner.post("/shares", json=wanted)).json()
+    key = (await owner.post("/keys", json={"name": "k", "role": "viewer"})).json()["key"]
+    rotated = await owner.post(f"/keys/{key['key_id']}/rotate", json={"overlap_s": 60})
+    assert rotated.status_code == 200, rotated.text
+    text = (await owner.get("/audit/entries")).text
+    entries = (await owner.get("/audit/entries")).json()["entries"]
+    told = {one["action"]: one["detail"] for one in entries if one["outcome"] == "ok"}
+    assert told["tenants.create_tenant"]["key_id"] == made["owner"]["key"]["key_id"]
+    assert told["members.add_member"]["member_id"] == member["member_id"]
+    assert told["shares.share"]["grant_id"] == share["grant_id"]
+    for secret in (made["owner"]["token"], rotated.json()["token"], "ada@", "hush", "Secret Inc"):
+        assert secret not in text

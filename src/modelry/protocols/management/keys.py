@@ -122,7 +122,7 @@ def list_keys(caller: Caller, tenancy: Tenancy) -> KeyList:
     status_code=201,
     summary="Make an API key",
     openapi_extra=needs(
-        Permission.KEYS_WRITE, recorded=("name", "role", "expires_at", "deployments")
+        Permission.KEYS_WRITE, recorded=("name", "role", "expires_at", "deployments", "scopes")
     ),
 )
 def create_key(body: KeyBody, caller: Caller, tenancy: Tenancy) -> MintedKey:
@@ -146,7 +146,9 @@ def get_key(key_id: str, caller: Caller, tenancy: Tenancy) -> Key:
 
 
 @router.patch(
-    "/keys/{key_id}", summary="Rename an API key", openapi_extra=needs(Permission.KEYS_WRITE)
+    "/keys/{key_id}",
+    summary="Rename an API key",
+    openapi_extra=needs(Permission.KEYS_WRITE, recorded=("name",)),
 )
 def change_key(key_id: str, body: KeyChange, caller: Caller, tenancy: Tenancy) -> Key:
     """What it may do stays: make another key for that."""
@@ -156,7 +158,7 @@ def change_key(key_id: str, body: KeyChange, caller: Caller, tenancy: Tenancy) -
 @router.post(
     "/keys/{key_id}/rotate",
     summary="Give an API key a new secret",
-    openapi_extra=needs(Permission.KEYS_WRITE),
+    openapi_extra=needs(Permission.KEYS_WRITE, recorded=("overlap_s",)),
 )
 def rotate_key(key_id: str, body: RotationBody, caller: Caller, tenancy: Tenancy) -> MintedKey:
     """The new one is valid at once and told this once; the one before until the overlap ends."""

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from modelry.domain import access
 from modelry.domain.access import Permission, Role
+from modelry.protocols.management.auditing import note
 from modelry.protocols.management.routing import managed_router, needs
 from modelry.protocols.management.services import Caller, Members
 from modelry.protocols.management.shapes import Answer, Body
@@ -77,20 +78,20 @@ def list_members(caller: Caller, members: Members) -> MemberList:
     "/members",
     status_code=201,
     summary="Add a member",
-    openapi_extra=needs(Permission.MEMBERS_WRITE),
+    openapi_extra=needs(Permission.MEMBERS_WRITE, recorded=("role",)),
 )
 def add_member(body: MemberBody, caller: Caller, members: Members) -> Member:
     """It may do no more than whoever adds it."""
-    return Member.of(
-        members.add(
-            caller,
-            role=body.role,
-            email=body.email,
-            name=body.name,
-            issuer=body.issuer,
-            subject=body.subject,
-        )
+    member = members.add(
+        caller,
+        role=body.role,
+        email=body.email,
+        name=body.name,
+        issuer=body.issuer,
+        subject=body.subject,
     )
+    note(member_id=member.member_id)
+    return Member.of(member)
 
 
 @router.get(
@@ -104,7 +105,7 @@ def get_member(member_id: str, caller: Caller, members: Members) -> Member:
 @router.patch(
     "/members/{member_id}",
     summary="Give a member another role",
-    openapi_extra=needs(Permission.MEMBERS_WRITE),
+    openapi_extra=needs(Permission.MEMBERS_WRITE, recorded=("role",)),
 )
 def change_member(member_id: str, body: MemberChange, caller: Caller, members: Members) -> Member:
     """Neither the old nor the new role may have rights that the caller lacks."""

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from modelry.domain.access import Permission
 from modelry.domain.sharing import DeploymentGrant
+from modelry.protocols.management.auditing import note
 from modelry.protocols.management.routing import managed_router, needs
 from modelry.protocols.management.services import Caller, Sharing
 from modelry.protocols.management.shapes import Answer, Body, Moment, Name, TenantId
@@ -108,19 +109,17 @@ def list_received(caller: Caller, sharing: Sharing) -> ReceivedShareList:
     "/shares",
     status_code=201,
     summary="Let another tenant call a deployment",
-    openapi_extra=needs(Permission.SHARING_WRITE),
+    openapi_extra=needs(
+        Permission.SHARING_WRITE, recorded=("deployment", "tenant_id", "expires_at")
+    ),
 )
 def share(body: ShareBody, caller: Caller, sharing: Sharing) -> Share:
     """Its callers name it `<deployment>@<this tenant>`; whether the tenant exists is not told."""
-    return Share.of(
-        sharing.share(
-            caller,
-            body.deployment,
-            body.tenant_id,
-            expires_at=body.expires_at,
-            note=body.note,
-        )
+    grant = sharing.share(
+        caller, body.deployment, body.tenant_id, expires_at=body.expires_at, note=body.note
     )
+    note(grant_id=grant.grant_id)
+    return Share.of(grant)
 
 
 @router.delete(

@@ -11,6 +11,7 @@ from pydantic import Field
 from modelry.domain import access
 from modelry.domain.access import Permission, TenantState
 from modelry.domain.tenants import DeletionStage, TenantDeletion
+from modelry.protocols.management.auditing import note
 from modelry.protocols.management.keys import MintedKey
 from modelry.protocols.management.routing import managed_router, needs
 from modelry.protocols.management.services import Caller, Tenants
@@ -113,11 +114,12 @@ def list_tenants(caller: Caller, tenants: Tenants) -> TenantList:
     "/tenants",
     status_code=201,
     summary="Make a tenant with a first owner's key",
-    openapi_extra=needs(Permission.PLATFORM_WRITE),
+    openapi_extra=needs(Permission.PLATFORM_WRITE, recorded=("tenant_id",)),
 )
 def create_tenant(body: TenantBody, caller: Caller, tenants: Tenants) -> NewTenant:
     """The key's token is told this once; hand it to the tenant's owner."""
     tenant, minted = tenants.create(caller, body.tenant_id, body.name)
+    note(key_id=minted.key.key_id)
     return NewTenant(tenant=Tenant.of(tenant), owner=MintedKey.of(minted))
 
 
@@ -172,7 +174,9 @@ def delete_tenant(
     tenants: Tenants,
 ) -> Deletion:
     """There is no way back. It goes on in the background; ask `/deletion` how far it is."""
-    return Deletion.of(tenants.delete(caller, tenant_id, confirm))
+    deletion = tenants.delete(caller, tenant_id, confirm)
+    note(deletion_id=deletion.deletion_id)
+    return Deletion.of(deletion)
 
 
 @router.get(
