@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import os
+import resource
 import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -39,6 +40,8 @@ def serve(settings: Settings, observer: StartObserver | None = None) -> None:
     Raises:
         ModelryError: the data folder, database or owner key cannot be used, or a port is taken.
     """
+    # a core file would put keys and decrypted files on the disk
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _log_as(settings.log_level.upper())
     raise_limit()
     uvloop.run(_run(settings, observer or Unwatched()))

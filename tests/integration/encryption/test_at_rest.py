@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import tempfile
 from pathlib import Path
@@ -138,6 +139,8 @@ def test_no_file_of_a_tenant_lies_in_the_clear(folders: tuple[Path, Path]) -> No
                 assert answer_of(operator, name) == wanted
             upload = cut_off_upload(running, cut, len(cut) + 7)
             assert hits(*everything) == [], "while it runs"
+            limits = Path(f"/proc/{running.process.pid}/limits").read_text()
+            assert re.search(r"Max core file size +0 +0", limits), "a crash would write memory"
     finally:
         running.kill()
     assert hits(*everything) == [], "after a crash"

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from modelry.adapters.blobs import memory_files
 from modelry.adapters.blobs.file_store import FileBlobStore
 from modelry.adapters.blobs.layout import Layout
 from modelry.adapters.blobs.memory_files import MemoryFiles
@@ -268,6 +269,17 @@ def test_a_file_that_cannot_be_filled_leaves_nothing_open() -> None:
 def test_no_memory_is_told_before_it_is_taken() -> None:
     with pytest.raises(Overloaded, match="memory"):
         MemoryFiles().open("a", 2**60, lambda _: None)
+
+
+def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_files, "_CONTROL_GROUP", tmp_path)
+    (tmp_path / "memory.max").write_text(f"{2**30}\n")
+    (tmp_path / "memory.current").write_text(f"{2**29}\n")
+    (tmp_path / "memory.stat").write_text(f"anon 5\ninactive_file {2**28}\n")
+    with pytest.raises(Overloaded, match=r"768 MiB of memory left"):
+        MemoryFiles().open("a", 2**30, lambda _: None)
+    (tmp_path / "memory.max").write_text("max\n")
+    MemoryFiles().open("a", 2**10, lambda _: None).close()
 
 
 def test_a_system_without_memory_files_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,8 @@ from modelry.domain.errors import NotSupported, Overloaded
 _NOEXEC_SEAL = 0x8
 """MFD_NOEXEC_SEAL: never a program; kernels before 6.3 do not know it."""
 _SPARE_BYTES = 64 * 2**20
+_CONTROL_GROUP = Path("/sys/fs/cgroup")
+"""In a container, its own; elsewhere the root of all, which has no limit."""
 
 Fill = Callable[[int], None]
 """Writes the content into a descriptor."""
@@ -129,8 +131,23 @@ def _created() -> int:
         return os.memfd_create("modelry-content", flags)
 
 
+def _available_bytes() -> int:
+    """Memory that is left: of the machine, or of the container if that is less."""
+    available = int(psutil.virtual_memory().available)
+    try:
+        limit = (_CONTROL_GROUP / "memory.max").read_text().strip()
+        used = int((_CONTROL_GROUP / "memory.current").read_text())
+        lines = (_CONTROL_GROUP / "memory.stat").read_text().splitlines()
+    except (OSError, ValueError):
+        return available
+    if limit == "max":
+        return available
+    cached = sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+    return min(available, int(limit) - used + cached)
+
+
 def _check_room(size_bytes: int) -> None:
-    available = psutil.virtual_memory().available
+    available = _available_bytes()
     if size_bytes + _SPARE_BYTES > available:
         raise Overloaded(
             f"The content has {size_bytes // 2**20} MiB, and the server has "
