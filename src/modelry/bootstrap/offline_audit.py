@@ -44,6 +44,8 @@ def verify_offline(
             raise NotFound(f"There is no tenant '{tenant_id[:80]}'.")
         for each in known if tenant_id is None else (tenant_id,):
             yield audit.verify_tenant(each, heads)
+        if tenant_id is None:
+            yield from audit.vanished(heads)
 
 
 def _secret(settings: Settings, folder: DataFolder) -> bytes:

@@ -252,6 +252,20 @@ def test_heads_are_kept_when_a_chain_grew(chain: Chain) -> None:
     assert list(chain.heads.kept(OTHER_TENANT_ID)) == []
 
 
+def test_a_tenant_that_vanished_is_told_unless_it_was_deleted(chain: Chain) -> None:
+    chain.trail.append(OTHER_TENANT_ID, actor="a", action="b.c", resource="/x")
+    chain.service.keep_heads()
+    assert chain.service.vanished() == []
+    tables = ("audit_entries", "audit_heads", "tenants")
+    chain.harm(*(f"DELETE FROM {table} WHERE tenant_id = '{OTHER_TENANT_ID}'" for table in tables))
+    (gone,) = chain.service.vanished()
+    assert (gone.tenant_id, gone.is_sound) == (OTHER_TENANT_ID, False)
+    chain.trail.append(
+        TENANT_ID, actor="a", action="tenants.destroyed", resource=f"tenants/{OTHER_TENANT_ID}"
+    )
+    assert chain.service.vanished() == []
+
+
 def test_a_line_that_a_crash_cut_costs_no_other_head(chain: Chain) -> None:
     chain.service.keep_heads()
     with chain.path.with_suffix(".heads").open("ab") as file:

@@ -6,8 +6,15 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
-from modelry.domain.access import Permission, Principal
-from modelry.domain.audit import AuditEntry, ChainEnds, SignedHead, Verification
+from modelry.domain.access import DEFAULT_TENANT_ID, Permission, Principal
+from modelry.domain.audit import (
+    AuditEntry,
+    BreakKind,
+    ChainBreak,
+    ChainEnds,
+    SignedHead,
+    Verification,
+)
 from modelry.domain.errors import InvalidInput
 from modelry.services.audit.chain import ChainKeys
 from modelry.services.audit.ports import AuditFilter, AuditStore, HeadKeeper
@@ -17,6 +24,8 @@ log = logging.getLogger(__name__)
 
 MAX_LISTED = 1000
 MAX_GIVEN_HEADS = 1000
+DESTROYED_ACTION = "tenants.destroyed"
+"""The act under which the certificate of a deleted tenant is in the home tenant's chain."""
 
 
 class AuditService:
@@ -132,6 +141,22 @@ class AuditService:
         known = [*self._heads.kept(tenant_id), *heads]
         return verify_chain(self._store, self._keys, tenant_id, known)
 
+    def vanished(self, heads: Iterable[SignedHead] = ()) -> list[Verification]:
+        """Tenants that heads tell of and that are gone, though nothing says they were deleted."""
+        there = set(self._store.tenant_ids())
+        known = {**self._heads.furthest(), **{head.tenant_id: head for head in heads}}
+        return [
+            _vanished(head)
+            for tenant_id, head in sorted(known.items())
+            if tenant_id not in there
+            and self._keys.is_genuine(head)
+            and not self._was_deleted(tenant_id)
+        ]
+
+    def _was_deleted(self, tenant_id: str) -> bool:
+        certificate = AuditFilter(action=DESTROYED_ACTION, resource=f"tenants/{tenant_id}")
+        return bool(self._store.entries(DEFAULT_TENANT_ID, certificate, limit=1))
+
     def keep_heads(self) -> None:
         """Sign and keep a head of every chain that grew since the last time.
 
@@ -186,6 +211,15 @@ class AuditService:
     def _sign(self, tenant_id: str) -> SignedHead:
         ends = self._store.ends(tenant_id)
         return self._keys.signed(tenant_id, ends.sequence, ends.mac, self._clock())
+
+
+def _vanished(head: SignedHead) -> Verification:
+    message = (
+        f"On {head.at.isoformat()} the chain had {head.sequence} entries; the tenant is gone, and "
+        "no certificate in the home tenant's audit log says that it was deleted."
+    )
+    gone = ChainBreak(BreakKind.TRUNCATED, 1, message)
+    return Verification(head.tenant_id, 0, 0, 0, head.mac, 1, (gone,))
 
 
 def _check(wanted: AuditFilter) -> None:
