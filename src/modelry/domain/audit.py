@@ -9,6 +9,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+TENANT_DESTROYED = "tenants.destroyed"
+"""The act under which a deleted tenant's certificate is in the home tenant's chain."""
 GENESIS_MAC = bytes(32)
 """What the first entry of a chain has for the MAC of the entry before it."""
 
@@ -64,6 +66,11 @@ class SignedHead:
     mac: bytes
     at: datetime
     signature: bytes
+
+
+def tenant_resource(tenant_id: str) -> str:
+    """What acts on a tenant have as their resource."""
+    return f"/tenants/{tenant_id}"
 
 
 class BreakKind(StrEnum):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from modelry.adapters.audit.head_file import HeadFile
 from modelry.adapters.sql.database import open_database
 from modelry.domain.access import DEFAULT_TENANT_ID as TENANT_ID
-from modelry.domain.audit import BreakKind, SignedHead
+from modelry.domain.audit import TENANT_DESTROYED, BreakKind, SignedHead, tenant_resource
 from modelry.domain.errors import AuditUnavailable, NotFound
 from modelry.services.audit.chain import MAX_DETAIL_CHARS, ChainKeys, canonical_detail, is_signed_by
 from modelry.services.audit.denials import MOST_PER_TENANT, WINDOW_S, Denials
@@ -261,7 +261,7 @@ def test_a_tenant_that_vanished_is_told_unless_it_was_deleted(chain: Chain) -> N
     (gone,) = chain.service.vanished()
     assert (gone.tenant_id, gone.is_sound) == (OTHER_TENANT_ID, False)
     chain.trail.append(
-        TENANT_ID, actor="a", action="tenants.destroyed", resource=f"tenants/{OTHER_TENANT_ID}"
+        TENANT_ID, actor="a", action=TENANT_DESTROYED, resource=tenant_resource(OTHER_TENANT_ID)
     )
     assert chain.service.vanished() == []
 

@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 
 from modelry.domain.access import DEFAULT_TENANT_ID, Permission, Principal
 from modelry.domain.audit import (
+    TENANT_DESTROYED,
     AuditEntry,
     BreakKind,
     ChainBreak,
     ChainEnds,
     SignedHead,
     Verification,
+    tenant_resource,
 )
 from modelry.domain.errors import InvalidInput
 from modelry.services.audit.chain import ChainKeys
@@ -24,8 +26,6 @@ log = logging.getLogger(__name__)
 
 MAX_LISTED = 1000
 MAX_GIVEN_HEADS = 1000
-DESTROYED_ACTION = "tenants.destroyed"
-"""The act under which the certificate of a deleted tenant is in the home tenant's chain."""
 
 
 class AuditService:
@@ -154,7 +154,7 @@ class AuditService:
         ]
 
     def _was_deleted(self, tenant_id: str) -> bool:
-        certificate = AuditFilter(action=DESTROYED_ACTION, resource=f"tenants/{tenant_id}")
+        certificate = AuditFilter(action=TENANT_DESTROYED, resource=tenant_resource(tenant_id))
         return bool(self._store.entries(DEFAULT_TENANT_ID, certificate, limit=1))
 
     def keep_heads(self) -> None:

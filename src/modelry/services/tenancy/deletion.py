@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from modelry.domain.access import DEFAULT_TENANT_ID
+from modelry.domain.audit import TENANT_DESTROYED, tenant_resource
 from modelry.domain.tenants import DeletionStage, TenantDeletion
 from modelry.services.tenancy.clock import utc_now
 from modelry.services.tenancy.ports import (
@@ -111,8 +112,8 @@ class TenantDeletions:
         self._trail.append(
             DEFAULT_TENANT_ID,
             actor=claimed.requested_by,
-            action="tenants.destroyed",
-            resource=f"/tenants/{claimed.tenant_id}",
+            action=TENANT_DESTROYED,
+            resource=tenant_resource(claimed.tenant_id),
             detail=certificate_of(claimed),
         )
         return self._to(claimed, DeletionStage.DONE)
