@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelry.domain.sandbox import SandboxLevel, SandboxReport
-from modelry.worker.start import Start, await_load
+
+if TYPE_CHECKING:
+    from modelry.worker.start import Start
 
 
 def main() -> None:
@@ -25,11 +28,14 @@ def main() -> None:
         help="load nothing below this level of the sandbox",
     )
     arguments = parser.parse_args()
-    # before numpy is imported: processing steps run in threads of their own, and cores are shared
+    # before numpy is imported: its threads would stay outside of the sandbox; and processing steps
+    # run in threads of their own, and cores are shared
     for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # onnxruntime would report to its makers
+    from modelry.worker.start import await_load
+
     start = await_load(arguments.fd)
     if start is None:
         return

@@ -117,6 +117,27 @@ def test_an_attack_is_refused_and_others_go_on(attacked: Attacked, attack: str) 
     assert attacked.replica("attacker")["restarts"] == 0
 
 
+def test_every_thread_of_the_worker_is_shut_in(attacked: Attacked) -> None:
+    worker = Path(f"/proc/{attacked.replica('attacker')['pid']}")
+    gateway = Path(f"/proc/{attacked.server.process.pid}")
+    in_force = attacked.replica("attacker")["sandbox"]["in_force"]
+    tasks = list((worker / "task").iterdir())
+    assert len(tasks) > 1
+    for task in tasks:
+        lines = (line.split(":", 1) for line in (task / "status").read_text().splitlines())
+        status = {name: value.strip() for name, value in lines}
+        assert status["NoNewPrivs"] == "1"
+        assert status["Seccomp"] == "2"
+        assert all(int(status[name], 16) == 0 for name in ("CapEff", "CapPrm", "CapAmb"))
+        if "user" in in_force:
+            assert set(status["Uid"].split()) != {"0"}
+        if os.geteuid() != 0:
+            continue  # others' namespaces cannot be seen
+        for name, measure in (("mnt", "tree"), ("net", "network"), ("ipc", "ipc")):
+            if measure in in_force:
+                assert (task / "ns" / name).readlink() != (gateway / "ns" / name).readlink()
+
+
 def test_the_level_is_told_with_the_replica(attacked: Attacked) -> None:
     sandbox = attacked.replica("attacker")["sandbox"]
     assert sandbox["level"] in ("isolated", "strict")

@@ -51,7 +51,10 @@ class Ground:
 def confine(ground: Ground) -> SandboxReport:
     """Shut this process in for good; call it while the process has one thread.
 
-    Never fails: what the kernel does not grant is in the report, and who asked decides.
+    What the kernel does not grant is in the report, and who asked decides.
+
+    Raises:
+        RuntimeError: there are more threads, which would stay outside.
     """
     progress = _Progress()
     name = machine()
@@ -59,6 +62,9 @@ def confine(ground: Ground) -> SandboxReport:
         for measure in Measure:
             progress.lacking[measure] = "not Linux"
         return progress.report()
+    threads = len(list((paths.own_process() / "task").iterdir()))
+    if threads != 1:
+        raise RuntimeError(f"{threads} threads when the sandbox was made; expected one")
     keeping = _keep_sight_of_self()
     links, file_bytes = ground.links, ground.scratch_bytes
     files = [path for path in ground.files if path not in links]
