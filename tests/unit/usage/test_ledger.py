@@ -20,7 +20,7 @@ from modelry.domain.errors import Overloaded
 from modelry.services.inference.metering import Meter, Taken
 from modelry.services.usage import ledger as ledger_module
 from modelry.services.usage.ledger import Ledger
-from modelry.services.usage.ports import Segment, TotalsQuery
+from modelry.services.usage.ports import Segment, TotalsQuery, UsageGroup
 from modelry.services.usage.segments import segments_of
 from modelry.testing.memory_database import MemoryDatabase
 from modelry.testing.samples import add_tenants
@@ -49,9 +49,16 @@ class Failing:
             raise Overloaded("the connection broke before the answer")
 
     def requests(self) -> int:
+        return sum(self._by_key().values())
+
+    def requests_of(self, key_id: str) -> int:
+        return self._by_key()[key_id]
+
+    def _by_key(self) -> dict[str, int]:
         begin = datetime(2000, 1, 1, tzinfo=UTC)
-        query = TotalsQuery("default", begin, begin + timedelta(days=36500))
-        return sum(one.units.get("requests", 0) for one in self._store.totals(query))
+        query = TotalsQuery("default", begin, begin + timedelta(days=36500), (UsageGroup.KEY,))
+        found = self._store.totals(query)
+        return {one.group["key_id"]: one.units.get("requests", 0) for one in found}
 
 
 @pytest.fixture(autouse=True)
@@ -259,3 +266,25 @@ def test_any_sequence_of_troubles_leaves_each_request_once(steps: list[str]) -> 
         ledger.stop()
         assert store.requests() == added
         assert spool.names() == []
+
+
+def test_a_question_waits_for_what_was_before_it_and_no_longer(
+    ledger: Ledger, store: Failing, taken: Take
+) -> None:
+    stop = threading.Event()
+
+    def keep_adding() -> None:
+        while not stop.is_set():
+            ledger.add(taken())
+            time.sleep(0.001)
+
+    adding = threading.Thread(target=keep_adding)
+    adding.start()
+    try:
+        for number in range(1, 6):
+            ledger.add(taken({"key_id": "asked"}))
+            assert ledger.settle(5)
+            assert store.requests_of("asked") == number
+    finally:
+        stop.set()
+        adding.join()

@@ -38,12 +38,15 @@ STOP_S = 5.0
 class _Flush:
     """Segments on their way; `name` is that of the spool once they are there.
 
+    `number` counts the flushes of this run from 1 on; those of earlier runs have 0.
+
     `is_told` says that a failure to save them is in the log.
     """
 
     segments: Sequence[Segment]
     size_bytes: int
     since: float
+    number: int
     name: str | None = None
     is_told: bool = False
 
@@ -74,18 +77,18 @@ class Ledger:
         self._max_memory_bytes = max_memory_bytes
         self._max_spool_bytes = max_spool_bytes
         self._run_id = secrets.token_hex(8)
-        self._sequence = 0
+        self._added = 0
+        self._made = 0
         self._incoming: deque[Taken] = deque()
         self._pending: deque[_Flush] = deque()
         self._changed = threading.Condition()
         self._is_stopping = False
-        self._is_making = False
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         """Begin, with what an earlier run left on the disk."""
         now = time.monotonic()
-        self._pending.extend(_Flush((), 0, now, name) for name in self._spool.names())
+        self._pending.extend(_Flush((), 0, now, 0, name) for name in self._spool.names())
         if self._pending:
             log.info("usage of %d flushes of an earlier run is added now", len(self._pending))
         self._threads = [
@@ -99,16 +102,20 @@ class Ledger:
         """Take over what was noted; does not wait."""
         if taken.series:
             with self._changed:
+                self._added += 1
                 self._incoming.append(taken)
                 self._changed.notify_all()
 
     def settle(self, timeout_s: float) -> bool:
-        """Wait until all that was added is in the store; whether it is."""
+        """Wait until all that was added until now is in the store; whether it is."""
         with self._changed:
-            return self._changed.wait_for(self._is_settled, timeout_s)
+            last = self._added
+            return self._changed.wait_for(lambda: self._has_settled(last), timeout_s)
 
-    def _is_settled(self) -> bool:
-        return not (self._incoming or self._pending or self._is_making)
+    def _has_settled(self, last: int) -> bool:
+        """Whether the first `last` that were added are in the store, whatever comes after them."""
+        under_way = [flush.number for flush in self._pending]
+        return self._made >= last and all(number > last for number in under_way)
 
     def stop(self) -> None:
         """Bring what is left to the store or, where that is not to be had, to the disk."""
@@ -140,14 +147,13 @@ class Ledger:
                 if self._is_stopping and not self._incoming:
                     return
                 taken = self._incoming.popleft() if self._incoming else None
-                self._is_making = taken is not None
             try:
                 flush = None if taken is None else self._flush_of(taken)
             except Exception:
                 log.exception("usage could not be written as segments; it is lost")
                 flush = None
             with self._changed:
-                self._is_making = False
+                self._made += taken is not None
                 if flush is not None:
                     self._pending.append(flush)
                 self._changed.notify_all()
@@ -155,10 +161,10 @@ class Ledger:
             self._tell_room()
 
     def _flush_of(self, taken: Taken) -> _Flush:
-        self._sequence += 1
-        segments = segments_of(taken, self._run_id, self._sequence)
+        number = self._made + 1
+        segments = segments_of(taken, self._run_id, number)
         size = sum(len(one.data) + len(one.other_ids) for one in segments)
-        return _Flush(segments, size, time.monotonic())
+        return _Flush(segments, size, time.monotonic(), number)
 
     def _spool_late(self) -> None:
         late = time.monotonic() - SPOOL_AFTER_S
