@@ -225,9 +225,8 @@ def test_without_limits_nothing_is_told(models: Operator, caller_with: Make) -> 
     assert not [name for name in answer.headers if name.startswith("x-ratelimit")]
 
 
-def test_images_tokens_and_engine_time_are_counted(models: Operator) -> None:
-    caller = Caller(
-        models,
+def test_images_tokens_and_engine_time_are_counted(models: Operator, caller_with: Make) -> None:
+    caller = caller_with(
         images_per_minute=1000,
         tokens_per_minute=10_000,
         engine_seconds_per_day=100,

@@ -94,6 +94,12 @@ def test_who_leaves_pays_what_was_reserved_and_who_was_refused_does_not(status, 
     assert account.allowance(Unit.TOKENS, 0.0).remaining == 100 - paid
 
 
+def test_tensors_pay_what_was_reserved_as_their_units_are_others():
+    account = accounts(key={"images_per_day": 10}).of(WHO)
+    one_request(account, 0.0, Demand(images=4), Use("ok", {"tensor_rows": 4}, 0.0))
+    assert account.allowance(Unit.IMAGES, 0.0).remaining == 6
+
+
 def test_budgets_end_with_their_day_and_month():
     account = accounts(key={"requests_per_day": 2, "requests_per_month": 3}).of(WHO)
     one_request(account)

@@ -24,6 +24,13 @@ _PAYS_UNSEEN = frozenset({"ok", "cancelled", "deadline_exceeded"})
 
 Gates = tuple[Gate, ...]
 
+_TELLS: dict[Unit, frozenset[str]] = {
+    Unit.TOKENS: frozenset({"input_tokens", "output_tokens"}),
+    Unit.IMAGES: frozenset({"images"}),
+}
+"""Units of requests that add up to a unit of limits; where an engine tells none of them, as with
+tensors, what was reserved is paid."""
+
 
 class Level:
     """The limits and counts of one key, or of a whole tenant.
@@ -131,11 +138,10 @@ class Use(NamedTuple):
             return 1
         if unit is Unit.ENGINE_SECONDS:
             return self.engine_s
-        if self.units is None:
-            return demand[gate.place] if self.status in _PAYS_UNSEEN else 0
-        if unit is Unit.IMAGES:
-            return self.units.get("images", 0)
-        return self.units.get("input_tokens", 0) + self.units.get("output_tokens", 0)
+        told = _TELLS[unit] & self.units.keys() if self.units else ()
+        if self.units and told:
+            return sum(self.units[name] for name in told)
+        return demand[gate.place] if self.status in _PAYS_UNSEEN else 0
 
 
 class Account:
