@@ -107,6 +107,27 @@ def test_reopening_keeps_everything(tmp_path: Path) -> None:
     database.close()
 
 
+def test_closing_waits_for_transactions_under_way(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path}/modelry.db")
+    begun, may_end = threading.Event(), threading.Event()
+
+    def work(records: object) -> None:
+        begun.set()
+        may_end.wait(10)
+
+    writing = threading.Thread(target=lambda: database.catalog.write("default", work))
+    closing = threading.Thread(target=database.close)
+    writing.start()
+    assert begun.wait(10)
+    closing.start()
+    closing.join(0.05)
+    assert closing.is_alive()
+    may_end.set()
+    closing.join(10)
+    assert not closing.is_alive()
+    writing.join()
+
+
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/modelry.db"
     open_database(url).close()

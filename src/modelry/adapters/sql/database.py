@@ -27,13 +27,15 @@ from modelry.adapters.sql.stores.usage import SqlUsageStore
 from modelry.adapters.sql.transactions import Transactions
 from modelry.domain.errors import Conflict, InvalidInput
 
+CLOSE_TIMEOUT_S = 10.0
+
 
 class Database:
     """An open database and the stores on it; all may be used from any thread."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        transactions = Transactions(engine)
+        self._transactions = transactions = Transactions(engine)
         self.keys = SqlKeyStore(transactions)
         self.audit = SqlAuditStore(transactions)
         self.deletions = SqlDeletionStore(transactions)
@@ -56,7 +58,8 @@ class Database:
         self.catalog.tenant_ids()
 
     def close(self) -> None:
-        """Close all connections; transactions under way end first."""
+        """Close all connections; transactions under way end first, if they end soon."""
+        self._transactions.wait_for_end(CLOSE_TIMEOUT_S)
         self._engine.dispose()
 
 

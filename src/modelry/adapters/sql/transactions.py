@@ -54,6 +54,8 @@ class Transactions:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._open = 0
+        self._ended = threading.Condition()
         self._readers = engine.execution_options(**READ_ONLY_OPTIONS)
         # SQLite has one writer at a time: waiting here is fair, waiting in SQLite is polling.
         self._writer = threading.Lock() if is_sqlite(engine) else nullcontext()
@@ -76,7 +78,24 @@ class Transactions:
         with self._writer:
             return self._run(lambda: open_system_session(self._engine, purpose), work)
 
+    def wait_for_end(self, timeout_s: float) -> None:
+        """Wait until no transaction is under way: what is open when connections are closed is
+        never closed.
+        """
+        with self._ended:
+            self._ended.wait_for(lambda: not self._open, timeout_s)
+
     def _run(self, open_session: Callable[[], Session], work: Work[T]) -> T:
+        with self._ended:
+            self._open += 1
+        try:
+            return self._attempt(open_session, work)
+        finally:
+            with self._ended:
+                self._open -= 1
+                self._ended.notify_all()
+
+    def _attempt(self, open_session: Callable[[], Session], work: Work[T]) -> T:
         for attempt in range(1, ATTEMPTS + 1):
             with open_session() as session:
                 try:
