@@ -311,6 +311,8 @@ class Accounts:
 
     def apply(self, limits: Mapping[Subject, QuotaLimits]) -> None:
         """Use these limits from now on, and forget the accounts of which nothing is to be known."""
+        if limits == self._limits:  # as nearly always: with many keys the rest takes long
+            return
         now = time.monotonic()
         self._limits = limits
         self._accounts = {
