@@ -168,7 +168,7 @@ def test_taking_it_back_ends_it_on_open_connections_too(
 def stream(guest: Guest, model: str) -> httpx2.Request:
     body = {
         "model": model,
-        "messages": [{"role": "user", "content": "Count from one to one thousand."}],
+        "messages": [{"role": "user", "content": "Tell me a long story about a mountain."}],
         "max_tokens": 900,
         "stream": True,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Sequence
 
 from modelry.domain.sharing import DeploymentGrant
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 
 FOLLOW_S = 2.0
 """How late a change by another server on the same database, or the end of a grant, is seen."""
+READ_ANEW_S = 30.0
+"""How late a change is seen whose server was killed before it could leave word of it."""
 ACT_S = 1.0
 """How long a change waits for a busy event loop to act on it before it is answered."""
 NOTE_USE_S = 30.0
@@ -46,6 +49,8 @@ class AccessFollower:
         self._deployments = deployments
         self._changed = asyncio.Event()
         self._reading = threading.Lock()
+        self._stamp: str | None = None
+        self._read_at = -READ_ANEW_S
         self._loop_thread = 0
         self._is_stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -71,13 +76,19 @@ class AccessFollower:
         await asyncio.to_thread(self._read)
         await self._deployments.follow_tenants(self._inference.authenticator.tenants)
 
-    def _read(self) -> None:
+    def _read(self, *, anew: bool = False) -> None:
         """Read who may call, and have the event loop act on it; blocks.
 
-        What is read first is acted on first: an older answer never replaces a newer one.
+        What is read first is acted on first: an older answer never replaces a newer one. Keys are
+        read when something has changed, or `anew`: there may be thousands.
         """
         with self._reading:
-            self._inference.authenticator.refresh()
+            stamp, now = self._tenancy.stamp(), time.monotonic()
+            if anew or stamp != self._stamp or now - self._read_at > READ_ANEW_S:
+                self._inference.authenticator.refresh()
+                self._stamp, self._read_at = stamp, now
+            else:
+                self._inference.authenticator.look_again()
             grants = self._sharing.holding()
             loop = self._loop
             if loop is not None:
@@ -93,7 +104,7 @@ class AccessFollower:
 
     def _on_change(self) -> None:
         """Runs in the thread that made the change, which returns when callers have changed."""
-        self._read()
+        self._read(anew=True)
         loop = self._loop
         if loop is None:
             return

@@ -205,6 +205,7 @@ class Installation:
             TenantKeys(self.encryption, database.data_keys),
             self.deployments,
             self.trail,
+            changed=self.tenancy.changed,
         )
 
     def _check_sandbox(self) -> None:

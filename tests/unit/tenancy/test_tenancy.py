@@ -417,3 +417,19 @@ def test_changes_are_told_after_they_are_kept(tenancy: TenancyService, owner: Pr
     with pytest.raises(Unauthenticated):
         authenticator.principal(minted.token)
     assert tenancy.generation == before + 2
+
+
+def test_every_change_leaves_word_for_other_servers(
+    database: MemoryDatabase, tenancy: TenancyService, owner: Principal
+) -> None:
+    other = TenancyService(database.keys, b"p" * 32)
+    stamps = [other.stamp()]
+    key = tenancy.create(owner, name="k", role=Role.VIEWER).key
+    stamps.append(other.stamp())
+    tenancy.rotate(owner, key.key_id)
+    stamps.append(other.stamp())
+    tenancy.note_used([("default", key.key_id)])
+    assert other.stamp() == stamps[-1], "the last use changes nobody's rights"
+    tenancy.revoke(owner, key.key_id)
+    stamps.append(other.stamp())
+    assert len(set(stamps)) == 4

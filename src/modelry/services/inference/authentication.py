@@ -101,6 +101,18 @@ class Authenticator:
                 secret: (key.principal(), key.expires_at) for secret, key in snapshot.keys.items()
             }
             self._epoch += 1
+        self._refresh_sessions()
+
+    def look_again(self) -> None:
+        """Go on with the keys that are known, and read the sessions again.
+
+        Who was admitted is looked up anew, so that what is in use is seen by `take_used`.
+        """
+        with self._refreshing:
+            self._epoch += 1
+        self._refresh_sessions()
+
+    def _refresh_sessions(self) -> None:
         if self._sessions is not None:
             self._sessions.refresh()
 

@@ -42,6 +42,7 @@ class TenantDeletions:
         clock: gives the time.
         settle: how long a tenant's rows stay after the request, and a server has to write the
             certificate before another one does.
+        changed: called when a tenant's keys are gone.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class TenantDeletions:
         *,
         clock: Callable[[], datetime] = utc_now,
         settle: timedelta = SETTLE,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._files = files
@@ -62,6 +64,7 @@ class TenantDeletions:
         self._trail = trail
         self._clock = clock
         self._settle = settle
+        self._changed = changed
 
     def advance(self) -> None:
         """Take every deletion as far as it goes now; blocks, so call it in a thread."""
@@ -97,6 +100,7 @@ class TenantDeletions:
 
     def _delete_rows(self, deletion: TenantDeletion) -> TenantDeletion | None:
         self._store.delete_rows(deletion.tenant_id)
+        self._changed()
         return self._to(deletion, DeletionStage.FILES)
 
     def _delete_files(self, deletion: TenantDeletion) -> TenantDeletion | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import secrets
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -45,6 +46,7 @@ LONGEST_OVERLAP = timedelta(days=90)
 
 _GIVEN_OWNER_TOKEN = re.compile(r"[A-Za-z0-9._~-]{32,256}")
 _PEPPER_SETTING = "pepper_fingerprint"
+_STAMP_SETTING = "access_stamp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,6 +444,11 @@ class TenancyService:
             self._generation += 1
         for listener in tuple(self._listeners):
             listener()
+        self._store.put_setting(_STAMP_SETTING, secrets.token_hex(8))
+
+    def stamp(self) -> str | None:
+        """Is another one after each change by any server on the database; costs one row."""
+        return self._store.setting(_STAMP_SETTING)
 
 
 def _found(records: KeyRecords, key_id: str) -> ApiKey:
