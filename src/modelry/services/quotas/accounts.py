@@ -159,7 +159,7 @@ class Account:
         self.join_gates()
 
     gates: Gates
-    limited_units: tuple[tuple[Unit, bytes], ...]
+    limited_units: tuple[tuple[Unit, str], ...]
     """Each limited unit, and how headers call it."""
     was_refused: bool
     """Whether the last request was; doors then ask before they read the next one's body."""
@@ -169,7 +169,7 @@ class Account:
         self.gates = (*self.key.gates, *self.tenant.gates)
         limited = {gate.unit for gate in self.gates}
         self.limited_units = tuple(
-            (unit, unit.replace("_", "-").encode()) for unit in Unit if unit in limited
+            (unit, unit.replace("_", "-")) for unit in Unit if unit in limited
         )
 
     def check(self, demand: Demand, now: float) -> None:
