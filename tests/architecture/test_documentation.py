@@ -55,3 +55,12 @@ def test_links_between_documents_lead_somewhere():
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for link in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def test_the_threat_model_names_tests_that_exist():
+    text = (ROOT / "docs" / "threat-model.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text)
+    assert named
+    for path, test in named:
+        source = (ROOT / path).read_text()
+        assert not test or re.search(rf"def {test}\(", source), f"{path}::{test}"
