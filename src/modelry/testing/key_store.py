@@ -13,6 +13,7 @@ import pytest
 from modelry.domain.access import DEFAULT_TENANT_ID as TENANT
 from modelry.domain.access import Permission, TenantState
 from modelry.domain.errors import Conflict
+from modelry.domain.quotas import UNLIMITED, Quota, QuotaLimits
 from modelry.services.tenancy.ports import KeyRecords
 from modelry.testing import samples
 from modelry.testing.samples import NOW, OTHER_TENANT_ID, Stores
@@ -34,6 +35,17 @@ class KeyStoreContract:
         revoked = replace(key, revoked_at=NOW, expires_at=NOW + timedelta(days=1))
         stores.keys.write(TENANT, lambda records: records.put(revoked))
         assert stores.keys.read(TENANT, lambda records: records.all()) == [revoked]
+
+    def test_it_knows_who_has_limits(self, stores: Stores) -> None:
+        for key_id, limits in (("k1", QuotaLimits(tokens_per_day=5)), ("k2", UNLIMITED)):
+            quota = Quota(TENANT, key_id, limits)
+            stores.quotas.write(TENANT, lambda records, quota=quota: records.put(quota, "o", NOW))  # type: ignore[misc] # mypy cannot infer lambdas with defaults
+        limited = [
+            stores.keys.read(tenant_id, lambda records, one=one: records.has_limits(one))  # type: ignore[misc] # mypy cannot infer lambdas with defaults
+            for tenant_id in (TENANT, OTHER_TENANT_ID)
+            for one in ("k1", "k2", "k3")
+        ]
+        assert limited == [True, False, False, False, False, False]
 
     def test_scopes_and_rotation_come_back(self, stores: Stores) -> None:
         for number, scopes in enumerate(

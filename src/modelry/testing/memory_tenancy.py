@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from modelry.domain.access import ApiKey, Member, Tenant
 from modelry.domain.access import TenantState as Life
 from modelry.domain.errors import NotFound
+from modelry.domain.quotas import UNLIMITED
 from modelry.domain.sharing import DeploymentGrant
 from modelry.domain.tenants import DeletionStage, TenantDeletion
 from modelry.services.tenancy.ports import KeyRecords
@@ -112,6 +113,10 @@ class _Keys:
     def note_used(self, key_ids: Collection[str], now: datetime) -> None:
         for key_id in set(key_ids) & self._state.keys.keys():
             self._state.keys[key_id] = replace(self._state.keys[key_id], last_used_at=now)
+
+    def has_limits(self, key_id: str) -> bool:
+        found = self._state.quotas.get(key_id)
+        return found is not None and found.limits != UNLIMITED
 
     def is_retired(self) -> bool:
         return self._is_retired

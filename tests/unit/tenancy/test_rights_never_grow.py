@@ -25,6 +25,9 @@ from modelry.domain.access import (
     Role,
 )
 from modelry.domain.errors import Conflict, InvalidInput, ModelryError, PermissionDenied
+from modelry.domain.quotas import UNLIMITED, QuotaLimits
+from modelry.services.quotas.accounts import Accounts
+from modelry.services.quotas.service import QuotasService
 from modelry.services.tenancy.members import MembersService
 from modelry.services.tenancy.service import MintedKey, TenancyService
 from modelry.services.tenancy.sharing import SharingService
@@ -69,7 +72,7 @@ class Reach:
 
 
 class Rights(RuleBasedStateMachine):
-    """Callers make keys and members, change and end them, share and suspend, at random."""
+    """Callers make keys and members, change, limit and end them, share and suspend, at random."""
 
     callers = Bundle("callers")
 
@@ -84,6 +87,8 @@ class Rights(RuleBasedStateMachine):
         self.tenants = TenantsService(
             database.keys, database.deletions, self.keys, clock=lambda: NOW
         )
+        self.quotas = QuotasService(database.quotas, Accounts(), clock=lambda: NOW)
+        self.quota_store = database.quotas
         self.tokens: dict[str, Reach] = {}
         """What each token that was told may do at most: what whoever was told it could."""
         self.people: dict[str, Reach] = {}
@@ -95,9 +100,11 @@ class Rights(RuleBasedStateMachine):
         other = self.keys.create(
             samples.principal(Role.OWNER, OTHER_TENANT_ID), name="other", role=Role.OWNER
         )
-        for minted in (home, other):
+        limited = self.keys.create(home.key.principal(), name="limited", role=Role.OWNER)
+        self.quotas.set_key(home.key.principal(), limited.key.key_id, {"tokens_per_day": 1})
+        for minted in (home, other, limited):
             self.tokens[minted.token] = self.reach(minted.key.principal())
-        return multiple(home.key.principal(), other.key.principal())
+        return multiple(*(one.key.principal() for one in (home, other, limited)))
 
     def reach(self, principal: Principal) -> Reach:
         key = self.store.read(principal.tenant_id, lambda records: records.find(principal.key_id))
@@ -116,6 +123,8 @@ class Rights(RuleBasedStateMachine):
             return multiple()
         mine, made = self.reach(caller), Reach(minted.key.principal(), minted.key.expires_at)
         assert mine.contains(made), (caller, minted.key)
+        is_itself = minted.key.key_id == caller.key_id
+        assert is_itself or self.limits_of(caller) == UNLIMITED, (caller, minted.key)
         self.tokens[minted.token] = mine
         return minted.key.principal()
 
@@ -166,14 +175,36 @@ class Rights(RuleBasedStateMachine):
         member = self.store.read(caller.tenant_id, lambda records: records.members.find(member_id))
         assert member is not None
         assert self.reach(caller).contains(Reach(member.principal(), None)), (caller, member)
+        assert self.limits_of(caller) == UNLIMITED, (caller, member)
         return member.principal()
+
+    def limits_of(self, caller: Principal) -> QuotaLimits:
+        found = self.quota_store.read(caller.tenant_id, lambda records: records.find(caller.key_id))
+        return found.limits if found else UNLIMITED
+
+    @rule(caller=callers, other=callers, size=st.none() | st.integers(1, 9))
+    def limit(self, caller: Principal, other: Principal, size: int | None) -> None:
+        before = self.limits_of(caller)
+        changed = self.tried(
+            lambda: self.quotas.set_key(caller, other.key_id, {"tokens_per_day": size})
+        )
+        if changed is not None or self.tried(lambda: self.clear(caller, other)) is not None:
+            assert before == UNLIMITED, (caller, other)
+            assert other.key_id != caller.key_id
+            assert Permission.QUOTAS_WRITE in caller.permissions
+        assert self.limits_of(caller) == before, "whoever is limited stays so by its own acts"
+
+    def clear(self, caller: Principal, other: Principal) -> bool:
+        self.quotas.clear_key(caller, other.key_id)
+        return True
 
     @rule(caller=callers, tenant_id=st.sampled_from([DEFAULT_TENANT_ID, OTHER_TENANT_ID, "x"]))
     def platform(self, caller: Principal, tenant_id: str) -> None:
         before = {one.tenant_id: one for one in self.store.all_tenants()}
         self.tried(lambda: self.tenants.suspend(caller, tenant_id))
         self.tried(lambda: self.tenants.resume(caller, tenant_id))
-        self.tried(lambda: self.tenants.create(caller, "new", "New"))
+        made = self.tried(lambda: self.tenants.create(caller, "new", "New"))
+        assert made is None or self.limits_of(caller) == UNLIMITED
         self.tried(lambda: self.sharing.share(caller, "a", OTHER_TENANT_ID))
         after = {one.tenant_id: one for one in self.store.all_tenants()}
         if Permission.PLATFORM_WRITE not in caller.permissions:

@@ -82,7 +82,7 @@ class QuotasService:
         Raises:
             NotFound: no such key in the caller's tenant.
             InvalidInput: a limit is not one, or is above the tenant's.
-            PermissionDenied: it is the caller's own key, and it has limits.
+            PermissionDenied: it is the caller's own key, or that has limits.
         """
         principal.require(Permission.QUOTAS_WRITE)
         limits = check_limits(values, for_key=True)
@@ -105,7 +105,7 @@ class QuotasService:
 
         Raises:
             NotFound: no such key in the caller's tenant.
-            PermissionDenied: it is the caller's own key, and it has limits.
+            PermissionDenied: it is the caller's own key, or that has limits.
         """
         principal.require(Permission.QUOTAS_WRITE)
 
@@ -171,9 +171,16 @@ def _check_tenant(records: QuotaRecords, tenant_id: str) -> None:
 def _check_key(records: QuotaRecords, principal: Principal, key_id: str) -> None:
     if key_id == TENANT_WIDE or not records.has_key(key_id):
         raise NotFound(f"API key '{key_id[:80]}' does not exist.", param="key_id")
-    if key_id == principal.key_id and records.find(key_id) is not None:
+    if key_id == principal.key_id:  # a key that limits itself could shut out everybody
         raise PermissionDenied(
-            "This key has limits, which it cannot change itself; use another key.", param="key_id"
+            "A key cannot change its own limits; use another key.", param="key_id"
+        )
+    own = records.find(principal.key_id)
+    if own is not None and own.limits != UNLIMITED:
+        raise PermissionDenied(
+            "This key has limits of its own, so it cannot change those of others; use a key "
+            "without limits.",
+            param="key_id",
         )
 
 

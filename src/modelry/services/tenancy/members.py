@@ -11,7 +11,11 @@ from modelry.domain.access import ApiKey, Member, Permission, Principal, Role, T
 from modelry.domain.errors import Conflict, InvalidInput, NotFound
 from modelry.services.tenancy.clock import utc_now
 from modelry.services.tenancy.ports import KeyRecords, KeyStore
-from modelry.services.tenancy.rights import check_is_whole, check_role_within
+from modelry.services.tenancy.rights import (
+    check_has_no_limits,
+    check_is_whole,
+    check_role_within,
+)
 from modelry.services.tenancy.tokens import make_key_id
 
 MAX_MEMBERS = 10_000
@@ -91,6 +95,7 @@ class MembersService:
         def work(records: KeyRecords) -> None:
             check_role_within(principal, role, "add a member of")
             check_is_whole(principal, _own(records, principal), "a member")
+            check_has_no_limits(records, principal, "a member")
             members = records.members.all()
             _check_is_new(member, members)
             if len(members) >= MAX_MEMBERS:
@@ -113,6 +118,7 @@ class MembersService:
         def work(records: KeyRecords, member: Member) -> Member:
             check_role_within(principal, role, "make somebody")
             check_is_whole(principal, _own(records, principal), "a member")
+            check_has_no_limits(records, principal, "a member")
             changed = replace(member, role=role)
             if role is not Role.OWNER:
                 check_owner_left(records, self._clock(), member=member)
@@ -147,6 +153,7 @@ class MembersService:
 
         def work(records: KeyRecords, member: Member) -> Member:
             check_is_whole(principal, _own(records, principal), "a member")
+            check_has_no_limits(records, principal, "a member")
             return replace(member, disabled_at=None)
 
         return self._change(principal, member_id, work)

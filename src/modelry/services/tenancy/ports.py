@@ -90,6 +90,10 @@ class KeyRecords(Protocol):
         """Keep when these keys were used last; those that are not there are left out."""
         ...
 
+    def has_limits(self, key_id: str) -> bool:
+        """Whether limits (see `services.quotas`) were set for this key or person alone."""
+        ...
+
     def is_retired(self) -> bool:
         """Whether a tenant of this id is being deleted or was: its id is never used again."""
         ...

@@ -12,6 +12,7 @@ from modelry.domain.access import (
     effective_permissions,
 )
 from modelry.domain.errors import PermissionDenied
+from modelry.services.tenancy.ports import KeyRecords
 
 
 def check_role_within(
@@ -119,4 +120,19 @@ def check_is_whole(principal: Principal, own: ApiKey | None, what: str) -> None:
         raise PermissionDenied(
             f"This key is limited {' and '.join(limited)}; {what} would not be. Use a key without "
             "such limits."
+        )
+
+
+def check_has_no_limits(records: KeyRecords, principal: Principal, what: str) -> None:
+    """Refuse a caller that has limits of its own: `what` would use beside them.
+
+    Copies of the limits would not do: ten keys with a limit each use ten times as much.
+
+    Raises:
+        PermissionDenied: it has.
+    """
+    if records.has_limits(principal.key_id):
+        raise PermissionDenied(
+            f"This key has limits of its own, which {what} would not count on. Use a key without "
+            "limits."
         )

@@ -34,6 +34,7 @@ from modelry.services.tenancy.members import check_owner_left
 from modelry.services.tenancy.ports import KeyRecords, KeyStore
 from modelry.services.tenancy.rights import (
     check_deployments_within,
+    check_has_no_limits,
     check_key_within,
     check_role_within,
 )
@@ -200,7 +201,8 @@ class TenancyService:
             scopes: the only rights of the role that it has; None for all.
 
         Raises:
-            PermissionDenied: the caller may not make keys, or not one with these rights.
+            PermissionDenied: the caller may not make keys, or not one with these rights; or has
+                limits of its own.
             InvalidInput: name, time, deployments or scopes are not allowed.
         """
         principal.require(Permission.KEYS_WRITE)
@@ -227,6 +229,7 @@ class TenancyService:
 
         def work(records: KeyRecords) -> None:
             check_key_within(principal, records.find(principal.key_id), key, "create a key of")
+            check_has_no_limits(records, principal, "another key")
             if len(records.all()) >= MAX_KEYS:
                 raise Conflict(f"The tenant has {MAX_KEYS} keys, which is the most it can have.")
             records.put(key)
@@ -310,7 +313,8 @@ class TenancyService:
 
         Raises:
             NotFound: no such key in the tenant.
-            PermissionDenied: it may do more, call more or live longer than the caller's key.
+            PermissionDenied: it may do more, call more or live longer than the caller's key, or is
+                another one while the caller's has limits of its own.
             Conflict: it is revoked or has expired, or its secret is set by the operator.
             InvalidInput: the overlap is negative or longer than `LONGEST_OVERLAP`.
         """
@@ -329,6 +333,8 @@ class TenancyService:
             key = _found(records, key_id)
             own = records.find(principal.key_id)
             check_key_within(principal, own, key, "rotate a key of")
+            if key_id != principal.key_id:
+                check_has_no_limits(records, principal, "another key")
             if not key.is_valid_at(now):
                 raise Conflict(f"API key '{key_id}' is revoked or has expired; create a new one.")
             if key_id == OWNER_KEY_ID and self._is_owner_key_given:

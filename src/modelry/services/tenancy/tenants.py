@@ -17,6 +17,7 @@ from modelry.domain.errors import Conflict, InvalidInput, NotFound
 from modelry.domain.tenants import DeletionStage, TenantDeletion, check_tenant_id
 from modelry.services.tenancy.clock import utc_now
 from modelry.services.tenancy.ports import DeletionStore, KeyRecords, KeyStore
+from modelry.services.tenancy.rights import check_has_no_limits
 from modelry.services.tenancy.service import MintedKey, TenancyService
 from modelry.services.tenancy.tokens import make_key_id
 
@@ -70,9 +71,14 @@ class TenantsService:
 
         Raises:
             InvalidInput: the id or name is not allowed.
+            PermissionDenied: the caller may not, or has limits of its own.
             Conflict: the id is that of a tenant, or was.
         """
         principal.require(Permission.PLATFORM_WRITE)
+        self._store.read(
+            principal.tenant_id,
+            lambda records: check_has_no_limits(records, principal, "another tenant"),
+        )
         check_tenant_id(tenant_id)
         _check_name(name)
         tenant = Tenant(tenant_id, name, self._clock())

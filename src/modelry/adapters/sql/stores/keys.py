@@ -13,6 +13,7 @@ from modelry.adapters.sql.stores import grants, rows
 from modelry.adapters.sql.tables import (
     ApiKeyRow,
     MemberRow,
+    QuotaLimitsRow,
     ServerSettingRow,
     TenantDeletionRow,
     TenantRow,
@@ -151,6 +152,11 @@ class SqlKeyRecords:
             .values(last_used_at=now)
             .execution_options(synchronize_session=False)
         )
+
+    def has_limits(self, key_id: str) -> bool:
+        """See `KeyRecords.has_limits`."""
+        row = self._session.get(QuotaLimitsRow, (self._tenant_id, key_id))
+        return row is not None and bool(row.limits)
 
     def is_retired(self) -> bool:
         """See `KeyRecords.is_retired`."""
