@@ -373,6 +373,13 @@ def requests_used(operator: Operator) -> float:
     return sum(one["units"]["requests"] for one in told if one["group"]["deployment"] == "double")
 
 
+def without_last_use(told: Any) -> Any:
+    """What was told but for when keys were used last: that goes on at each question."""
+    for key in told.get("keys", ()):
+        del key["last_used_at"]
+    return told
+
+
 def test_what_was_made_is_there_after_a_restart(home: Home, operator: Operator) -> None:
     used = requests_used(operator)
     for _ in range(7):
@@ -389,7 +396,7 @@ def test_what_was_made_is_there_after_a_restart(home: Home, operator: Operator) 
 
     again = home.start()
     for path, told in before.items():
-        assert again.call("GET", path) == told, path
+        assert without_last_use(again.call("GET", path)) == without_last_use(told), path
     assert requests_used(again) >= used + 7
     again.load("double")
     assert infer(again).status_code == 200
