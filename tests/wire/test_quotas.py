@@ -184,6 +184,71 @@ def test_every_route_refuses_in_its_own_shape(
             assert error["code"] == error["type"] == "rate_limit_exceeded"
 
 
+@pytest.mark.parametrize("path", QUESTIONS)
+def test_what_cannot_be_read_counts_once_and_is_not_read_for_ever(
+    models: Operator, path: str, caller_with: Make
+) -> None:
+    caller = caller_with(requests_per_second=0.02, request_burst=3)
+    url = QUESTIONS[path][0][0] or path
+    answers = [caller.http.post(url, content=b'{"model": ') for _ in range(4)]
+    assert [one.status_code for one in answers] == [400, 400, 400, 429], answers[0].text
+    left = [one.headers["x-ratelimit-remaining-requests"] for one in answers]
+    assert left == ["2", "1", "0", "0"]
+    assert 40 <= int(answers[3].headers["retry-after"]) <= 50
+
+
+@pytest.mark.parametrize("query", ["", "?asgi=1"])
+def test_models_that_are_not_there_count(models: Operator, caller_with: Make, query: str) -> None:
+    caller = caller_with(requests_per_second=0.02, request_burst=2)
+    answers = [
+        caller.http.post(f"/v2/models/nobody/infer{query}", json={"inputs": [TENSOR]})
+        for _ in range(3)
+    ]
+    assert [one.status_code for one in answers] == [404, 404, 429]
+
+
+def test_what_fails_in_the_engine_counts_once(models: Operator, caller_with: Make) -> None:
+    caller = caller_with(requests_per_day=10)
+    body = {"model": "colours", "image": base64.b64encode(b"no picture").decode()}
+    assert caller.http.post("/v1/classify", json=body).status_code == 400
+    assert caller.left("requests") == 9
+
+
+def test_keys_that_may_not_predict_use_up_nothing(models: Operator) -> None:
+    made = models.call("POST", "/keys", json={"name": "watcher", "role": "viewer"})
+    models.call("PUT", "/quotas/tenants/default", json={"requests_per_day": 10})
+    try:
+        headers = {"authorization": f"Bearer {made['token']}"}
+        url = f"{models.server.url}/v1/embeddings"
+        assert httpx2.post(url, headers=headers, content=b"{").status_code == 403
+        quotas = models.call("GET", "/quotas")["quotas"]
+        assert quotas[1]["left"]["requests"]["remaining"] == 10
+    finally:
+        models.call("PUT", "/quotas/tenants/default", json={})
+
+
+def test_grpc_requests_that_fit_no_model_count(
+    models: Operator, channel: grpc.Channel, caller_with: Make
+) -> None:
+    unary = channel.unary_unary(
+        INFER, pb.ModelInferRequest.SerializeToString, pb.ModelInferResponse.FromString
+    )
+    stream = channel.stream_stream(
+        STREAM, pb.ModelInferRequest.SerializeToString, pb.ModelStreamInferResponse.FromString
+    )
+    caller = caller_with(requests_per_second=0.02, request_burst=3)
+    wrong = pb.ModelInferRequest(model_name="bounded")
+    with pytest.raises(grpc.RpcError) as caught:
+        unary(wrong, metadata=caller.metadata)
+    refused: Any = caught.value
+    assert refused.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert dict(refused.trailing_metadata())["x-ratelimit-remaining-requests"] == "2"
+    answers = list(stream(iter([wrong] * 4), metadata=caller.metadata))
+    assert ["This key may use" in one.error_message for one in answers] == [
+        False, False, True, True,
+    ]  # fmt: skip
+
+
 def test_both_grpc_methods_count_and_refuse(
     models: Operator, channel: grpc.Channel, caller_with: Make
 ) -> None:

@@ -40,8 +40,8 @@ class Echo:
         else:
             self.held.append(exchange)
 
-    def note_refused(self, exchange, match, code):
-        self.refused.append(code)
+    def note_refused(self, exchange, match, error):
+        self.refused.append(error.code)
 
     def hold_s(self, exchange, error):
         return 0.0

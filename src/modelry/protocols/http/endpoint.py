@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,13 +100,15 @@ def _asgi_handler(
     async def handle(raw: Request) -> Response:
         request_id = _id_of(raw)
         current_request_id.set(request_id)
+        metered = None
+        if door.meter is not None and endpoint.is_prediction:
+            metered = OpenRequest(door.meter, request_id)
         try:
-            if door.meter is not None and endpoint.is_prediction:
-                with OpenRequest(door.meter, request_id) as metered:
-                    response = await answer(raw, request_id, metered)
-            else:
-                response = await answer(raw, request_id, None)
+            with metered or nullcontext():
+                response = await answer(raw, request_id, metered)
         except ModelryError as error:
+            if metered is not None and not metered.was_admitted:
+                limits.count_refused(error, caller_of(raw))
             await limits.hold_back(error, caller_of(raw), peer_of(raw))
             response = door.render_error(error)
         except Exception:

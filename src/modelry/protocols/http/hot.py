@@ -163,7 +163,7 @@ class HotHttpProtocol(KeepAliveProtocol):
         except ModelryError as error:
             exchange.keep_alive = False
             exchange.parts.clear()
-            route.note_refused(exchange, match, error.code)
+            route.note_refused(exchange, match, error)
             exchange.fail(error)
 
     def on_message_complete(self) -> None:
@@ -186,7 +186,7 @@ class HotHttpProtocol(KeepAliveProtocol):
         try:
             head.route.start(exchange, head.match)
         except ModelryError as error:
-            head.route.note_refused(exchange, head.match, error.code)
+            head.route.note_refused(exchange, head.match, error)
             hold_s = head.route.hold_s(exchange, error)
             if hold_s > 0:
                 shorten(error, hold_s)
@@ -203,7 +203,7 @@ class HotHttpProtocol(KeepAliveProtocol):
         log.exception("request %s failed", request_id)
         error = unexpected(request_id)
         if exchange.call is None:
-            exchange.head.route.note_refused(exchange, exchange.head.match, error.code)
+            exchange.head.route.note_refused(exchange, exchange.head.match, error)
         exchange.fail(error)
 
     def finish(self, exchange: HotExchange, status: int, head: bytes, payload: bytes) -> None:

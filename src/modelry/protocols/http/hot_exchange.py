@@ -40,8 +40,8 @@ class HotRoute(Protocol):
         """
         ...
 
-    def note_refused(self, exchange: HotExchange, match: Any, code: str) -> None:
-        """A request is answered with the error `code` and never became a `Call`."""
+    def note_refused(self, exchange: HotExchange, match: Any, error: ModelryError) -> None:
+        """A request is answered with `error` and never became a `Call` that was admitted."""
         ...
 
     def hold_s(self, exchange: HotExchange, error: ModelryError) -> float:

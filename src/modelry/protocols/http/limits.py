@@ -5,11 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 
-from modelry.domain.access import Principal
-from modelry.domain.errors import ModelryError
+from modelry.domain.access import Permission, Principal
+from modelry.domain.errors import (
+    InvalidInput,
+    ModelryError,
+    NotFound,
+    NotSupported,
+    PayloadTooLarge,
+    PermissionDenied,
+)
 from modelry.services.quotas.accounts import Account, Accounts
 from modelry.services.quotas.gates import NOTHING, Allowance
 from modelry.services.quotas.pacing import Pacer
+
+_FOR_WHAT_IT_IS = (InvalidInput, NotFound, NotSupported, PayloadTooLarge, PermissionDenied)
+"""Why a request is refused that cannot be answered later either."""
 
 
 class DoorLimits:
@@ -33,6 +43,18 @@ class DoorLimits:
         if account.was_refused:
             account.check(NOTHING, time.monotonic())
 
+    def count_refused(self, error: ModelryError, principal: Principal | None) -> None:
+        """Count a request for a prediction that `error` refused before it was admitted.
+
+        Only those who may predict pay so: another key must not use up what its tenant may ask.
+        """
+        if (
+            principal is not None
+            and isinstance(error, _FOR_WHAT_IT_IS)
+            and Permission.INFERENCE in principal.permissions
+        ):
+            self.accounts.of(principal).count_refused(time.monotonic())
+
     def check_api_request(self, principal: Principal) -> None:
         """Count a request that is no prediction.
 
@@ -51,14 +73,13 @@ class DoorLimits:
         allowance = self.accounts.of(principal).api_allowance(time.monotonic())
         return {} if allowance is None else dict(_unit_lines("requests", allowance))
 
-    def hold_s(self, error: ModelryError, principal: Principal | None, peer: str) -> float:
+    def hold_s(self, error: ModelryError, tenant_id: str | None, peer: str) -> float:
         """How much later `error` is to be told; see `Pacer`."""
-        tenant_id = None if principal is None else principal.tenant_id
         return self._pacer.hold_s(error, tenant_id, peer, time.monotonic())
 
     async def hold_back(self, error: ModelryError, principal: Principal | None, peer: str) -> None:
         """Wait until `error` may be told."""
-        hold_s = self.hold_s(error, principal, peer)
+        hold_s = self.hold_s(error, None if principal is None else principal.tenant_id, peer)
         if hold_s > 0:
             await asyncio.sleep(hold_s)
             shorten(error, hold_s)

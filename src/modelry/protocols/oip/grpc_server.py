@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import Any, TypeVar
 from urllib.parse import unquote
@@ -187,13 +188,13 @@ class InferenceServicer:
 
         async def handle(request: Request, context: Context) -> Message:
             request_id = _begin(context)
+            metered = OpenRequest(self._inference.meter, request_id) if is_prediction else None
             try:
-                if not is_prediction:
-                    result = await answer(request, context, None)
-                else:
-                    with OpenRequest(self._inference.meter, request_id) as metered:
-                        result = await answer(request, context, metered)
+                with metered or nullcontext():
+                    result = await answer(request, context, metered)
             except ModelryError as error:
+                if metered is not None and not metered.was_admitted:
+                    limits.count_refused(error, _caller.get())
                 await self._abort(context, error)
             except Exception:
                 log.exception("gRPC request %s failed", request_id)
@@ -286,12 +287,16 @@ class InferenceServicer:
         await self._checked_caller(context, opens=True)
         async for request in requests:
             principal = await self._checked_caller(context)
+            metered = OpenRequest(self._inference.meter, request_id)
             try:
-                with OpenRequest(self._inference.meter, request_id) as metered:
+                with metered:
                     metered.principal = principal
+                    self._limits.check_prediction(principal)
                     answer = await self._infer(request, principal)
                 yield pb.ModelStreamInferResponse(infer_response=answer)
             except ModelryError as error:
+                if not metered.was_admitted:
+                    self._limits.count_refused(error, principal)
                 await self._limits.hold_back(error, principal, _peer_of(context))
                 yield pb.ModelStreamInferResponse(
                     error_message=error.message,

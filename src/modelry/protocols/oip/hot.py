@@ -10,8 +10,9 @@ from urllib.parse import unquote
 
 import orjson
 
+from modelry.domain.access import Principal
 from modelry.domain.errors import MalformedBody, ModelryError, Unauthenticated
-from modelry.protocols.http.hot_exchange import HotExchange, HotHead
+from modelry.protocols.http.hot_exchange import HotExchange
 from modelry.protocols.http.limits import DoorLimits
 from modelry.protocols.oip.answer import AnswerHead, render_answer, render_binary_json
 from modelry.protocols.oip.plan import Plan, read_header_length, split_body
@@ -131,12 +132,11 @@ class InferRoute:
 
     def admit_large(self, exchange: HotExchange, match: ModelPath) -> None:
         """Authenticate and route: who may not ask sends no large body."""
-        known = exchange.head.memo = self._read_head(exchange.head, match)
-        self._check(exchange, known)
+        exchange.head.memo = self._read_head(exchange, match)
 
-    def _check(self, exchange: HotExchange, known: _Known) -> None:
+    def _check(self, exchange: HotExchange, principal: Principal) -> None:
         """Refuse at once what the caller's limits do not allow."""
-        account = self._inference.accounts.of(known.admission.principal)
+        account = self._inference.accounts.of(principal)
         if account.gates:
             exchange.account = account
             if account.was_refused:
@@ -145,9 +145,12 @@ class InferRoute:
     def hold_s(self, exchange: HotExchange, error: ModelryError) -> float:
         """Hold refusals back, as the other doors do."""
         known: _Known | None = exchange.head.memo
-        is_known = known is not None and not isinstance(error, Unauthenticated)
-        principal = known.admission.principal if known is not None and is_known else None
-        return self._limits.hold_s(error, principal, exchange.peer)
+        tenant_id = None
+        if exchange.account is not None:
+            tenant_id = exchange.account.tenant.tenant_id
+        elif known is not None and not isinstance(error, Unauthenticated):
+            tenant_id = known.admission.principal.tenant_id
+        return self._limits.hold_s(error, tenant_id, exchange.peer)
 
     def start(self, exchange: HotExchange, match: ModelPath) -> None:
         """Authenticate, route, check and submit."""
@@ -158,8 +161,9 @@ class InferRoute:
             or known.generation != inference.routes.generation
             or not inference.authenticator.still_holds(known.admission)
         ):
-            known = exchange.head.memo = self._read_head(exchange.head, match)
-        self._check(exchange, known)
+            known = exchange.head.memo = self._read_head(exchange, match)
+        else:
+            self._check(exchange, known.admission.principal)
         version = match.version
         target = known.route.pick() if version is None else known.route.version(version)
         plan, frame_body = self._plan_of(known, target, exchange.body)
@@ -173,20 +177,23 @@ class InferRoute:
         exchange.call = call
         target.group.submit(call)
 
-    def note_refused(self, exchange: HotExchange, match: ModelPath, code: str) -> None:
-        """Note a request that never became a call, for the key that sent it."""
+    def note_refused(self, exchange: HotExchange, match: ModelPath, error: ModelryError) -> None:
+        """Note and count a request that never became a call, for the key that sent it."""
         inference = self._inference
         with OpenRequest(inference.meter, exchange.request_id().decode()) as request:
-            request.failed(code)
+            request.failed(error.code)
             with contextlib.suppress(ModelryError):
                 authorization = exchange.head.header(b"authorization")
                 request.principal = inference.authenticator.from_header(authorization)
+                self._limits.count_refused(error, request.principal)
                 inference.target(request.principal, match.model, match.version)
 
-    def _read_head(self, head: HotHead, match: ModelPath) -> _Known:
+    def _read_head(self, exchange: HotExchange, match: ModelPath) -> _Known:
+        head = exchange.head
         routes = self._inference.routes
         generation = routes.generation
         admission = self._inference.authenticator.admit(head.header(b"authorization"))
+        self._check(exchange, admission.principal)
         route = routes.find(admission.principal, match.model)
         encoding = head.header(b"content-encoding")
         if encoding is not None and encoding != b"identity":

@@ -137,12 +137,14 @@ class OpenRequest:
     A request may need several calls (a completion of several prompts), or fail before the first.
     Use it as a context manager around the handling; `hold` and `release` keep it open while its
     answer is streamed afterwards. It ends when nobody holds it and its calls have ended: calls of
-    a caller that went away end a little later, with what they used until then.
+    a caller that went away end a little later, with what they used until then. `was_admitted` says
+    whether any of its calls was, and so counted on the caller's account.
     """
 
     __slots__ = (
         "_calls", "_engine_us", "_holds", "_meter", "_open", "_parameters", "_replica_id",
         "_started", "_status", "_token", "_units", "origin", "principal", "request_id",
+        "was_admitted",
     )  # fmt: skip
 
     def __init__(self, meter: Meter, request_id: str) -> None:
@@ -153,6 +155,7 @@ class OpenRequest:
         self._started = time.monotonic()
         self._holds = 0
         self._open: set[Call] = set()
+        self.was_admitted = False
         self._status = OK
         self._replica_id = ""
         self._parameters = b""
@@ -195,6 +198,7 @@ class OpenRequest:
     def began(self, call: Call) -> None:
         """A call was admitted on its behalf."""
         self._open.add(call)
+        self.was_admitted = True
         if call.group is not None:
             self.origin = call.group.origin
 

@@ -205,6 +205,16 @@ class Account:
             used = 0.0 if use is None else use.amount(gate, demand)
             gate.settle(demand[gate.place], used, now)
 
+    def count_refused(self, now: float) -> None:
+        """Count a request that was read and then refused for what it is, as one of those made.
+
+        Doors ask before they read the next one: so they read no more than the rate for nothing.
+        """
+        for gate in self.gates:
+            if gate.unit is Unit.REQUESTS:
+                gate.settle(0, 1, now)
+                self.was_refused = True
+
     def check_api_request(self, now: float) -> None:
         """Count a request that is no prediction.
 
