@@ -1,10 +1,13 @@
 """`make bench-overhead`: what authorisation, limits and metering cost on the tensor hot path.
 
-The hot route answers the same bytes on a connection in this process, with a replica that answers
-at once, so that nothing else is measured; in each round with everything on, and with each part
-replaced by one that does nothing. The parts are replaced here, in the benchmark's own wiring: the
-product has no such switch. What the parts take is then told as a share of what a whole request
-takes through a real server, measured in the same round.
+The whole way of a request through the gateway is measured in this process: the same bytes come in
+on a connection, and a replica answers at once. Connections with everything on, with different
+limits set, and one without authorisation, limits and metering take turns, so that what the machine
+does meanwhile meets all of them alike; what the parts cost is the median of the differences.
+
+That is told as a share of what a request of a real server costs without these parts. In each round
+a real server with one worker answers the tiny CNN under load, and the CPU time of its processes is
+read: of the gateway alone (HTTP, sockets, event loop), and of gateway and worker together.
 
 With `--key-check` it measures instead whether the time that a key's check takes tells anything
 about the key: Welch's t between keys that share all but the last character with a valid one and
@@ -22,243 +25,143 @@ import string
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
+
+import psutil
 
 from benchmarks import machine, tiny_cnn, wrk
+from benchmarks.hot_path import Connection, Keys
 from benchmarks.served import modelry
 from benchmarks.tensor import cases
-from modelry.domain.access import ApiKey, Principal, Role, effective_permissions
-from modelry.domain.deployments import Limits
 from modelry.domain.errors import Unauthenticated
-from modelry.domain.quotas import TENANT_WIDE, QuotaLimits
-from modelry.protocols.http.limits import header_lines
-from modelry.runtime_api.frames import Kind
+from modelry.domain.quotas import QuotaLimits
 from modelry.services.inference.authentication import Authenticator
-from modelry.services.inference.call import Call
-from modelry.services.inference.replica_group import ReplicaGroup
-from modelry.services.inference.request_ids import new_request_id
-from modelry.services.quotas.accounts import Accounts
-from modelry.services.tenancy.service import TenancyService
 from modelry.services.tenancy.tokens import make_token
-from modelry.testing.memory_database import MemoryDatabase
-from modelry.testing.samples import add_tenants
 
 GOAL = 0.10
 T_THRESHOLD = 4.5
 """The usual bound of leakage tests: below it, no difference was found."""
-WHO = Principal("default", "owner", Role.OWNER, effective_permissions("default", Role.OWNER))
-UNUSED_LIMIT = 1e9
+UNUSED = 10**9
+NO_LIMIT = "no limit"
+CONNECTIONS = 32
 
 
-class AnsweredCall(Call):
-    """A call whose answer goes nowhere."""
+def one_limit(*, rate: bool, budget: bool) -> QuotaLimits:
+    """Limits that no request meets, but that each one changes: what is left is told in its answer.
 
-    __slots__ = ()
-
-    @property
-    def request_id(self) -> str:
-        """A fresh one, as on the hot path."""
-        return new_request_id().decode()
-
-    def on_result(self, header: bytes, body: bytes) -> None:
-        """Nothing."""
+    The bucket is never full, as it would be with a rate above that of the benchmark.
+    """
+    return QuotaLimits(
+        requests_per_second=1000 if rate else None,
+        request_burst=UNUSED if rate else None,
+        requests_per_day=UNUSED if budget else None,
+    )
 
 
-class InstantLink:
-    """A replica that answers in the same moment."""
-
-    replica_id = "instant"
-    capacity = 1 << 30
-    in_flight = 0
-    engine_clock = 0.0
-
-    def send(self, call: Call) -> None:
-        """Answer."""
-        call.engine_from = 0.0
-        call.finish(b"{}", b"")
-
-    def cancel(self, call: Call) -> None:
-        """Nothing is left to cancel."""
-
-
-class FreeAccount:
-    """Admits everything and counts nothing."""
-
-    gates = ()
-
-    def check(self, *_: Any) -> None:
-        """Admit."""
-
-    def begin(self, *_: Any) -> tuple[()]:
-        """Begin."""
-        return ()
-
-    def end(self, *_: Any) -> None:
-        """End."""
-
-
-class FreeAccounts:
-    """One free account for everybody."""
-
-    def __init__(self) -> None:
-        self._one = FreeAccount()
-
-    def of(self, _: Principal) -> FreeAccount:
-        """The account."""
-        return self._one
-
-
-class UnmeteredGroup(ReplicaGroup):
-    """Records nothing but that a call is over."""
-
-    def record(self, call: Call, status: str) -> None:
-        """Forget it."""
-        del status
-        self._open.discard(call)
-
-
-def accounts(limits: QuotaLimits | None) -> Accounts:
-    """Accounts on which the caller has these limits."""
-    made = Accounts()
-    if limits is not None:
-        made.apply({("default", TENANT_WIDE): limits, ("default", "owner"): limits})
-    return made
-
-
-def group_of(cls: type[ReplicaGroup], of: Any) -> ReplicaGroup:
-    """A ready group."""
-    group = cls(("default", "d", 1, "tensor"), Limits(), of, lambda: None)
-    group.attach(InstantLink())
-    return group
-
-
-def seconds_per_call(group: ReplicaGroup, count: int) -> float:
-    """How long a call takes through `group`, as the median of ten parts."""
-    kind = int(Kind.INFER)
-    parts = []
-    for _ in range(10):
-        started = time.thread_time()
-        for _ in range(count // 10):
-            group.submit(AnsweredCall(WHO, kind, b"{}"))
-        parts.append((time.thread_time() - started) / (count // 10))
-        group.meter.take()
-    return statistics.median(parts)
-
-
-def seconds_per_headers(bounded: Accounts, count: int) -> float:
-    """How long it takes to write what is left of limits."""
-    account = bounded.of(WHO)
-    started = time.thread_time()
-    for _ in range(count):
-        header_lines(account)
-    return (time.thread_time() - started) / count
-
-
-class Keys:
-    """One valid key, for an authenticator."""
-
-    def __init__(self) -> None:
-        database = MemoryDatabase()
-        add_tenants(database)
-        self.tenancy = TenancyService(database.keys, b"p" * 32)
-        made = self.tenancy.ensure_owner_key(make_token("live", "benchmark000"))
-        assert made is not None
-        self.token = made.token
-        self.key: ApiKey = made.key
-
-
-def seconds_per_check(authenticator: Authenticator, header: bytes, count: int) -> float:
-    """How long it takes to see that a header still holds."""
-    admission = authenticator.admit(header)
-    started = time.thread_time()
-    for _ in range(count):
-        authenticator.still_holds(admission)
-    return (time.thread_time() - started) / count
-
-
-async def costs(count: int) -> dict[str, float]:
-    """Seconds per request of each part."""
-    bare = seconds_per_call(group_of(UnmeteredGroup, FreeAccounts()), count)
-    metered = seconds_per_call(group_of(ReplicaGroup, FreeAccounts()), count)
-    counted = seconds_per_call(group_of(ReplicaGroup, accounts(None)), count)
-    rate = QuotaLimits(requests_per_second=UNUSED_LIMIT)
-    keyed = Accounts()
-    keyed.apply({("default", "owner"): rate})
-    rate_only = seconds_per_call(group_of(ReplicaGroup, keyed), count)
-    rate_only += seconds_per_headers(keyed, count)
-    both = accounts(replace(rate, requests_per_day=int(UNUSED_LIMIT)))
-    limited = seconds_per_call(group_of(ReplicaGroup, both), count)
-    limited += seconds_per_headers(both, count)
-    keys = Keys()
-    header = b"Bearer " + keys.token.encode()
+def connections() -> dict[str, Connection]:
+    """The connections to compare; the first is without the parts that are measured."""
+    rate, both = one_limit(rate=True, budget=False), one_limit(rate=True, budget=True)
     return {
-        "authorisation": seconds_per_check(Authenticator(keys.tenancy), header, count),
-        "metering": metered - bare,
-        "limits, none set": counted - metered,
-        "limits, rate of the key": rate_only - metered,
-        "limits, rate and budget of key and tenant": limited - metered,
+        "bare": Connection(is_bare=True),
+        NO_LIMIT: Connection(is_bare=False),
+        "a rate of the key": Connection(is_bare=False, key=rate),
+        "rate and budget of the key": Connection(is_bare=False, key=both),
+        "rate and budget of key and tenant": Connection(is_bare=False, key=both, tenant=both),
     }
 
 
-def request_cpu(seconds: int) -> float:
-    """Seconds that the gateway works for one request of a real server under load."""
-    import psutil
+async def costs(turns: int, count: int) -> dict[str, float]:
+    """Seconds per request that the parts cost, by the limits that are set."""
+    compared = connections()
+    found: dict[str, list[float]] = {name: [] for name in compared}
+    for _ in range(turns):
+        bare, *others = [one.seconds_per_request(count) for one in compared.values()]
+        for name, seconds in zip(list(compared)[1:], others, strict=True):
+            found[name].append(seconds - bare)
+        found["bare"].append(bare)
+    return {name: statistics.median(values) for name, values in found.items()}
 
+
+class Request(NamedTuple):
+    """CPU seconds that a request of a real server costs its gateway, and its worker."""
+
+    gateway: float
+    worker: float
+
+
+def real_request(seconds: int) -> Request:
+    """What a request costs under load."""
     with tempfile.TemporaryDirectory() as folder, modelry() as served:
         model = tiny_cnn.build(Path(folder) / "tiny-cnn.onnx")
         served.client.register(model, name="tiny-cnn")
         served.client.deploy("tiny-cnn")
         served.client.wait_model_ready("tiny-cnn")
         case = cases(served)[0]
+        wrk.run(case.url, case.body, case.headers, CONNECTIONS, 1)  # until the worker is warm
         gateway = psutil.Process(served.pid)
-        before = sum(gateway.cpu_times()[:2])
-        load = wrk.run(case.url, case.body, case.headers, 32, seconds)
-        return float(sum(gateway.cpu_times()[:2]) - before) / (load.rate * seconds)
+        workers = gateway.children(recursive=True)
+        before = [cpu_of(one) for one in (gateway, *workers)]
+        load = wrk.run(case.url, case.body, case.headers, CONNECTIONS, seconds)
+        after = [cpu_of(one) for one in (gateway, *workers)]
+    if load.failed or not workers:
+        raise SystemExit(f"{load.failed} requests failed; {len(workers)} workers were there.")
+    used = [(end - start) / (load.rate * seconds) for start, end in zip(before, after, strict=True)]
+    return Request(used[0], sum(used[1:]))
 
 
-def overhead(rounds: int, seconds: int, count: int) -> None:
+def cpu_of(process: psutil.Process) -> float:
+    """Seconds that it worked."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def overhead(rounds: int, seconds: int, turns: int, count: int) -> None:
     """Measure and write the table."""
     found: list[dict[str, float]] = []
-    whole: list[float] = []
+    requests: list[Request] = []
     for number in range(rounds):
-        found.append(asyncio.run(costs(count)))
-        whole.append(request_cpu(seconds))
+        found.append(asyncio.run(costs(turns, count)))
+        requests.append(real_request(seconds))
+        request = requests[-1]
         told = ", ".join(f"{name} {value * 1e6:.2f} us" for name, value in found[-1].items())
-        print(f"round {number + 1}: request {whole[-1] * 1e6:.1f} us; {told}", flush=True)
+        print(
+            f"round {number + 1}: request {request.gateway * 1e6:.1f} us of the gateway, "
+            f"{request.worker * 1e6:.1f} us of the worker; in this process: {told}",
+            flush=True,
+        )
     rows = [
         [
             name,
             f"{statistics.median(one[name] for one in found) * 1e6:.2f}",
-            f"{_share([name], found, whole):.1%}",
+            f"{_share(name, found, [sum(one) for one in requests]):.1%}",
+            f"{_share(name, found, [one.gateway for one in requests]):.1%}",
         ]
-        for name in found[0]
+        for name in list(found[0])[1:]
     ]
-    for last in list(found[0])[2:]:
-        label = f"all, with {last}"
-        parts = ["authorisation", "metering", last]
-        cost = statistics.median(sum(one[part] for part in parts) for one in found)
-        rows.append([label, f"{cost * 1e6:.2f}", f"{_share(parts, found, whole):.1%}"])
-    request_us = statistics.median(whole) * 1e6
+    gateway_us = statistics.median(one.gateway for one in requests) * 1e6
+    worker_us = statistics.median(one.worker for one in requests) * 1e6
     lines = [
         *machine.describe(["modelry", "uvicorn", "uvloop"]),
-        f"- medians of {rounds} rounds; a whole request takes {request_us:.1f} us of the gateway",
-        f"- goal: at most {GOAL:.0%} of the request without these parts",
+        f"- medians of {rounds} rounds, in each of {turns} turns of {count} requests",
+        (f"- a request of a real server, with these parts and no limit set: {gateway_us:.1f} us of "
+        f"CPU in the gateway and {worker_us:.1f} us in the worker (tiny CNN, batch 1 of 28 x 28, "
+        f"{CONNECTIONS} connections)"),
+        f"- goal: the parts cost at most {GOAL:.0%} of a request without them",
         "",
-        *machine.table(["part", "us per request", "of the rest"], rows),
-    ]
+        *machine.table(
+            ["authorisation, metering and", "us per request", "of the rest of the request",
+             "of the gateway's part alone"],
+            rows,
+        ),
+    ]  # fmt: skip
     machine.write("overhead", "Authorisation, limits and metering on the tensor hot path", lines)
 
 
-def _share(
-    parts: Sequence[str], found: Sequence[dict[str, float]], whole: Sequence[float]
-) -> float:
-    """What the parts take, in relation to the rest of a request; the server has no limits set."""
-    always = ("authorisation", "metering", "limits, none set")
+def _share(name: str, found: Sequence[dict[str, float]], whole: Sequence[float]) -> float:
+    """What the parts cost in relation to the rest of a request of a server without limits."""
     return statistics.median(
-        sum(one[part] for part in parts) / (request - sum(one[part] for part in always))
-        for one, request in zip(found, whole, strict=True)
+        one[name] / (request - one[NO_LIMIT]) for one, request in zip(found, whole, strict=True)
     )
 
 
@@ -317,14 +220,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=5)
-    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--turns", type=int, default=200)
+    parser.add_argument("--count", type=int, help="requests of a turn, or checks of each kind")
     parser.add_argument("--key-check", action="store_true")
     given = parser.parse_args()
     if given.key_check:
-        key_check(given.count)
+        key_check(given.count or 100_000)
     else:
         wrk.require()
-        overhead(given.rounds, given.seconds, given.count)
+        overhead(given.rounds, given.seconds, given.turns, given.count or 500)
 
 
 if __name__ == "__main__":

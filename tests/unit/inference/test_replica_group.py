@@ -12,6 +12,7 @@ from modelry.domain.errors import (
     QuotaExceeded,
     ReplicaLost,
 )
+from modelry.domain.quotas import QuotaLimits
 from modelry.runtime_api.frames import Kind
 from modelry.services.inference.call import RawCall, StreamedCall
 from modelry.services.quotas.accounts import Accounts
@@ -165,6 +166,24 @@ async def test_a_lost_replica_fails_its_calls_and_leaves(make_group, principal):
         await one.answer()
     assert not group.is_ready
     assert group.accounts.open_requests() == 0
+
+
+async def test_neither_a_full_queue_nor_a_hand_over_costs_a_request(make_group, principal):
+    accounts = Accounts()
+    accounts.apply({("t1", "k1"): QuotaLimits(requests_per_second=9, requests_per_day=9)})
+    old, new = (make_group(Limits(queue=1), accounts) for _ in range(2))
+    moved = call(principal)
+    old.submit(moved)
+    for _ in range(3):
+        with pytest.raises(Overloaded):
+            old.submit(call(principal))
+    old.hand_over(new)
+    gate = accounts.of(principal).key.gates[0]
+    assert (gate.day, gate.pending, accounts.open_requests()) == (1, 1, 1)
+    assert 8 <= gate.bucket.level < 9
+    new.attach(FakeLink("r", new))
+    await moved.answer()
+    assert (gate.day, gate.pending, accounts.open_requests()) == (1, 1, 0)
 
 
 async def test_hand_over_moves_what_waits(make_group, principal):

@@ -11,6 +11,7 @@ from tests.support.hot_connection import HotConnection, post
 from modelry.domain.access import ROLE_PERMISSIONS, Principal, Role
 from modelry.domain.catalog import Version
 from modelry.domain.deployments import Deployment, Limits, Scale, TrafficShare
+from modelry.domain.quotas import QuotaLimits
 from modelry.domain.signature import Datatype, Signature, TensorSpec
 from modelry.protocols.http.limits import DoorLimits
 from modelry.protocols.oip.hot import InferRoute
@@ -194,3 +195,15 @@ async def test_an_answer_tells_the_id_that_its_call_had(served):
     ids = [call.request_id for call in served.called]
     assert ids[1] == "mine"
     assert len(set(ids)) == 4
+
+
+async def test_a_connection_lets_a_forgotten_account_go(served):
+    accounts, budget = served.inference.accounts, QuotaLimits(requests_per_day=1)
+    for _ in range(2):  # the second is recognised by its bytes
+        assert (await served.ask(as_json(1, 2)))[0] == 200
+    accounts.apply({("t1", "other"): budget})
+    assert (await served.ask(as_json(1, 2)))[0] == 200
+    accounts.apply({("t1", "k1"): budget})
+    assert [(await served.ask(as_json(1, 2)))[0] for _ in range(2)] == [200, 429]
+    accounts.apply({})
+    assert (await served.ask(as_json(1, 2)))[0] == 200

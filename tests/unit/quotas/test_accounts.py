@@ -1,6 +1,8 @@
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modelry.domain.errors import BudgetExceeded, InvalidInput, QuotaExceeded
 from modelry.domain.quotas import TENANT_WIDE, QuotaLimits, check_limits
@@ -23,7 +25,6 @@ def accounts(tenant=None, key=None, **given):
 
 
 def one_request(account, now=0.0, demand=NOTHING, use=OK):
-    account.check(demand, now)
     account.end(account.begin(demand, now), demand, use, now)
 
 
@@ -127,6 +128,58 @@ def test_open_requests_are_bounded_by_the_lower_limit():
         account.check(NOTHING, 0.0)
     account.end(held[0], NOTHING, OK, 0.0)
     account.check(NOTHING, 0.0)
+
+
+@pytest.mark.parametrize("unit", ["requests", "tokens"])
+def test_who_is_refused_by_the_tenant_takes_nothing_from_the_key(unit):
+    made = accounts(
+        key={"requests_per_second": 5, "requests_per_day": 9, "tokens_per_day": 9},
+        tenant={f"{unit}_per_day": 1},
+    )
+    account, demand = made.of(WHO), Demand(tokens=1)
+    now = far(account)
+    one_request(account, now, demand)
+    before = [(gate.day, gate.month, gate.pending, gate.reserved) for gate in account.gates]
+    level = account.key.gates[0].bucket.level
+    with pytest.raises(BudgetExceeded, match="This tenant"):
+        account.begin(demand, now)
+    assert [(one.day, one.month, one.pending, one.reserved) for one in account.gates] == before
+    assert account.key.gates[0].bucket.level == pytest.approx(level)
+    assert account.key.open == account.tenant.open == 0
+
+
+def test_a_request_that_was_never_tried_pays_nothing():
+    account = accounts(key={"requests_per_second": 2, "requests_per_day": 2}).of(WHO)
+    now = far(account)
+    for _ in range(3):
+        account.end(account.begin(NOTHING, now), NOTHING, None, now)
+    gate = account.key.gates[0]
+    assert (gate.day, gate.month, gate.pending, gate.bucket.level) == (0, 0, 0, 2)
+    one_request(account, now)
+    assert (gate.day, gate.month, gate.pending, gate.bucket.level) == (1, 1, 1, 1)
+
+
+@given(
+    st.floats(0.01, 1e6),
+    st.integers(1, 50),
+    st.lists(st.floats(0, 5), min_size=1, max_size=40),
+)
+def test_to_be_admitted_is_what_check_says(rate, burst, gaps):
+    account = accounts(key={"requests_per_second": rate, "request_burst": burst}).of(WHO)
+    now = far(account)
+    for gap in gaps:
+        now += gap
+        try:
+            account.check(NOTHING, now)
+            wait_s = 0.0
+        except QuotaExceeded as error:
+            wait_s = error.retry_after_s
+        if wait_s:
+            with pytest.raises(QuotaExceeded) as caught:
+                account.begin(NOTHING, now)
+            assert caught.value.retry_after_s == wait_s
+        else:
+            one_request(account, now)
 
 
 def test_limits_that_change_meanwhile_leave_no_reservation_behind():

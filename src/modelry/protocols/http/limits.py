@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import lru_cache
 
 from modelry.domain.access import Permission, Principal
 from modelry.domain.errors import (
@@ -14,12 +15,22 @@ from modelry.domain.errors import (
     PayloadTooLarge,
     PermissionDenied,
 )
-from modelry.services.quotas.accounts import Account, Accounts
+from modelry.services.quotas.accounts import Account, Accounts, narrowest
 from modelry.services.quotas.gates import NOTHING, Allowance
 from modelry.services.quotas.pacing import Pacer
 
 _FOR_WHAT_IT_IS = (InvalidInput, NotFound, NotSupported, PayloadTooLarge, PermissionDenied)
 """Why a request is refused that cannot be answered later either."""
+
+
+@lru_cache(maxsize=1024)
+def _template(name: bytes, limit: float) -> bytes:
+    """The lines of a limit, to be completed by what changes from request to request."""
+    return (
+        b"x-ratelimit-limit-%s: %d\r\n"
+        b"x-ratelimit-remaining-%s: %%d\r\n"
+        b"x-ratelimit-reset-%s: %%dms\r\n"
+    ) % (name, limit, name, name)
 
 
 class DoorLimits:
@@ -94,26 +105,18 @@ def shorten(error: ModelryError, held_s: float) -> None:
 def header_lines(account: Account) -> bytes:
     """As `DoorLimits.headers`, as the lines of a head."""
     now = time.monotonic()
-    lines = ""
-    for unit, name in account.limited_units:
-        allowance = account.allowance(unit, now)
-        if allowance is not None:
-            limit, remaining, reset_s = allowance
-            lines += (  # an f-string: twice as quick as the % of bytes
-                f"x-ratelimit-limit-{name}: {int(limit)}\r\n"
-                f"x-ratelimit-remaining-{name}: {int(remaining)}\r\n"
-                f"x-ratelimit-reset-{name}: {int(reset_s * 1000)}ms\r\n"
-            )
-    return lines.encode()
+    lines = b""
+    for name, gates in account.limited_units:
+        limit, remaining, reset_s = narrowest(gates, now)
+        lines += _template(name, limit) % (remaining, reset_s * 1000)
+    return lines
 
 
 def _lines(account: Account) -> list[tuple[str, str]]:
     now = time.monotonic()
     lines: list[tuple[str, str]] = []
-    for unit, name in account.limited_units:
-        allowance = account.allowance(unit, now)
-        if allowance is not None:
-            lines += _unit_lines(name, allowance)
+    for name, gates in account.limited_units:
+        lines += _unit_lines(name.decode(), Allowance(*narrowest(gates, now)))
     return lines
 
 

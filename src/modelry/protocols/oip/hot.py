@@ -10,7 +10,6 @@ from urllib.parse import unquote
 
 import orjson
 
-from modelry.domain.access import Principal
 from modelry.domain.errors import MalformedBody, ModelryError, Unauthenticated
 from modelry.protocols.http.hot_exchange import HotExchange
 from modelry.protocols.http.limits import DoorLimits
@@ -23,6 +22,7 @@ from modelry.services.inference.call import Call
 from modelry.services.inference.metering import OpenRequest
 from modelry.services.inference.routing import Route, Target
 from modelry.services.inference.service import InferenceService
+from modelry.services.quotas.accounts import Account
 from modelry.services.quotas.gates import NOTHING
 
 _URL = re.compile(rb"/v2/models/([^/?]+)(?:/versions/([0-9]{1,9}))?/infer")
@@ -75,12 +75,19 @@ class InferCall(Call):
 class _Known:
     """What follows from a request's head, for as long as keys and routes stay the same."""
 
-    __slots__ = ("admission", "digest", "generation", "header_length", "json_part", "plan", "route")
+    __slots__ = ("account", "admission", "digest", "generation", "header_length", "json_part",
+                 "plan", "route")  # fmt: skip
 
     def __init__(
-        self, admission: Admission, generation: int, route: Route, header_length: int | None
+        self,
+        admission: Admission,
+        account: Account,
+        generation: int,
+        route: Route,
+        header_length: int | None,
     ) -> None:
         self.admission = admission
+        self.account = account
         self.generation = generation
         self.route = route
         self.header_length = header_length
@@ -134,9 +141,8 @@ class InferRoute:
         """Authenticate and route: who may not ask sends no large body."""
         exchange.head.memo = self._read_head(exchange, match)
 
-    def _check(self, exchange: HotExchange, principal: Principal) -> None:
+    def _check(self, exchange: HotExchange, account: Account) -> None:
         """Refuse at once what the caller's limits do not allow."""
-        account = self._inference.accounts.of(principal)
         if account.gates:
             exchange.account = account
             if account.was_refused:
@@ -163,7 +169,9 @@ class InferRoute:
         ):
             known = exchange.head.memo = self._read_head(exchange, match)
         else:
-            self._check(exchange, known.admission.principal)
+            if known.account.is_forgotten:
+                known.account = inference.accounts.of(known.admission.principal)
+            self._check(exchange, known.account)
         version = match.version
         target = known.route.pick() if version is None else known.route.version(version)
         plan, frame_body = self._plan_of(known, target, exchange.body)
@@ -175,7 +183,7 @@ class InferRoute:
         call.target = target
         call.units = plan.units
         exchange.call = call
-        target.group.submit(call)
+        target.group.submit(call, known.account)
 
     def note_refused(self, exchange: HotExchange, match: ModelPath, error: ModelryError) -> None:
         """Note and count a request that never became a call, for the key that sent it."""
@@ -193,13 +201,14 @@ class InferRoute:
         routes = self._inference.routes
         generation = routes.generation
         admission = self._inference.authenticator.admit(head.header(b"authorization"))
-        self._check(exchange, admission.principal)
+        account = self._inference.accounts.of(admission.principal)
+        self._check(exchange, account)
         route = routes.find(admission.principal, match.model)
         encoding = head.header(b"content-encoding")
         if encoding is not None and encoding != b"identity":
             raise MalformedBody("Compressed bodies are not accepted.", param="content-encoding")
         length = read_header_length(head.header(b"inference-header-content-length"))
-        return _Known(admission, generation, route, length)
+        return _Known(admission, account, generation, route, length)
 
     def _plan_of(
         self, known: _Known, target: Target, body: bytes

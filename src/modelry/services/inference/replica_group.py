@@ -21,7 +21,7 @@ from modelry.services.inference.call import Call
 from modelry.services.inference.fair_queue import FairQueue
 from modelry.services.inference.metering import OK, Meter
 from modelry.services.inference.recording import CallRecorder
-from modelry.services.quotas.accounts import Accounts, Use
+from modelry.services.quotas.accounts import COUNTED, Account, Accounts, Use
 from modelry.services.quotas.demands import tensor_demand
 
 _INFER = int(Kind.INFER)
@@ -65,6 +65,15 @@ class Statistics:
         self.ok_duration_s = 0.0
         self.by_status: dict[str, int] = {}
         self.buckets = [0] * (len(LATENCY_BUCKETS_S) + 1)
+
+    def add(self, status: str, duration_s: float) -> None:
+        """Count a request that ended."""
+        self.requests += 1
+        self.duration_s += duration_s
+        if status == OK:
+            self.ok_duration_s += duration_s
+        self.by_status[status] = self.by_status.get(status, 0) + 1
+        self.buckets[bisect_left(LATENCY_BUCKETS_S, duration_s)] += 1
 
 
 class ReplicaGroup:
@@ -116,7 +125,7 @@ class ReplicaGroup:
         """Whether at least one replica can answer now."""
         return bool(self.links)
 
-    def submit(self, call: Call) -> None:
+    def submit(self, call: Call, account: Account | None = None) -> None:
         """Send `call` on, or queue it.
 
         Raises:
@@ -132,10 +141,12 @@ class ReplicaGroup:
                 f"Deployment '{self.identity[1]}' is being changed; try again.", retry_after_s=1
             )
         now = time.monotonic()
-        account = call.account = self.accounts.of(call.principal)
+        if account is None:
+            account = self.accounts.of(call.principal)
+        call.account = account
         if account.gates and call.kind == _INFER:
             call.demand = tensor_demand(self.identity[3], call.header)
-        account.check(call.demand, now)
+        call.gates = account.begin(call.demand, now)
         call.started = self.last_used = now
         call.deadline = now + self.limits.deadline_s
         if not self._meets_tenants and call.principal.tenant_id != self.identity[0]:
@@ -144,7 +155,7 @@ class ReplicaGroup:
         if link is None or (self._meets_tenants and not self._may_send(call, now)):
             self._enqueue(call, now)
             return
-        self._admit(call)
+        self._open_call(call)
         self._send(call, link)
 
     def _meet_tenants(self) -> None:
@@ -166,16 +177,28 @@ class ReplicaGroup:
             self.waiting.sent(call)
         link.send(call)
 
-    def _admit(self, call: Call) -> None:
+    def _open_call(self, call: Call) -> None:
         call.group = self
         if call.request is not None:
             call.request.began(call)
         self._open.add(call)
-        call.gates = call.account.begin(call.demand, call.started)
         if self.recorder is not None:
             call.record = self.recorder.begin(call)
 
     def _enqueue(self, call: Call, now: float) -> None:
+        try:
+            self._make_room(call)
+        except ModelryError:
+            call.account.end(call.gates, call.demand, None, now)
+            raise
+        call.wait_until = call.deadline
+        if not self.links:
+            call.wait_until = min(call.deadline, now + self.limits.load_timeout_s)
+        self._open_call(call)
+        self.waiting.append(call)
+        self._wake()
+
+    def _make_room(self, call: Call) -> None:
         if not self.links and self.failure is not None:
             raise self._failed(call, self.failure)
         if len(self.waiting) >= self.limits.queue and not self._push_out(call):
@@ -184,12 +207,6 @@ class ReplicaGroup:
                 f"(its limit is {self.limits.queue}); try again later.",
                 retry_after_s=1,
             )
-        call.wait_until = call.deadline
-        if not self.links:
-            call.wait_until = min(call.deadline, now + self.limits.load_timeout_s)
-        self._admit(call)
-        self.waiting.append(call)
-        self._wake()
 
     def _push_out(self, call: Call) -> bool:
         """Whether a call of a tenant that has more waiting made room for `call`."""
@@ -270,15 +287,9 @@ class ReplicaGroup:
             self.waiting.ended(call)
         engine_s = 0.0 if link is None else link.engine_clock - call.engine_from
         call.engine_us = round(engine_s * 1e6)
-        use = Use(status, call.units, engine_s) if call.gates else None
+        use = Use(status, call.units, engine_s) if call.gates[1] else COUNTED
         call.account.end(call.gates, call.demand, use, now)
-        statistics = self.statistics
-        statistics.requests += 1
-        statistics.duration_s += duration
-        if status == OK:
-            statistics.ok_duration_s += duration
-        statistics.by_status[status] = statistics.by_status.get(status, 0) + 1
-        statistics.buckets[bisect_left(LATENCY_BUCKETS_S, duration)] += 1
+        self.statistics.add(status, duration)
         if call.request is not None:
             call.request.ended(call, status)
         else:

@@ -21,8 +21,8 @@ CONCURRENT_RETRY_S = 1.0
 _PAYS_UNSEEN = frozenset({"ok", "cancelled", "deadline_exceeded"})
 """How a request ended whose engine worked, if not to the end: it pays what was reserved for it."""
 
-
-Gates = tuple[Gate, ...]
+Gates = tuple[tuple[Gate, ...], tuple[Gate, ...]]
+"""What a request was admitted by: gates on which it is counted, gates on which it is to settle."""
 
 _TELLS: dict[Unit, frozenset[str]] = {
     Unit.TOKENS: frozenset({"input_tokens", "output_tokens"}),
@@ -134,8 +134,6 @@ class Use(NamedTuple):
     def amount(self, gate: Gate, demand: Demand) -> float:
         """How much of the gate's unit the request, which was admitted for `demand`, has to pay."""
         unit = gate.unit
-        if unit is Unit.REQUESTS:
-            return 1
         if unit is Unit.ENGINE_SECONDS:
             return self.engine_s
         told = _TELLS[unit] & self.units.keys() if self.units else ()
@@ -144,32 +142,47 @@ class Use(NamedTuple):
         return demand[gate.place] if self.status in _PAYS_UNSEEN else 0
 
 
+COUNTED = Use("ok", None, 0.0)
+"""Of a request that has nothing to settle."""
+
+
 class Account:
     """One key, in its tenant: what the data plane asks before each request and tells after it.
 
-    `gates` are those of the key and of the tenant together.
+    Requests are counted when they are admitted, since each is one. Other units are reserved then,
+    and settled when the request ends.
     """
 
-    __slots__ = ("gates", "key", "limited_units", "tenant", "was_refused")
+    __slots__ = ("_admitting", "gates", "is_forgotten", "key", "limited_units", "tenant",
+                 "was_refused")  # fmt: skip
 
     def __init__(self, tenant: Level, key: Level) -> None:
         self.tenant = tenant
         self.key = key
         self.was_refused = False
+        self.is_forgotten = False
         self.join_gates()
 
-    gates: Gates
-    limited_units: tuple[tuple[Unit, str], ...]
-    """Each limited unit, and how headers call it."""
+    gates: tuple[Gate, ...]
+    """Those of the key and of the tenant together."""
+    limited_units: tuple[tuple[bytes, tuple[Gate, ...]], ...]
+    """How headers call each limited unit, and its gates."""
+    is_forgotten: bool
+    """Whether there is another account for the caller now, so that this one is to be let go."""
     was_refused: bool
     """Whether the last request was; doors then ask before they read the next one's body."""
 
     def join_gates(self) -> None:
         """Take over the gates that key and tenant have now."""
         self.gates = (*self.key.gates, *self.tenant.gates)
-        limited = {gate.unit for gate in self.gates}
+        of_units = [(unit, tuple(one for one in self.gates if one.unit is unit)) for unit in Unit]
         self.limited_units = tuple(
-            (unit, unit.replace("_", "-")) for unit in Unit if unit in limited
+            (unit.replace("_", "-").encode(), gates) for unit, gates in of_units if gates
+        )
+        counted = tuple(gate for gate in self.gates if gate.unit is Unit.REQUESTS)
+        self._admitting: Gates = (
+            counted,
+            tuple(gate for gate in self.gates if gate not in counted),
         )
 
     def check(self, demand: Demand, now: float) -> None:
@@ -184,24 +197,47 @@ class Account:
             if gate.is_shut(demand[gate.place], now):
                 is_shut = True
         if is_shut:
-            self.was_refused = True
-            key.check(demand, now)
-            tenant.check(demand, now)
+            self._refuse(demand, now)
+
+    def _refuse(self, demand: Demand, now: float) -> None:
+        self.was_refused = True
+        self.key.check(demand, now)
+        self.tenant.check(demand, now)
 
     def begin(self, demand: Demand, now: float) -> Gates:
-        """A request was admitted; gives the gates to `end` it on, whatever changes meanwhile."""
-        self.tenant.open += 1
-        self.key.open += 1
-        self.was_refused = False
-        for gate in self.gates:
+        """Admit a request; gives the gates to `end` it on, whatever changes meanwhile.
+
+        Raises:
+            QuotaExceeded, BudgetExceeded: as `check`; nothing was taken then.
+        """
+        tenant, key = self.tenant, self.key
+        counted, settled = gates = self._admitting
+        if tenant.open >= tenant.most_open or key.open >= key.most_open:
+            self._refuse(demand, now)
+        for gate in settled:
+            if gate.is_shut(demand[gate.place], now):
+                self._refuse(demand, now)
+        for gate in counted:
+            if not gate.count_one(now):
+                for earlier in counted[: counted.index(gate)]:
+                    earlier.uncount_one(now)
+                self._refuse(demand, now)
+        for gate in settled:
             gate.reserve(demand[gate.place], now)
-        return self.gates
+        tenant.open += 1
+        key.open += 1
+        self.was_refused = False
+        return gates
 
     def end(self, gates: Gates, demand: Demand, use: Use | None, now: float) -> None:
         """An admitted request ended; without `use` it was never tried and pays nothing."""
         self.tenant.open -= 1
         self.key.open -= 1
-        for gate in gates:
+        counted, settled = gates
+        if use is None:
+            for gate in counted:
+                gate.uncount_one(now)
+        for gate in settled:
             used = 0.0 if use is None else use.amount(gate, demand)
             gate.settle(demand[gate.place], used, now)
 
@@ -236,14 +272,8 @@ class Account:
 
     def allowance(self, unit: Unit, now: float) -> Allowance | None:
         """What is left of a unit by the narrower of the key's and the tenant's limits."""
-        narrowest: Gate | None = None
-        least = math.inf
-        for gate in self.gates:
-            if gate.unit is unit:
-                left = gate.left(now)
-                if narrowest is None or left < least:
-                    narrowest, least = gate, left
-        return None if narrowest is None else narrowest.allowance(now)
+        gates = tuple(gate for gate in self.gates if gate.unit is unit)
+        return Allowance(*narrowest(gates, now)) if gates else None
 
     def api_allowance(self, now: float) -> Allowance | None:
         """What is left of requests that are no predictions."""
@@ -253,6 +283,18 @@ class Account:
             for bucket in buckets
         ]
         return min(found, key=lambda one: one.remaining, default=None)
+
+
+def narrowest(gates: tuple[Gate, ...], now: float) -> tuple[float, float, float]:
+    """The fields of an `Allowance` by the gate, of some of one unit, that leaves least."""
+    found = gates[0]
+    left, limit, period = found.tightest(now)
+    if len(gates) == 2:  # the key's and the tenant's
+        other = gates[1]
+        left_there, limit_there, period_there = other.tightest(now)
+        if left_there < left:
+            found, left, limit, period = other, left_there, limit_there, period_there
+    return limit, left if left > 0 else 0.0, found.whole_in_s(left, limit, period, now)
 
 
 class Accounts:
@@ -325,11 +367,10 @@ class Accounts:
             return
         now = time.monotonic()
         self._limits = limits
-        self._accounts = {
-            subject: account
-            for subject, account in self._accounts.items()
-            if account.key.open or account.gates or subject in limits
-        }
+        for subject, account in list(self._accounts.items()):
+            if not (account.key.open or account.gates or subject in limits):
+                account.is_forgotten = True
+                del self._accounts[subject]
         for level in self.levels():
             self._set(level, now)
         for account in self._accounts.values():

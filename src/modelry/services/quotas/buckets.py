@@ -39,8 +39,14 @@ class TokenBucket:
         """Seconds until `amount` (at most a full bucket) can be taken, 0.0 if it can be now."""
         if self.level >= amount:  # it only fills with time
             return 0.0
-        missing = min(amount, self.burst) - self.fill(now)
-        return missing / self.rate if missing > self.burst * _ROUNDING else 0.0
+        level = self.fill(now)
+        if self.is_enough(level, amount):
+            return 0.0
+        return (min(amount, self.burst) - level) / self.rate
+
+    def is_enough(self, level: float, amount: float) -> bool:
+        """Whether `amount` (at most a full bucket) can be taken at `level`, but for rounding."""
+        return min(amount, self.burst) - level <= self.burst * _ROUNDING
 
     def take(self, amount: float, now: float) -> None:
         """Take `amount`, whether it is there or not; a negative amount is given back."""

@@ -13,6 +13,7 @@ from modelry.services.quotas.buckets import TokenBucket
 from modelry.services.quotas.periods import seconds_to_next_day, seconds_to_next_month
 
 DAY, MONTH = "day", "month"
+_UNBOUNDED = math.inf
 _ANY = 1e-6
 """What must be left of a unit whose use is known only when the request has ended."""
 
@@ -88,6 +89,7 @@ class Gate:
         "_clock",
         "_day_limit",
         "_ends",
+        "_has_budget",
         "_month_limit",
         "bucket",
         "day",
@@ -104,6 +106,7 @@ class Gate:
         self.pending = self.reserved = self.day = self.month = 0.0
         self.place = Demand._fields.index(unit.value)
         self._day_limit = self._month_limit = math.inf
+        self._has_budget = False
         self._ends = (-math.inf, 0.0, 0.0)
         self._clock = clock
 
@@ -120,6 +123,7 @@ class Gate:
         month: float | None = getattr(limits, f"{self.unit}_per_{MONTH}")
         self._day_limit = math.inf if day is None else day
         self._month_limit = math.inf if month is None else month
+        self._has_budget = day is not None or month is not None
         return rate is not None or day is not None or month is not None
 
     def is_shut(self, amount: float, now: float) -> bool:
@@ -158,6 +162,37 @@ class Gate:
             if self.bucket is not None:
                 self.bucket.spend(amount, now)
 
+    def count_one(self, now: float) -> bool:
+        """Use 1 for good, if `is_shut` does not forbid it, and say whether; reserves nothing."""
+        day, month = self.day + 1, self.month + 1
+        if day > self._day_limit or month > self._month_limit:
+            return False
+        bucket = self.bucket
+        if bucket is not None:  # as its `wait_s` and `spend`, which take three times as long
+            level = bucket.level
+            elapsed = now - bucket.stamp
+            if elapsed > 0:
+                bucket.stamp = now
+                level += elapsed * bucket.rate
+                if level > bucket.burst:  # noqa: PLR1730 - `min` is slower
+                    level = bucket.burst
+            if level < 1 and not bucket.is_enough(level, 1):
+                bucket.level = level
+                return False
+            bucket.level = level - 1
+        self.day = day
+        self.month = month
+        self.pending += 1
+        return True
+
+    def uncount_one(self, now: float) -> None:
+        """As if `count_one` had not been called."""
+        self.day -= 1
+        self.month -= 1
+        self.pending -= 1
+        if self.bucket is not None:
+            self.bucket.take(-1, now)
+
     def settle(self, reserved: float, used: float, now: float) -> None:
         """A request ended that `reserved` was taken for; it used `used`."""
         self.reserved -= reserved
@@ -172,45 +207,46 @@ class Gate:
         if self.bucket is not None:
             self.bucket.take(amount, now)
 
-    def left(self, now: float) -> float:
-        """What the bound that leaves least leaves."""
-        reserved = self.reserved
-        left = self._day_limit - self.day - reserved
-        left_this_month = self._month_limit - self.month - reserved
-        left = min(left, left_this_month)
+    def tightest(self, now: float) -> tuple[float, float, str]:
+        """The bound that leaves least: what it leaves, its size, and the period of a budget.
+
+        Without a bound both numbers are infinite.
+        """
+        left = limit = _UNBOUNDED
+        period = ""
         bucket = self.bucket
-        if bucket is not None and bucket.level < left:
-            in_bucket = bucket.fill(now)
-            if in_bucket < left:
-                return in_bucket
-        return left
+        if bucket is not None:
+            limit = bucket.burst
+            left = bucket.level if bucket.level == limit else bucket.fill(now)
+        if self._has_budget:
+            left_today = self._day_limit - self.day - self.reserved
+            if left_today < left:
+                left, limit, period = left_today, self._day_limit, DAY
+            left_this_month = self._month_limit - self.month - self.reserved
+            if left_this_month < left:
+                left, limit, period = left_this_month, self._month_limit, MONTH
+        return left, limit, period
+
+    def whole_in_s(self, left: float, limit: float, period: str, now: float) -> float:
+        """When a bound that `tightest` told is whole again, in seconds from now."""
+        if period:
+            return self._soon_to_next(period, now)
+        return 0.0 if self.bucket is None else (limit - left) / self.bucket.rate
 
     def allowance(self, now: float) -> Allowance | None:
-        """The bound that leaves least, None if the unit is unlimited."""
-        bucket = self.bucket
-        limit = left = math.inf
-        period = ""
-        if bucket is not None:
-            left, limit = bucket.fill(now), bucket.burst
-        left_today = self._day_limit - self.day - self.reserved
-        if left_today < left:
-            left, limit, period = left_today, self._day_limit, DAY
-        left_this_month = self._month_limit - self.month - self.reserved
-        if left_this_month < left:
-            left, limit, period = left_this_month, self._month_limit, MONTH
-        if period:
-            return Allowance(limit, left if left > 0 else 0.0, self._soon_to_next(period, now))
-        if bucket is None:
+        """What is left by the bound that leaves least, None if the unit is unlimited."""
+        left, limit, period = self.tightest(now)
+        if limit == math.inf:
             return None
-        return Allowance(limit, left if left > 0 else 0.0, (limit - left) / bucket.rate)
+        return Allowance(limit, max(0.0, left), self.whole_in_s(left, limit, period, now))
 
     def _soon_to_next(self, period: str, now: float) -> float:
         """As `_to_next`, by a look at the clock that is less than a second old."""
-        looked_at, day_end, month_end = self._ends
-        if not 0 <= now - looked_at < 1:
-            day_end, month_end = now + self._to_next(DAY), now + self._to_next(MONTH)
-            self._ends = (now, day_end, month_end)
-        return max(0.0, (day_end if period == DAY else month_end) - now)
+        ends = self._ends
+        if not 0 <= now - ends[0] < 1:
+            ends = self._ends = (now, now + self._to_next(DAY), now + self._to_next(MONTH))
+        left_s = ends[1 if period == DAY else 2] - now
+        return left_s if left_s > 0 else 0.0
 
     def _budgets(self) -> tuple[tuple[str, float, float], ...]:
         return (DAY, self.day, self._day_limit), (MONTH, self.month, self._month_limit)
