@@ -22,7 +22,7 @@ from modelry.services.inference.fair_queue import FairQueue
 from modelry.services.inference.metering import OK, Meter
 from modelry.services.inference.recording import CallRecorder
 from modelry.services.quotas.accounts import COUNTED, Account, Accounts, Use
-from modelry.services.quotas.demands import tensor_demand
+from modelry.services.quotas.demands import counts_tensors, tensor_demand
 
 _INFER = int(Kind.INFER)
 
@@ -113,6 +113,7 @@ class ReplicaGroup:
         self.recorder: CallRecorder | None = None
         self.on_overdue: Callable[[ReplicaLink, Call], None] | None = None
         self._open: set[Call] = set()
+        self._counts_tensors = counts_tensors(identity[3])
         self._wake = wake
 
     @property
@@ -144,7 +145,7 @@ class ReplicaGroup:
         if account is None:
             account = self.accounts.of(call.principal)
         call.account = account
-        if account.gates and call.kind == _INFER:
+        if self._counts_tensors and account.gates and call.kind == _INFER:
             call.demand = tensor_demand(self.identity[3], call.header)
         call.gates = account.begin(call.demand, now)
         call.started = self.last_used = now

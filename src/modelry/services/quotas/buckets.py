@@ -32,7 +32,10 @@ class TokenBucket:
         if elapsed > 0:
             self.stamp = now
             level = self.level + elapsed * self.rate
-            self.level = min(self.burst, level)
+            if level > self.burst:  # noqa: PLR1730 - `min` is slower
+                level = self.burst
+            self.level = level
+            return level
         return self.level
 
     def wait_s(self, amount: float, now: float) -> float:

@@ -29,12 +29,17 @@ def items_demand(task: str, count: int, header: bytes) -> Demand:
     return text_demand(header) if task in TEXT_TASKS else NOTHING
 
 
+def counts_tensors(task: str) -> bool:
+    """Whether `tensor_demand` of a model of `task` is more than a request."""
+    return task in IMAGE_TASKS or task in TEXT_TASKS
+
+
 def tensor_demand(task: str, header: bytes) -> Demand:
     """Of tensors for a model of `task`: an image for each row, a token for each number.
 
     Without it the tensor door would be a way round the limits of the typed ones.
     """
-    if task not in IMAGE_TASKS and task not in TEXT_TASKS:
+    if not counts_tensors(task):
         return NOTHING
     shapes = [one["shape"] for one in orjson.loads(header)["inputs"]]
     if task in IMAGE_TASKS:
