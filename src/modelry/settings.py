@@ -16,6 +16,10 @@ from modelry.domain.quotas import check_limits
 from modelry.domain.sandbox import SandboxLevel, SandboxPolicy
 
 
+def _default_key_quota() -> dict[str, int | float | str]:
+    return {"api_requests_per_second": 200.0}
+
+
 def _default_data() -> Path:
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "modelry"
@@ -143,13 +147,13 @@ class Settings(BaseSettings):
     tenant_requests: Annotated[int, Field(ge=1)] = Field(
         8192, description="Open requests that one tenant may have at once."
     )
-    tenant_quota: dict[str, int | float] = Field(
+    tenant_quota: dict[str, int | float | str] = Field(
         default_factory=dict,
         description="Limits of every tenant, where the platform set no others, as JSON such as "
         """'{"requests_per_second": 50, "tokens_per_day": 1000000}'.""",
     )
-    key_quota: dict[str, int | float] = Field(
-        default_factory=lambda: {"api_requests_per_second": 200.0},
+    key_quota: dict[str, int | float | str] = Field(
+        default_factory=_default_key_quota,
         description="Limits of every key, where nobody set others, as JSON.",
     )
     usage_records_days: Annotated[float, Field(ge=1, le=36500)] = Field(
@@ -227,8 +231,8 @@ class Settings(BaseSettings):
     @field_validator("tenant_quota", "key_quota")
     @classmethod
     def _limits_are_known(
-        cls, value: dict[str, int | float], info: ValidationInfo
-    ) -> dict[str, int | float]:
+        cls, value: dict[str, int | float | str], info: ValidationInfo
+    ) -> dict[str, int | float | str]:
         try:
             check_limits(value, for_key=info.field_name == "key_quota")
         except InvalidInput as error:

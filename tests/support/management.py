@@ -197,7 +197,7 @@ async def installation(
         deployments=deployments,
         tenancy=tenancy,
         encryption=encryption,
-        quotas=QuotasService(database.quotas, inference.accounts),
+        quotas=QuotasService(database.quotas, inference.accounts, PricesService(database.prices)),
         tenants=tenants,
         members=members,
         sharing=sharing,

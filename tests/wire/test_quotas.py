@@ -6,6 +6,9 @@ import base64
 import io
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import grpc
@@ -18,8 +21,11 @@ from tests.support.server import Running
 from tests.support.task_models import linear_classifier
 from tests.support.wire_models import DETECTOR_MANIFEST, left_half_detector, multiplier
 
+from modelry.adapters.data_folder import DataFolder
+from modelry.adapters.sql.database import open_database
 from modelry.client import Client
 from modelry.client.errors import QuotaExceeded
+from modelry.domain.prices import Price
 from modelry.protocols.oip.generated import open_inference_pb2 as pb
 
 TENSOR = {"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}
@@ -348,6 +354,66 @@ def test_the_official_openai_client_comes_again_when_told(
         impatient.embeddings.create(model="words", input="cat")
     client.close()
     assert caught.value.code == "rate_limit_exceeded"
+
+
+@pytest.fixture
+def priced(models: Operator) -> Iterator[None]:
+    """Another server on the database has priced what these tests ask for."""
+    database = open_database(DataFolder(models.server.data).database_url)
+    now = datetime.now(UTC)
+    price = Price(
+        "p_eur", "requests", Decimal("0.3"), 1, "EUR", now - timedelta(hours=1), None, now, "owner",
+        deployment="bounded",
+    )  # fmt: skip
+    foreign = replace(price, price_id="p_usd", currency="USD", deployment="words")
+    try:
+        for one in (price, foreign):
+            database.prices.put(one)
+        yield
+    finally:
+        for one in (price, foreign):
+            database.prices.put(replace(one, valid_until=datetime.now(UTC) - timedelta(minutes=1)))
+        database.close()
+
+
+@pytest.mark.usefixtures("priced")
+def test_budgets_of_money(models: Operator, caller_with: Make, channel: grpc.Channel) -> None:
+    limits: dict[str, Any] = {"cost_per_day": 0.5, "cost_currency": "EUR"}
+    caller = caller_with(**limits)
+    body = {"inputs": [TENSOR]}
+    urls = ["/v2/models/bounded/infer", "/v2/models/bounded/infer?asgi=1"]
+    answers = [caller.http.post(url, json=body) for url in (*urls, *urls)]
+    assert [one.status_code for one in answers] == [200, 200, 429, 429], answers[0].text
+    assert answers[2].json()["error"].startswith("This key may use 0.5 EUR per day")
+    midnight = (datetime.now(UTC) + timedelta(days=1)).replace(hour=0, minute=0, second=0)
+    wait_s = int(answers[2].headers["retry-after"])
+    assert abs((midnight - datetime.now(UTC)).total_seconds() - wait_s) < 60
+    unary = channel.unary_unary(
+        INFER, pb.ModelInferRequest.SerializeToString, pb.ModelInferResponse.FromString
+    )
+    with pytest.raises(grpc.RpcError, match=r"may use 0\.5 EUR per day"):
+        unary(grpc_request(), metadata=caller.metadata)
+    answer = caller.http.post("/v1/embeddings", json=QUESTIONS["/v1/embeddings"][0][1])
+    assert answer.json()["error"]["code"] == "insufficient_quota"
+    with Client(models.server.url, caller.token) as client:
+        own = client.quotas.mine()[0]
+    assert limits.items() <= own.limits.items()
+    assert own.left["cost"].currency == "EUR"
+    assert own.left["cost"].remaining == 0
+
+
+@pytest.mark.usefixtures("priced")
+def test_no_budget_is_spent_in_another_currency(models: Operator, caller_with: Make) -> None:
+    limits: dict[str, Any] = {"cost_per_month": 5, "cost_currency": "EUR"}
+    caller = caller_with(**limits)
+    answer = caller.http.post("/v1/embeddings", json=QUESTIONS["/v1/embeddings"][0][1])
+    assert answer.status_code == 403
+    assert "may spend EUR, and this model is priced in USD" in answer.json()["error"]["message"]
+    refused = models.http.put(
+        f"/api/v1/quotas/keys/{caller.key_id}", json={"cost_per_day": 1, "cost_currency": "CHF"}
+    )
+    assert refused.status_code == 400
+    assert refused.json()["error"]["param"] == "cost_currency"
 
 
 def test_our_own_client_tells_and_sets_limits(models: Operator, caller_with: Make) -> None:

@@ -50,6 +50,7 @@ from modelry.services.privacy.export import TenantExport
 from modelry.services.privacy.request_logs import RequestLogs
 from modelry.services.privacy.retention import RetentionService
 from modelry.services.quotas.accounts import Accounts
+from modelry.services.quotas.costs import CostBudgets
 from modelry.services.quotas.exchange import CountExchange
 from modelry.services.quotas.service import QuotasService
 from modelry.services.signin.service import SignInService
@@ -148,7 +149,9 @@ class Installation:
             tenant_defaults=check_limits(settings.tenant_quota, for_key=False),
             key_defaults=check_limits(settings.key_quota, for_key=True),
         )
-        self.quotas = QuotasService(database.quotas, accounts)
+        self.prices = PricesService(database.prices)
+        self.prices.refresh()
+        self.quotas = QuotasService(database.quotas, accounts, self.prices)
         entries = StarterEntries()
         # what is fetched comes from public places: it is not the tenants', and not in their folder
         cache = settings.cache.expanduser().absolute()
@@ -164,12 +167,14 @@ class Installation:
             check_sandbox=self._check_sandbox,
         )
         self.inference = InferenceService(
-            Authenticator(self.tenancy, self.sessions), RouteTable(), accounts
+            Authenticator(self.tenancy, self.sessions),
+            RouteTable(),
+            accounts,
+            CostBudgets(accounts, self.prices),
         )
         self.counts = CountExchange(database.quotas, accounts)
         spool = FileSegmentSpool(self.folder.usage_spool)
         ledger = Ledger(database.usage, spool, self._tell_room)
-        self.prices = PricesService(database.prices)
         self.usage = UsageService(database.usage, ledger, self.prices)
         self.deployments = DeploymentsService(
             database.deployments,

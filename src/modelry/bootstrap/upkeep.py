@@ -24,6 +24,8 @@ METER_S = 0.5
 CHECK_S = 2.0
 FOLLOW_S = 3.0
 """How late a deployment that another server changed is changed here."""
+PRICES_S = 3.0
+"""How late a price that another server changed counts on budgets here."""
 DELETE_S = 1.0
 SWEEP_S = 3600.0
 CERTIFICATE_S = 5.0
@@ -79,6 +81,7 @@ class Upkeep:
             asyncio.create_task(_every(DELETE_S, installation.deletions.advance, in_thread=True)),
             asyncio.create_task(_every(FOLLOW_S, installation.deployments.follow)),
             asyncio.create_task(_every(EXCHANGE_S, installation.counts.run)),
+            asyncio.create_task(_every(PRICES_S, installation.prices.refresh, in_thread=True)),
             asyncio.create_task(_every(LATE_S, self._bring_audit, in_thread=True)),
             asyncio.create_task(
                 _every(RULES_S, installation.request_logs.read_rules, in_thread=True)

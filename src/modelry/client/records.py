@@ -358,11 +358,15 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class QuotaLeft:
-    """The bound of a unit that leaves least; after `reset_s` seconds it is whole again."""
+    """The bound of a unit that leaves least; after `reset_s` seconds it is whole again.
+
+    `currency` is that of costs.
+    """
 
     limit: float
     remaining: float
     reset_s: float
+    currency: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,7 +401,7 @@ class EncryptionRotation:
 class QuotaStanding:
     """Limits by name, and what is left by unit; `key_id` None stands for the whole tenant."""
 
-    limits: Mapping[str, float]
+    limits: Mapping[str, float | str]
     key_id: str | None = None
     left: Mapping[str, QuotaLeft] = field(default_factory=dict)
     open_requests: int = 0
@@ -407,7 +411,7 @@ class QuotaStanding:
 class SetLimits:
     """Limits that were set for a key, or (`key_id` None) for a tenant."""
 
-    limits: Mapping[str, float]
+    limits: Mapping[str, float | str]
     tenant_id: str = ""
     key_id: str | None = None
 

@@ -14,6 +14,7 @@ from modelry.services.quotas.service import QuotasService
 from modelry.services.tenancy.members import MembersService
 from modelry.services.tenancy.service import TenancyService
 from modelry.services.tenancy.tenants import TenantsService
+from modelry.services.usage.prices import PricesService
 from modelry.testing.memory_database import MemoryDatabase
 
 LIMITS = {"tokens_per_day": 5}
@@ -25,7 +26,7 @@ class Limited:
     def __init__(self, database: MemoryDatabase, keys: TenancyService, owner: Principal) -> None:
         self.database = database
         self.keys = keys
-        self.quotas = QuotasService(database.quotas, Accounts())
+        self.quotas = QuotasService(database.quotas, Accounts(), PricesService(database.prices))
         self.members = MembersService(database.keys, keys.changed)
         self.tenants = TenantsService(database.keys, database.deletions, keys)
         self.owner = owner

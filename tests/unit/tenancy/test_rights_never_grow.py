@@ -32,6 +32,7 @@ from modelry.services.tenancy.members import MembersService
 from modelry.services.tenancy.service import MintedKey, TenancyService
 from modelry.services.tenancy.sharing import SharingService
 from modelry.services.tenancy.tenants import TenantsService
+from modelry.services.usage.prices import PricesService
 from modelry.testing import samples
 from modelry.testing.memory_database import MemoryDatabase
 from modelry.testing.samples import NOW, OTHER_TENANT_ID, add_tenants
@@ -87,7 +88,9 @@ class Rights(RuleBasedStateMachine):
         self.tenants = TenantsService(
             database.keys, database.deletions, self.keys, clock=lambda: NOW
         )
-        self.quotas = QuotasService(database.quotas, Accounts(), clock=lambda: NOW)
+        self.quotas = QuotasService(
+            database.quotas, Accounts(), PricesService(database.prices), clock=lambda: NOW
+        )
         self.quota_store = database.quotas
         self.tokens: dict[str, Reach] = {}
         """What each token that was told may do at most: what whoever was told it could."""

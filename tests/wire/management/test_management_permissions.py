@@ -234,7 +234,11 @@ async def test_an_app_with_an_unchecked_route_is_not_built(server):
             deployments=server.deployments,
             tenancy=server.tenancy,
             encryption=memory_encryption(),
-            quotas=QuotasService(server.database.quotas, server.inference.accounts),
+            quotas=QuotasService(
+                server.database.quotas,
+                server.inference.accounts,
+                PricesService(server.database.prices),
+            ),
             tenants=server.tenants,
             members=server.members,
             sharing=server.sharing,

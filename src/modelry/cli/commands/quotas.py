@@ -91,28 +91,41 @@ def _one_of(key: str | None, tenant: str | None) -> None:
         raise typer.BadParameter("Give one of --key and --tenant.")
 
 
-def _limit(text: str) -> tuple[str, float]:
+def _limit(text: str) -> tuple[str, float | str]:
     name, _, number = text.partition("=")
+    name = name.replace("-", "_")
+    if name == "cost_currency":
+        return name, number
     try:
         value = float(number)
     except ValueError:
         raise typer.BadParameter(f"'{text}' is not of the form requests_per_second=5.") from None
-    return name.replace("-", "_"), int(value) if value.is_integer() else value
+    return name, int(value) if value.is_integer() else value
 
 
 def _standing_rows(standing: QuotaStanding) -> list[tuple[str, str, str, str]]:
     of = "tenant" if standing.key_id is None else f"key {standing.key_id}"
-    rows = [(of, name, f"{value:g}", "") for name, value in standing.limits.items()]
+    rows = [(of, name, _told(value), "") for name, value in standing.limits.items()]
     rows += [
-        (of, unit, f"{left.limit:g}", f"{left.remaining:g}, all again in {left.reset_s:.1f} s")
+        (
+            of,
+            unit,
+            _told(left.limit, left.currency),
+            f"{_told(left.remaining, left.currency)}, all again in {left.reset_s:.1f} s",
+        )
         for unit, left in standing.left.items()
     ]
     return rows
 
 
+def _told(value: float | str, currency: str | None = None) -> str:
+    number = value if isinstance(value, str) else f"{value:.12g}"
+    return f"{number} {currency}" if currency else number
+
+
 def _say_limits(found: list[SetLimits]) -> None:
     rows = [
-        (one.key_id or f"tenant {one.tenant_id}", name, f"{value:g}")
+        (one.key_id or f"tenant {one.tenant_id}", name, _told(value))
         for one in found
         for name, value in one.limits.items()
     ]

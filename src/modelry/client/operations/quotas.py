@@ -20,7 +20,7 @@ def key_limits() -> Flow[list[SetLimits]]:
     return decode_list(SetLimits, body, "quotas")
 
 
-def set_key_limits(key_id: str, **limits: float) -> Flow[SetLimits]:
+def set_key_limits(key_id: str, **limits: float | str) -> Flow[SetLimits]:
     """Set all limits of a key, such as `requests_per_second=5`; others that it had end."""
     request = Request("PUT", api("quotas", "keys", key_id), json=limits, idempotent=True)
     return decode(SetLimits, (yield from send_json(request)))
@@ -37,7 +37,7 @@ def tenant_limits(tenant_id: str) -> Flow[SetLimits]:
     return decode(SetLimits, (yield from send_json(request)))
 
 
-def set_tenant_limits(tenant_id: str, **limits: float) -> Flow[SetLimits]:
+def set_tenant_limits(tenant_id: str, **limits: float | str) -> Flow[SetLimits]:
     """Set all limits of a tenant; for others the server's defaults hold again."""
     request = Request("PUT", api("quotas", "tenants", tenant_id), json=limits, idempotent=True)
     return decode(SetLimits, (yield from send_json(request)))

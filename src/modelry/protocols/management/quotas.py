@@ -11,12 +11,15 @@ from modelry.domain.quotas import MAX_LIMIT, MIN_LIMIT, Quota
 from modelry.protocols.management.routing import managed_router, needs
 from modelry.protocols.management.services import Caller, Quotas
 from modelry.protocols.management.shapes import Answer, Body
+from modelry.services.quotas.gates import Unit
 from modelry.services.quotas.service import Standing
 
 router = managed_router("quotas")
 
 Whole = Annotated[int, Field(strict=True, ge=1, le=MAX_LIMIT)]
 Fraction = Annotated[float, Field(strict=True, ge=MIN_LIMIT, le=MAX_LIMIT)]
+
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 
 
 class KeyLimits(Body):
@@ -36,6 +39,9 @@ class KeyLimits(Body):
     images_per_month: Whole | None = None
     engine_seconds_per_day: Fraction | None = None
     engine_seconds_per_month: Fraction | None = None
+    cost_per_day: Fraction | None = None
+    cost_per_month: Fraction | None = None
+    cost_currency: Currency | None = None
     api_requests_per_second: Fraction | None = None
 
 
@@ -47,18 +53,22 @@ class TenantLimits(KeyLimits):
 
 
 class Left(Answer):
-    """The bound of a unit that leaves least: its size, what is left, when it is whole again."""
+    """The bound of a unit that leaves least: its size, what is left, when it is whole again.
+
+    Costs have a currency.
+    """
 
     limit: float
     remaining: float
     reset_s: float
+    currency: str | None = None
 
 
 class QuotaStanding(Answer):
     """Limits, and what is left of them by unit; no `key_id` means the whole tenant."""
 
     key_id: str | None
-    limits: dict[str, float]
+    limits: dict[str, float | str]
     left: dict[str, Left]
     open_requests: int
 
@@ -68,7 +78,13 @@ class QuotaStanding(Answer):
         return cls(
             key_id=standing.key_id or None,
             limits=standing.limits.set_values(),
-            left={unit: Left(**one._asdict()) for unit, one in standing.left.items()},
+            left={
+                unit: Left(
+                    **one._asdict(),
+                    currency=standing.limits.cost_currency if unit == Unit.COST else None,
+                )
+                for unit, one in standing.left.items()
+            },
             open_requests=standing.open_requests,
         )
 
@@ -84,7 +100,7 @@ class SetLimits(Answer):
 
     tenant_id: str
     key_id: str | None
-    limits: dict[str, float]
+    limits: dict[str, float | str]
 
     @classmethod
     def of(cls, quota: Quota) -> SetLimits:

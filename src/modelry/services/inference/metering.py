@@ -20,6 +20,7 @@ from modelry.domain.usage import NOWHERE, Origin
 if TYPE_CHECKING:
     from modelry.domain.access import Principal
     from modelry.services.inference.call import Call
+    from modelry.services.quotas.costs import CostBudgets
 
 OK = "ok"
 
@@ -70,9 +71,13 @@ class Meter:
     `unauthenticated` counts requests without a valid key: nobody's, so they leave no record.
     While `is_full` is set new requests are refused, since what they use could not be kept; these
     refusals are counted in `dropped` and leave no record, or they would fill what is full.
+
+    Args:
+        costs: counts what requests cost on the budgets of those whose costs are limited.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, costs: CostBudgets | None = None) -> None:
+        self.costs = costs
         self.unauthenticated = 0
         self.is_full = False
         self.dropped = 0
@@ -111,6 +116,8 @@ class Meter:
         if self.is_full and key[3] == Overloaded.code:
             self.dropped += 1
             return
+        if self.costs is not None and self.costs.is_counting:
+            self.costs.settle((key[1], key[2]), key[0], (started, ended), used)
         series = self._series.get(key)
         if series is None:
             series = self._series[key] = Series(SeriesKey(*key))

@@ -131,6 +131,7 @@ class ReplicaGroup:
 
         Raises:
             QuotaExceeded, BudgetExceeded: the caller's limits do not allow it.
+            PermissionDenied: it costs what the caller's budget is not in.
             Overloaded: the queue is full, or what requests use cannot be kept.
             ModelFailed: the version cannot be loaded; carries the reason.
             ModelNotReady: the deployment is being taken away.
@@ -147,6 +148,8 @@ class ReplicaGroup:
         call.account = account
         if self._counts_tensors and account.gates and call.kind == _INFER:
             call.demand = tensor_demand(self.identity[3], call.header)
+        if account.cost_gates and self.meter.costs is not None:
+            self.meter.costs.check(account, self.origin)
         call.gates = account.begin(call.demand, now)
         call.started = self.last_used = now
         call.deadline = now + self.limits.deadline_s

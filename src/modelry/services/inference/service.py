@@ -28,6 +28,7 @@ from modelry.services.inference.metering import Meter, open_request
 from modelry.services.inference.replica_group import ReplicaGroup
 from modelry.services.inference.routing import Route, RouteTable, Target
 from modelry.services.quotas.accounts import Accounts
+from modelry.services.quotas.costs import CostBudgets
 from modelry.services.quotas.demands import items_demand, text_demand
 
 
@@ -56,15 +57,20 @@ class InferenceService:
         authenticator: tokens to principals.
         routes: the data plane's table.
         accounts: the limits of those who call.
+        costs: the limits of what they spend.
     """
 
     def __init__(
-        self, authenticator: Authenticator, routes: RouteTable, accounts: Accounts | None = None
+        self,
+        authenticator: Authenticator,
+        routes: RouteTable,
+        accounts: Accounts | None = None,
+        costs: CostBudgets | None = None,
     ) -> None:
         self.authenticator = authenticator
         self.routes = routes
         self.accounts = accounts or Accounts()
-        self.meter = Meter()
+        self.meter = Meter(costs)
         self._salt_key = secrets.token_bytes(32)
 
     def cut_off(self, error: ModelryError) -> None:

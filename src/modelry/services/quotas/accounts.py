@@ -12,7 +12,7 @@ from modelry.domain.access import Principal
 from modelry.domain.errors import BudgetExceeded, QuotaExceeded
 from modelry.domain.quotas import TENANT_WIDE, UNLIMITED, Quota, QuotaLimits
 from modelry.services.quotas.buckets import TokenBucket
-from modelry.services.quotas.gates import Allowance, Demand, Gate, Unit
+from modelry.services.quotas.gates import Allowance, Demand, Gate, Unit, counted_as
 from modelry.services.quotas.periods import utc_now
 from modelry.services.quotas.ports import Subject
 
@@ -77,8 +77,10 @@ class Level:
     def set(self, limits: QuotaLimits, now: float) -> None:
         """Change the limits; what was counted stays."""
         self.limits = limits
-        known = {gate.unit: gate for gate in self.gates}
-        gates = [known.get(unit) or Gate(unit, self._clock) for unit in Unit]
+        known = {gate.counted_as: gate for gate in self.gates}
+        gates = [
+            known.get(counted_as(unit, limits)) or Gate(unit, self._clock, limits) for unit in Unit
+        ]
         self.gates = [gate for gate in gates if gate.set(limits, now)]
         rate = limits.api_requests_per_second
         if rate is None:
@@ -136,6 +138,8 @@ class Use(NamedTuple):
         unit = gate.unit
         if unit is Unit.ENGINE_SECONDS:
             return self.engine_s
+        if unit is Unit.COST:
+            return 0  # see `CostBudgets`
         told = _TELLS[unit] & self.units.keys() if self.units else ()
         if self.units and told:
             return sum(self.units[name] for name in told)
@@ -150,11 +154,11 @@ class Account:
     """One key, in its tenant: what the data plane asks before each request and tells after it.
 
     Requests are counted when they are admitted, since each is one. Other units are reserved then,
-    and settled when the request ends.
+    and settled when the request ends; costs when it is metered.
     """
 
-    __slots__ = ("_admitting", "gates", "is_forgotten", "key", "limited_units", "tenant",
-                 "was_refused")  # fmt: skip
+    __slots__ = ("_admitting", "cost_gates", "gates", "is_forgotten", "key", "limited_units",
+                 "tenant", "was_refused")  # fmt: skip
 
     def __init__(self, tenant: Level, key: Level) -> None:
         self.tenant = tenant
@@ -165,8 +169,10 @@ class Account:
 
     gates: tuple[Gate, ...]
     """Those of the key and of the tenant together."""
+    cost_gates: tuple[Gate, ...]
+    """Those of them for costs."""
     limited_units: tuple[tuple[bytes, tuple[Gate, ...]], ...]
-    """How headers call each limited unit, and its gates."""
+    """How headers call each limited unit that they tell of (whole numbers only), and its gates."""
     is_forgotten: bool
     """Whether there is another account for the caller now, so that this one is to be let go."""
     was_refused: bool
@@ -175,7 +181,12 @@ class Account:
     def join_gates(self) -> None:
         """Take over the gates that key and tenant have now."""
         self.gates = (*self.key.gates, *self.tenant.gates)
-        of_units = [(unit, tuple(one for one in self.gates if one.unit is unit)) for unit in Unit]
+        of_units = [
+            (unit, tuple(one for one in self.gates if one.unit is unit))
+            for unit in Unit
+            if unit is not Unit.COST
+        ]
+        self.cost_gates = tuple(gate for gate in self.gates if gate.unit is Unit.COST)
         self.limited_units = tuple(
             (unit.replace("_", "-").encode(), gates) for unit, gates in of_units if gates
         )
@@ -309,6 +320,7 @@ class Accounts:
     Attributes:
         known_use: what was used today and this month, by tenant, key and unit, as of the last
             exchange; where accounts that are made later begin.
+        counts_cost: whether anybody's costs are limited.
     """
 
     def __init__(
@@ -324,6 +336,7 @@ class Accounts:
         self._key_defaults = key_defaults
         self._clock = clock
         self._limits: Mapping[Subject, QuotaLimits] = {}
+        self.counts_cost = self._are_costs_limited()
         self.known_use: Mapping[tuple[str, str, str], tuple[float, float]] = {}
         self._tenants: dict[str, Level] = {}
         self._accounts: dict[Subject, Account] = {}
@@ -332,6 +345,14 @@ class Accounts:
         """The account of a caller."""
         found = self._accounts.get((principal.tenant_id, principal.key_id))
         return found or self._made(principal.tenant_id, principal.key_id)
+
+    def of_caller(self, tenant_id: str, key_id: str) -> Account:
+        """As `of`, by the ids alone."""
+        return self._accounts.get((tenant_id, key_id)) or self._made(tenant_id, key_id)
+
+    def _are_costs_limited(self) -> bool:
+        limits = (self._tenant_defaults, self._key_defaults, *self._limits.values())
+        return any(one.cost_currency is not None for one in limits)
 
     def tenant(self, tenant_id: str) -> Level:
         """The tenant's level."""
@@ -367,6 +388,7 @@ class Accounts:
             return
         now = time.monotonic()
         self._limits = limits
+        self.counts_cost = self._are_costs_limited()
         for subject, account in list(self._accounts.items()):
             if not (account.key.open or account.gates or subject in limits):
                 account.is_forgotten = True
@@ -384,7 +406,7 @@ class Accounts:
         level.set(wanted, now)
         for gate in level.gates:
             if gate not in before:
-                total = (level.tenant_id, level.key_id, gate.unit.value)
+                total = (level.tenant_id, level.key_id, gate.counted_as)
                 gate.day, gate.month = self.known_use.get(total, (0.0, 0.0))
 
     def levels(self) -> Iterator[Level]:

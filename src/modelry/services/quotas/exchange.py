@@ -118,7 +118,7 @@ class CountExchange:
             subject = (level.tenant_id, level.key_id)
             level.share_open(picture.open.get(subject, 0), picture.gateways)
             for gate in level.gates:
-                total = (*subject, gate.unit.value)
+                total = (*subject, gate.counted_as)
                 day, month = self._accounts.known_use.get(total, (0.0, 0.0))
                 gate.day, gate.month = day + gate.pending, month + gate.pending
                 if total in elsewhere:
@@ -150,4 +150,4 @@ class CountExchange:
 
 
 def _use_key(level: Level, gate: Gate, day: date) -> UseKey:
-    return UseKey(level.tenant_id, level.key_id, gate.unit.value, day)
+    return UseKey(level.tenant_id, level.key_id, gate.counted_as, day)

@@ -25,6 +25,10 @@ class Unit(StrEnum):
     TOKENS = "tokens"
     IMAGES = "images"
     ENGINE_SECONDS = "engine_seconds"
+    COST = "cost"
+
+
+_KNOWN_AT_THE_END = frozenset({Unit.ENGINE_SECONDS, Unit.COST})
 
 
 class Demand(NamedTuple):
@@ -34,6 +38,7 @@ class Demand(NamedTuple):
     tokens: int = 0
     images: int = 0
     engine_seconds: int = 0
+    cost: int = 0
 
 
 NOTHING = Demand()
@@ -71,10 +76,15 @@ def rate_of(limits: QuotaLimits, unit: Unit) -> Rate | None:
             return None
         burst = limits.request_burst or max(1, math.ceil(rate))
         return Rate(rate, burst, f"{rate:g} requests per second (at most {burst} at once)")
-    per_minute: float | None = getattr(limits, f"{unit}_per_minute")
+    per_minute: float | None = getattr(limits, f"{unit}_per_minute", None)
     if per_minute is None:
         return None
     return Rate(per_minute / 60, per_minute, f"{per_minute:g} {_spoken(unit)} per minute")
+
+
+def counted_as(unit: Unit, limits: QuotaLimits) -> str:
+    """What gateways call a unit when they tell each other of it; each currency is one by itself."""
+    return f"{unit}:{limits.cost_currency}" if unit is Unit.COST else unit.value
 
 
 class Gate:
@@ -82,7 +92,7 @@ class Gate:
 
     `day` and `month` are what was used in them by all gateways, as far as known here; `pending`
     is the part that the others have not been told of yet; `reserved` is what open requests may
-    still use.
+    still use. `currency` is that of a gate for costs, which is settled when a request is metered.
     """
 
     __slots__ = (
@@ -92,6 +102,8 @@ class Gate:
         "_has_budget",
         "_month_limit",
         "bucket",
+        "counted_as",
+        "currency",
         "day",
         "month",
         "pending",
@@ -100,8 +112,10 @@ class Gate:
         "unit",
     )
 
-    def __init__(self, unit: Unit, clock: Callable[[], datetime]) -> None:
+    def __init__(self, unit: Unit, clock: Callable[[], datetime], limits: QuotaLimits) -> None:
         self.unit = unit
+        self.counted_as = counted_as(unit, limits)
+        self.currency = (limits.cost_currency or "") if unit is Unit.COST else ""
         self.bucket: TokenBucket | None = None
         self.pending = self.reserved = self.day = self.month = 0.0
         self.place = Demand._fields.index(unit.value)
@@ -129,7 +143,7 @@ class Gate:
     def is_shut(self, amount: float, now: float) -> bool:
         """Whether `amount` may not be used now; quicker than to ask why."""
         if amount == 0:
-            if self.unit is not Unit.ENGINE_SECONDS:
+            if self.unit not in _KNOWN_AT_THE_END:
                 return False
             amount = _ANY
         reserved = self.reserved + amount
@@ -140,13 +154,13 @@ class Gate:
 
     def refusal(self, amount: float, limits: QuotaLimits, now: float) -> Refusal | None:
         """Why `amount` may not be used now, None if it may."""
-        if self.unit is Unit.ENGINE_SECONDS:
+        if self.unit in _KNOWN_AT_THE_END:
             amount = _ANY
         elif amount == 0:
             return None
         for period, used, size in self._budgets():
             if used + self.reserved + amount > size:
-                words = f"{size:g} {_spoken(self.unit)} per {period}"
+                words = f"{size:.12g} {self.currency or _spoken(self.unit)} per {period}"
                 return Refusal(self._to_next(period), words, is_budget=True)
         if self.bucket is not None:
             wait_s = self.bucket.wait_s(amount, now)

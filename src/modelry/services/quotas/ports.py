@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from typing import NamedTuple, Protocol, TypeVar
 
+from modelry.domain.prices import Use
 from modelry.domain.quotas import Quota
 
 T = TypeVar("T")
@@ -47,6 +49,24 @@ class Picture:
     used: Mapping[UseKey, float]
     open: Mapping[Subject, int]
     gateways: int
+
+
+class Prices(Protocol):
+    """What things cost; `cost` and `currencies` read memory only."""
+
+    def cost(
+        self, use: Use, units: Mapping[str, int], at: datetime | None = None
+    ) -> Mapping[str, Decimal]:
+        """What units cost that were used at a moment (None: now), by currency."""
+        ...
+
+    def currencies(self, use: Use) -> frozenset[str]:
+        """The currencies of the prices for `use` now that are not nothing."""
+        ...
+
+    def currencies_for(self, tenant_id: str) -> frozenset[str]:
+        """Those of the prices that a tenant may have to pay now or later, as they are kept."""
+        ...
 
 
 class QuotaRecords(Protocol):

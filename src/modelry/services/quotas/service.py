@@ -9,11 +9,11 @@ from datetime import datetime
 
 from modelry.domain.access import Permission, Principal
 from modelry.domain.errors import InvalidInput, NotFound, PermissionDenied
-from modelry.domain.quotas import TENANT_WIDE, UNLIMITED, Quota, QuotaLimits, check_limits
+from modelry.domain.quotas import CURRENCY, TENANT_WIDE, UNLIMITED, Quota, QuotaLimits, check_limits
 from modelry.services.quotas.accounts import Accounts, Level
 from modelry.services.quotas.gates import Allowance
 from modelry.services.quotas.periods import utc_now
-from modelry.services.quotas.ports import QuotaRecords, QuotaStore
+from modelry.services.quotas.ports import Prices, QuotaRecords, QuotaStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,19 @@ class QuotasService:
     Args:
         store: keeps limits.
         accounts: what is counted in this process.
+        prices: by which costs are counted.
         clock: gives the time of day.
     """
 
     def __init__(
-        self, store: QuotaStore, accounts: Accounts, *, clock: Callable[[], datetime] = utc_now
+        self,
+        store: QuotaStore,
+        accounts: Accounts,
+        prices: Prices,
+        *,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
+        self._prices = prices
         self._store = store
         self._accounts = accounts
         self._clock = clock
@@ -81,11 +88,12 @@ class QuotasService:
 
         Raises:
             NotFound: no such key in the caller's tenant.
-            InvalidInput: a limit is not one, or is above the tenant's.
+            InvalidInput: a limit is not one, is above the tenant's, or could never count.
             PermissionDenied: it is the caller's own key, or that has limits.
         """
         principal.require(Permission.QUOTAS_WRITE)
         limits = check_limits(values, for_key=True)
+        self._check_is_priced(principal.tenant_id, limits)
 
         def work(records: QuotaRecords) -> Quota:
             _check_key(records, principal, key_id)
@@ -123,10 +131,12 @@ class QuotasService:
 
         Raises:
             NotFound: no such tenant.
-            InvalidInput: a limit is not one.
+            InvalidInput: a limit is not one, or could never count.
         """
         principal.require(Permission.PLATFORM_WRITE)
         quota = Quota(tenant_id, TENANT_WIDE, check_limits(values, for_key=False))
+
+        self._check_is_priced(tenant_id, quota.limits)
 
         def work(records: QuotaRecords) -> Quota:
             _check_tenant(records, tenant_id)
@@ -144,6 +154,20 @@ class QuotasService:
 
         limits = self._store.read(tenant_id, work)
         return self._accounts.with_defaults(TENANT_WIDE, limits).storage_bytes
+
+    def _check_is_priced(self, tenant_id: str, limits: QuotaLimits) -> None:
+        """Refuse a limit of costs in a currency in which nothing costs anything."""
+        currency = limits.cost_currency
+        if currency is None:
+            return
+        known = self._prices.currencies_for(tenant_id)
+        if currency not in known:
+            priced_in = f"prices are in {', '.join(sorted(known))}" if known else "there are none"
+            raise InvalidInput(
+                f"A limit in {currency} would never count: no price for this tenant is in it "
+                f"({priced_in}). Have a price added first, or name another currency.",
+                param=CURRENCY,
+            )
 
     def _changed(self, quota: Quota) -> Quota:
         for listener in self._listeners:
@@ -185,6 +209,12 @@ def _check_key(records: QuotaRecords, principal: Principal, key_id: str) -> None
 
 
 def _check_within(limits: QuotaLimits, outer: QuotaLimits) -> None:
+    if outer.cost_currency and limits.cost_currency not in (None, outer.cost_currency):
+        raise InvalidInput(
+            f"The tenant's limit is in {outer.cost_currency}; one in {limits.cost_currency} could "
+            "not be told to be below it.",
+            param=CURRENCY,
+        )
     beyond: Sequence[str] = limits.beyond(outer)
     if beyond:
         name = beyond[0]

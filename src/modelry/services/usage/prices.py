@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from fnmatch import fnmatchcase
 
 from modelry.domain.access import Permission, Principal
 from modelry.domain.errors import Conflict, InvalidInput, NotFound
@@ -39,6 +40,7 @@ class PricesService:
         self._clock = clock
         self._lock = threading.Lock()
         self._known: PriceList | None = None
+        self._found: Sequence[Price] = ()
         self._known_at = datetime.min.replace(tzinfo=UTC)
 
     def price_list(self) -> PriceList:
@@ -46,16 +48,54 @@ class PricesService:
         with self._lock:
             now = self._clock()
             if self._known is None or now - self._known_at > timedelta(seconds=REFRESH_S):
-                self._known, self._known_at = PriceList(self._store.all()), now
+                return self._read(now)
             return self._known
 
-    def cost(self, use: Use, units: Mapping[str, int]) -> dict[str, Decimal]:
-        """What units cost that are used now, by currency; as of the last `price_list`.
+    def refresh(self) -> None:
+        """Read the prices, so that what another server changed counts here."""
+        with self._lock:
+            self._read(self._clock())
+
+    def _read(self, now: datetime) -> PriceList:
+        found = self._store.all()
+        if self._known is None or found != self._found:  # a list knows which price is for what
+            self._known, self._found = PriceList(found), found
+        self._known_at = now
+        return self._known
+
+    def cost(
+        self, use: Use, units: Mapping[str, int], at: datetime | None = None
+    ) -> dict[str, Decimal]:
+        """What units cost that were used at a moment, by currency; as of the last `refresh`.
 
         Reads memory only, so that it may be called for each request.
+
+        Args:
+            use: who used what.
+            units: how much.
+            at: when; None for now.
         """
         known = self._known
-        return {} if known is None else known.cost(use, units, self._clock())
+        return {} if known is None else known.cost(use, units, at or self._clock())
+
+    def currencies(self, use: Use) -> frozenset[str]:
+        """The currencies of the prices for `use` now that are not nothing; reads memory only."""
+        if self._known is None:
+            return frozenset()
+        prices = self._known.of(use, self._clock()).values()
+        return frozenset(one.currency for one in prices if one.amount)
+
+    def currencies_for(self, tenant_id: str) -> frozenset[str]:
+        """Those of the prices that a tenant may have to pay now or later."""
+        self.refresh()
+        now = self._clock()
+        return frozenset(
+            one.currency
+            for one in self._found
+            if one.amount
+            and fnmatchcase(tenant_id, one.tenant)
+            and (one.valid_until is None or now < one.valid_until)
+        )
 
     def list(self, principal: Principal) -> list[Price]:
         """All prices, the newest first.
@@ -120,7 +160,7 @@ class PricesService:
         if len(self._store.all()) >= MOST_PRICES:
             raise Conflict(f"There are {MOST_PRICES} prices already; no more can be kept.")
         self._store.put(price)
-        self._forget()
+        self.refresh()
         return price
 
     def end(self, principal: Principal, price_id: str) -> Price:
@@ -140,13 +180,8 @@ class PricesService:
             raise Conflict(f"The price '{price_id}' has ended or ends this minute already.")
         ended = replace(found, valid_until=end)
         self._store.put(ended)
-        self._forget()
+        self.refresh()
         return ended
-
-    def _forget(self) -> None:
-        with self._lock:
-            self._known = None
-        self.price_list()
 
 
 def _next_minute(moment: datetime) -> datetime:
