@@ -138,6 +138,11 @@ class Settings(BaseSettings):
         description="File that signed heads of the audit log are appended to; best on another "
         "disk than the database. By default in the data folder.",
     )
+    presidio: str | None = Field(
+        None,
+        description="Have Presidio redact kept requests as well: an installed spaCy pipeline such "
+        "as `en_core_web_sm`, or `patterns` for no names. Needs the extra `presidio`.",
+    )
     max_body_bytes: Annotated[int, Field(ge=1024)] = Field(
         64 * 2**20, description="Largest body of a prediction request, in bytes."
     )

@@ -47,6 +47,8 @@ from modelry.services.inference.authentication import Authenticator
 from modelry.services.inference.routing import RouteTable
 from modelry.services.inference.service import InferenceService
 from modelry.services.privacy.export import TenantExport
+from modelry.services.privacy.recognisers import BUILT_IN
+from modelry.services.privacy.redaction import Redactor
 from modelry.services.privacy.request_logs import RequestLogs
 from modelry.services.privacy.retention import RetentionService
 from modelry.services.quotas.accounts import Accounts
@@ -183,7 +185,10 @@ class Installation:
             self.inference,
         )
         self.request_logs = RequestLogs(
-            database.request_logs, self.encryption, self.inference.groups
+            database.request_logs,
+            self.encryption,
+            self.inference.groups,
+            redactor=_redactor(settings.presidio),
         )
         self.retention = RetentionService(
             database.request_logs, database.request_logs, self.audit, self.trail
@@ -284,6 +289,14 @@ def _open_encryption(
 
 def _revealed(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
+
+
+def _redactor(presidio: str | None) -> Redactor:
+    if presidio is None:
+        return Redactor()
+    from modelry.adapters.presidio.recogniser import PresidioRecogniser
+
+    return Redactor((*BUILT_IN, PresidioRecogniser(presidio)))
 
 
 class _StarterSource:
