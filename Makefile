@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
+# A file's tests stay in one process; more than four would be in each other's way.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 .DEFAULT_GOAL := help
 
 .PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-compute bench-chat bench-sandbox bench-ledger bench-encryption bench-fairness bench-overhead clean proto docs
@@ -19,10 +21,10 @@ up: .venv/.core ## start Modelry with the starter models
 	@exec $(BIN)/modelry up $(ARGS)
 
 test: .venv/.dev ## run every test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-fast: .venv/.dev ## unit, contract and architecture tests only
-	@$(BIN)/python -m pytest tests/unit tests/contract tests/architecture $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) tests/unit tests/contract tests/architecture $(ARGS)
 
 lint: .venv/.dev ## ruff: style and formatting
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
