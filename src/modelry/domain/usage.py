@@ -16,6 +16,21 @@ request's share of the microseconds in which its replica was busy. Besides them 
 `input_tokens`, `output_tokens`, `cached_tokens`, `images`, `rows` and `items`."""
 
 
+REFUSED = frozenset({"quota_exceeded", "budget_exceeded", "overloaded"})
+"""How requests ended that limits or a lack of room refused."""
+
+
+def paid_units(status: str, units: Mapping[str, int]) -> Mapping[str, int]:
+    """What of the units of requests that ended with `status` has a cost.
+
+    To be refused is free, or who is over a budget would spend on by asking again. What parts of a
+    request used that were admitted before others were refused is paid.
+    """
+    if status not in REFUSED:
+        return units
+    return {unit: count for unit, count in units.items() if unit not in (REQUESTS, DURATION)}
+
+
 MAX_UNITS = 16
 MAX_COUNT = 2**40
 _UNIT = re.compile(r"[a-z][a-z0-9_]{0,39}")

@@ -139,6 +139,21 @@ def test_a_request_of_a_door_pays_when_it_ends(gateway: Gateway) -> None:
     assert gateway.left() == pytest.approx(9)
 
 
+def test_to_be_refused_costs_nothing_but_what_was_used_before_does(gateway: Gateway) -> None:
+    """Else a key that is over its budget could use up its tenant's by asking on."""
+    gateway.price("requests", "1")
+    gateway.price("duration_us", "1")
+    gateway.price("output_tokens", "1")
+    gateway.limit(TEN_A_DAY, TENANT_WIDE)
+    now = time.monotonic()
+    for status in ("budget_exceeded", "quota_exceeded", "overloaded"):
+        key = (CHAT, WHO.tenant_id, WHO.key_id, status, "", b"")
+        gateway.meter.note(key, now, now + 1, "r", (None, 0))
+    assert gateway.left() == 10
+    gateway.meter.note(key, now, now + 1, "r", ({"output_tokens": 3}, 0))
+    assert gateway.left() == 7
+
+
 def test_keys_pay_on_their_tenants_budget_too(gateway: Gateway) -> None:
     gateway.price("requests", "1")
     gateway.limit(TEN_A_DAY, TENANT_WIDE)
@@ -164,7 +179,7 @@ def test_defaults_count_as_well(database: MemoryDatabase, clock: Clock) -> None:
     assert costs.is_counting
     gateway.price("requests", "10")
     now = time.monotonic()
-    costs.settle((WHO.tenant_id, "any"), CHAT, (now, now), (None, 0))
+    costs.settle((WHO.tenant_id, "any"), CHAT, "ok", (now, now), (None, 0))
     with pytest.raises(BudgetExceeded):
         accounts.of_caller(WHO.tenant_id, "any").check(NOTHING, 0.0)
 

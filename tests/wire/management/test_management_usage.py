@@ -156,6 +156,18 @@ async def test_usage_as_csv_is_rfc_4180_and_no_formula(server, owner):
     assert (await owner.get("/usage.csv?group_by=nothing")).status_code == 400
 
 
+async def test_to_be_refused_by_limits_costs_nothing(server, owner):
+    body = {"unit": "requests", "amount": "0.5", "currency": "EUR"}
+    await owner.post("/prices", json=body)
+    (price,) = server.database.prices.all()
+    server.database.prices.put(replace(price, valid_from=price.valid_from - timedelta(hours=1)))
+    await owner.post("/prices", json=body | {"unit": "rows"})  # from now on the first one is known
+    refused = [{"status": one, "units": None} for one in ("budget_exceeded", "overloaded")]
+    used(server, {}, *refused, {"status": "invalid_input", "units": None})
+    (total,) = (await owner.get("/usage?group_by=deployment")).json()["usage"]
+    assert (total["units"]["requests"], total["costs"]) == (4, {"EUR": "1"})
+
+
 async def test_costs_follow_the_prices_of_their_time(server, owner):
     body = {"unit": "images", "amount": "0.002", "currency": "EUR", "deployment": "pets"}
     made = await owner.post("/prices", json=body)

@@ -117,7 +117,7 @@ class Meter:
             self.dropped += 1
             return
         if self.costs is not None and self.costs.is_counting:
-            self.costs.settle((key[1], key[2]), key[0], (started, ended), used)
+            self.costs.settle((key[1], key[2]), key[0], key[3], (started, ended), used)
         series = self._series.get(key)
         if series is None:
             series = self._series[key] = Series(SeriesKey(*key))

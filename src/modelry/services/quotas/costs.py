@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from modelry.domain.errors import PermissionDenied
 from modelry.domain.prices import Use
-from modelry.domain.usage import DURATION, ENGINE, REQUESTS, Origin
+from modelry.domain.usage import DURATION, ENGINE, REQUESTS, Origin, paid_units
 from modelry.services.quotas.accounts import Account, Accounts
 from modelry.services.quotas.periods import utc_now
 from modelry.services.quotas.ports import Prices
@@ -61,6 +61,7 @@ class CostBudgets:
         self,
         caller: tuple[str, str],
         origin: Origin,
+        status: str,
         times: tuple[float, float],
         used: tuple[Mapping[str, int] | None, int],
     ) -> None:
@@ -69,6 +70,7 @@ class CostBudgets:
         Args:
             caller: tenant id and key id.
             origin: what answered.
+            status: how it ended.
             times: when it came and ended, monotonic seconds.
             used: its units, and the microseconds of its replica's time.
         """
@@ -85,7 +87,8 @@ class CostBudgets:
         }
         now = time.monotonic()
         began = self._clock() - timedelta(seconds=max(0.0, now - started))
-        costs = self._prices.cost(_use_of(origin, caller[0]), counted, began)
+        paid = paid_units(status, counted)
+        costs = self._prices.cost(_use_of(origin, caller[0]), paid, began)
         for gate in gates:
             cost = costs.get(gate.currency)
             if cost:

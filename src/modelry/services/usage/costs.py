@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from modelry.domain.prices import PriceList, Use
+from modelry.domain.usage import paid_units
 from modelry.services.usage.ports import TotalsQuery, UsageGroup, UsageTotal
 
-_PRICED_BY = (UsageGroup.DEPLOYMENT, UsageGroup.MODEL, UsageGroup.TASK)
+_PRICED_BY = (UsageGroup.DEPLOYMENT, UsageGroup.MODEL, UsageGroup.TASK, UsageGroup.STATUS)
 
 Totals = Callable[[TotalsQuery], list[UsageTotal]]
 
@@ -57,7 +58,8 @@ def _parts(
     for since, until in prices.periods(begin, query.until):
         detailed = replace(query, since=since, until=until, group_by=tuple(wanted))
         for one in ask(detailed):
-            costs = prices.cost(_use(one.group, whose), one.units, since)
+            units = paid_units(one.group["status"], one.units)
+            costs = prices.cost(_use(one.group, whose), units, since)
             yield tuple(one.group[name] for name in names), costs
 
 
