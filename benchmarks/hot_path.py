@@ -137,8 +137,14 @@ class BareGroup(ReplicaGroup):
         if not self._meets_tenants and call.principal.tenant_id != self.identity[0]:
             self._meet_tenants()
         link = self._least_loaded()
-        if self.closed or link is None or self._meets_tenants:
-            raise AssertionError("there is always a link, and one tenant alone")
+        if self.closed or self._meets_tenants:
+            raise AssertionError("there is one tenant alone")
+        if link is None:
+            call.account = self.accounts.of(call.principal)  # whose weight the queue asks
+            call.wait_until = call.deadline
+            self._open_call(call)
+            self.waiting.append(call)
+            return
         call.group = self
         self._open.add(call)
         if call.request is None and self.recorder is None:

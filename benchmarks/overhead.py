@@ -5,9 +5,10 @@ on a connection, and a replica answers at once. Connections with everything on, 
 limits set, and one without authorisation, limits and metering take turns, so that what the machine
 does meanwhile meets all of them alike; what the parts cost is the median of the differences.
 
-That is told as a share of what a request of a real server costs without these parts. In each round
-a real server with one worker answers the tiny CNN under load, and the CPU time of its processes is
-read: of the gateway alone (HTTP, sockets, event loop), and of gateway and worker together.
+That is told as a share of what a request without these parts costs a real server: the CPU time of
+its gateway (HTTP, sockets, event loop) and of its worker, under load. Real servers without and with
+these parts take turns, too, and are compared as a whole. That tells how the parts do where the
+processor's caches are not theirs alone, but what else the machine does shows much more.
 
 With `--key-check` it measures instead whether the time that a key's check takes tells anything
 about the key: Welch's t between keys that share all but the last character with a valid one and
@@ -18,13 +19,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import math
 import random
 import statistics
 import string
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,8 +34,9 @@ import psutil
 
 from benchmarks import machine, tiny_cnn, wrk
 from benchmarks.hot_path import Connection, Keys
-from benchmarks.served import modelry
+from benchmarks.served import Served, modelry
 from benchmarks.tensor import cases
+from modelry.client import Client
 from modelry.domain.errors import Unauthenticated
 from modelry.domain.quotas import QuotaLimits
 from modelry.services.inference.authentication import Authenticator
@@ -44,6 +47,7 @@ T_THRESHOLD = 4.5
 """The usual bound of leakage tests: below it, no difference was found."""
 UNUSED = 10**9
 NO_LIMIT = "no limit"
+ALL_LIMITS = "rate and budget of key and tenant"
 CONNECTIONS = 32
 
 
@@ -67,7 +71,7 @@ def connections() -> dict[str, Connection]:
         NO_LIMIT: Connection(is_bare=False),
         "a rate of the key": Connection(is_bare=False, key=rate),
         "rate and budget of the key": Connection(is_bare=False, key=both),
-        "rate and budget of key and tenant": Connection(is_bare=False, key=both, tenant=both),
+        ALL_LIMITS: Connection(is_bare=False, key=both, tenant=both),
     }
 
 
@@ -90,24 +94,43 @@ class Request(NamedTuple):
     worker: float
 
 
-def real_request(seconds: int) -> Request:
-    """What a request costs under load."""
-    with tempfile.TemporaryDirectory() as folder, modelry() as served:
-        model = tiny_cnn.build(Path(folder) / "tiny-cnn.onnx")
+class Loaded:
+    """A real server with the tiny CNN, to be put under load several times."""
+
+    def __init__(self, served: Served, folder: Path) -> None:
+        model = tiny_cnn.build(folder / "tiny-cnn.onnx")
         served.client.register(model, name="tiny-cnn")
         served.client.deploy("tiny-cnn")
         served.client.wait_model_ready("tiny-cnn")
-        case = cases(served)[0]
-        wrk.run(case.url, case.body, case.headers, CONNECTIONS, 1)  # until the worker is warm
+        self._case = cases(served)[0]
+        self._load(1)  # until the worker is warm
         gateway = psutil.Process(served.pid)
-        workers = gateway.children(recursive=True)
-        before = [cpu_of(one) for one in (gateway, *workers)]
-        load = wrk.run(case.url, case.body, case.headers, CONNECTIONS, seconds)
-        after = [cpu_of(one) for one in (gateway, *workers)]
-    if load.failed or not workers:
-        raise SystemExit(f"{load.failed} requests failed; {len(workers)} workers were there.")
-    used = [(end - start) / (load.rate * seconds) for start, end in zip(before, after, strict=True)]
-    return Request(used[0], sum(used[1:]))
+        self._processes = [gateway, *gateway.children(recursive=True)]
+
+    def request(self, seconds: int) -> Request:
+        """What a request costs under load."""
+        before = [cpu_of(one) for one in self._processes]
+        load = self._load(seconds)
+        after = [cpu_of(one) for one in self._processes]
+        count = load.rate * seconds
+        used = [(end - start) / count for start, end in zip(before, after, strict=True)]
+        return Request(used[0], sum(used[1:]))
+
+    def _load(self, seconds: int) -> wrk.Load:
+        load = wrk.run(self._case.url, self._case.body, self._case.headers, CONNECTIONS, seconds)
+        if load.failed:
+            raise SystemExit(f"{load.failed} requests failed.")
+        return load
+
+
+def set_limits(served: Served) -> None:
+    """Give the key and its tenant a rate and a budget."""
+    limits = one_limit(rate=True, budget=True).set_values()
+    served.client.quotas.set_tenant("default", **limits)
+    key_id = served.client.quotas.mine()[0].key_id
+    assert key_id is not None  # the key's own limits come first
+    other = served.client.keys.create("other", role="owner")  # no key may change its own limits
+    Client(url=served.url, api_key=other.token).quotas.set_key(key_id, **limits)
 
 
 def cpu_of(process: psutil.Process) -> float:
@@ -116,53 +139,83 @@ def cpu_of(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
+@contextlib.contextmanager
+def servers() -> Iterator[dict[str, Loaded]]:
+    """Real servers to compare; the first is without the parts that are measured."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        bare = stack.enter_context(modelry("benchmarks.bare_server"))
+        unlimited = stack.enter_context(modelry())
+        limited = stack.enter_context(modelry())
+        set_limits(limited)
+        yield {
+            "bare": Loaded(bare, folder),
+            NO_LIMIT: Loaded(unlimited, folder),
+            ALL_LIMITS: Loaded(limited, folder),
+        }
+
+
 def overhead(rounds: int, seconds: int, turns: int, count: int) -> None:
-    """Measure and write the table."""
+    """Measure and write the tables."""
     found: list[dict[str, float]] = []
-    requests: list[Request] = []
-    for number in range(rounds):
-        found.append(asyncio.run(costs(turns, count)))
-        requests.append(real_request(seconds))
-        request = requests[-1]
-        told = ", ".join(f"{name} {value * 1e6:.2f} us" for name, value in found[-1].items())
-        print(
-            f"round {number + 1}: request {request.gateway * 1e6:.1f} us of the gateway, "
-            f"{request.worker * 1e6:.1f} us of the worker; in this process: {told}",
-            flush=True,
-        )
+    requests: list[dict[str, Request]] = []
+    with servers() as loaded:
+        for number in range(rounds):
+            found.append(asyncio.run(costs(turns, count)))
+            requests.append({name: one.request(seconds) for name, one in loaded.items()})
+            parts = ", ".join(f"{name} {value * 1e6:.2f} us" for name, value in found[-1].items())
+            whole = ", ".join(
+                f"{name} {one.gateway * 1e6:.1f} + {one.worker * 1e6:.1f} us"
+                for name, one in requests[-1].items()
+            )
+            print(f"round {number + 1}: {whole}; in this process: {parts}", flush=True)
+    bare = [one["bare"] for one in requests]
     rows = [
         [
             name,
             f"{statistics.median(one[name] for one in found) * 1e6:.2f}",
-            f"{_share(name, found, [sum(one) for one in requests]):.1%}",
-            f"{_share(name, found, [one.gateway for one in requests]):.1%}",
+            f"{_share(name, found, [sum(one) for one in bare]):.1%}",
+            f"{_share(name, found, [one.gateway for one in bare]):.1%}",
         ]
         for name in list(found[0])[1:]
     ]
-    gateway_us = statistics.median(one.gateway for one in requests) * 1e6
-    worker_us = statistics.median(one.worker for one in requests) * 1e6
+    served_rows = [
+        [
+            name,
+            f"{statistics.median(one[name].gateway for one in requests) * 1e6:.1f}",
+            f"{statistics.median(one[name].worker for one in requests) * 1e6:.1f}",
+            f"{statistics.median(sum(one[name]) / sum(one['bare']) for one in requests) - 1:+.1%}",
+        ]
+        for name in requests[0]
+    ]
     lines = [
         *machine.describe(["modelry", "uvicorn", "uvloop"]),
         f"- medians of {rounds} rounds, in each of {turns} turns of {count} requests",
-        (f"- a request of a real server, with these parts and no limit set: {gateway_us:.1f} us of "
-        f"CPU in the gateway and {worker_us:.1f} us in the worker (tiny CNN, batch 1 of 28 x 28, "
-        f"{CONNECTIONS} connections)"),
-        f"- goal: the parts cost at most {GOAL:.0%} of a request without them",
+        "- 'bare' is a request without these parts, of the tiny CNN (batch 1 of 28 x 28)",
+        f"- goal: at most {GOAL:.0%} of a bare request, as its gateway and its worker work for it",
+        "",
+        "The parts, on a connection in one process:",
         "",
         *machine.table(
-            ["authorisation, metering and", "us per request", "of the rest of the request",
-             "of the gateway's part alone"],
+            ["authorisation, metering and", "us per request", "of a bare request",
+             "of its gateway's part alone"],
             rows,
+        ),
+        "",
+        f"Real servers in turns, {CONNECTIONS} connections; what else the machine does shows too:",
+        "",
+        *machine.table(
+            ["authorisation, metering and", "us of CPU in the gateway", "in the worker",
+             "more than bare"],
+            served_rows,
         ),
     ]  # fmt: skip
     machine.write("overhead", "Authorisation, limits and metering on the tensor hot path", lines)
 
 
-def _share(name: str, found: Sequence[dict[str, float]], whole: Sequence[float]) -> float:
-    """What the parts cost in relation to the rest of a request of a server without limits."""
-    return statistics.median(
-        one[name] / (request - one[NO_LIMIT]) for one, request in zip(found, whole, strict=True)
-    )
+def _share(name: str, found: Sequence[dict[str, float]], bare: Sequence[float]) -> float:
+    """What the parts cost in relation to a request without them."""
+    return statistics.median(one[name] / request for one, request in zip(found, bare, strict=True))
 
 
 def welch_t(first: Sequence[float], second: Sequence[float]) -> float:

@@ -34,8 +34,12 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def modelry() -> Iterator[Served]:
-    """A server on a free port with a data folder of its own."""
+def modelry(*module: str) -> Iterator[Served]:
+    """A server on a free port with a data folder of its own.
+
+    Args:
+        module: what starts it instead of `modelry up`.
+    """
     key, port = secrets.token_urlsafe(32), free_port()
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {
@@ -48,7 +52,10 @@ def modelry() -> Iterator[Served]:
         log = Path(folder) / "server.log"
         with log.open("wb") as sink:
             server = subprocess.Popen(
-                [sys.executable, "-m", "modelry", "up"], env=environment, stdout=sink, stderr=sink
+                [sys.executable, "-m", *(module or ("modelry", "up"))],
+                env=environment,
+                stdout=sink,
+                stderr=sink,
             )
         try:
             url = f"http://127.0.0.1:{port}"
