@@ -9,6 +9,7 @@ from modelry.domain.quotas import TENANT_WIDE, QuotaLimits, check_limits
 from modelry.services.quotas.accounts import Accounts, Use
 from modelry.services.quotas.demands import tensor_demand, text_demand
 from modelry.services.quotas.gates import NOTHING, Demand, Unit
+from modelry.services.quotas.periods import told
 from modelry.testing.samples import principal
 
 NOW = datetime(2030, 1, 31, 23, 59, 0, tzinfo=UTC)
@@ -246,3 +247,11 @@ def test_tensors_are_no_way_round_the_limits_of_typed_doors():
 def test_a_prompt_and_all_its_answers_are_reserved():
     assert text_demand(b"x" * 400, 2, 50) == Demand(tokens=200)
     assert text_demand(b"x" * 400, 1).tokens > 100
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.8594, "0.859 s"), (42, "42 s"), (119, "119 s"), (750, "12 min"), (27_000, "7.5 h")],
+)
+def test_waits_are_told_as_people_read_them(seconds, words):
+    assert told(seconds) == words

@@ -13,7 +13,7 @@ from modelry.domain.errors import BudgetExceeded, QuotaExceeded
 from modelry.domain.quotas import TENANT_WIDE, UNLIMITED, Quota, QuotaLimits
 from modelry.services.quotas.buckets import TokenBucket
 from modelry.services.quotas.gates import Allowance, Demand, Gate, Unit, counted_as
-from modelry.services.quotas.periods import utc_now
+from modelry.services.quotas.periods import told, utc_now
 from modelry.services.quotas.ports import Subject
 
 CONCURRENT_RETRY_S = 1.0
@@ -121,7 +121,7 @@ class Level:
                 asked = f"; this request asks for up to {amount:g}" if amount > 1 else ""
                 raise error(
                     f"{self.owner} may use {refusal.limit}{asked}. Try again in "
-                    f"{refusal.retry_after_s:.3g} s.",
+                    f"{told(refusal.retry_after_s)}.",
                     retry_after_s=refusal.retry_after_s,
                 )
 
@@ -274,7 +274,7 @@ class Account:
             if wait_s > 0:
                 raise QuotaExceeded(
                     f"{level.owner} may send {level.limits.api_requests_per_second:g} requests "
-                    f"per second to the API. Try again in {wait_s:.3g} s.",
+                    f"per second to the API. Try again in {told(wait_s)}.",
                     retry_after_s=wait_s,
                 )
         for level in (self.key, self.tenant):

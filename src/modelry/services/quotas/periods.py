@@ -28,3 +28,11 @@ def seconds_to_next_month(now: datetime) -> float:
 def _seconds_to(day: date, now: datetime) -> float:
     begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
     return (begin - now).total_seconds()
+
+
+def told(seconds: float) -> str:
+    """A wait as a person reads it: `0.86 s`, `42 s`, `12 min`, `7.5 h`, `19 days`."""
+    for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.2g} {unit}"
+    return f"{seconds:.3g} s"
