@@ -146,7 +146,8 @@ class ReplicaGroup:
         if account is None:
             account = self.accounts.of(call.principal)
         call.account = account
-        if self._counts_tensors and account.gates and call.kind == _INFER:
+        looks_in = account.counts_contents or self._meets_tenants
+        if looks_in and self._counts_tensors and call.kind == _INFER:
             call.demand = tensor_demand(self.identity[3], call.header)
         if account.cost_gates and self.meter.costs is not None:
             self.meter.costs.check(account, self.origin)

@@ -157,8 +157,8 @@ class Account:
     and settled when the request ends; costs when it is metered.
     """
 
-    __slots__ = ("_admitting", "cost_gates", "gates", "is_forgotten", "key", "limited_units",
-                 "tenant", "was_refused")  # fmt: skip
+    __slots__ = ("_admitting", "cost_gates", "counts_contents", "gates", "is_forgotten", "key",
+                 "limited_units", "tenant", "told", "told_until", "was_refused")  # fmt: skip
 
     def __init__(self, tenant: Level, key: Level) -> None:
         self.tenant = tenant
@@ -171,6 +171,11 @@ class Account:
     """Those of the key and of the tenant together."""
     cost_gates: tuple[Gate, ...]
     """Those of them for costs."""
+    counts_contents: bool
+    """Whether some of them are for what is in a request, which takes a look into it."""
+    told: bytes
+    """What heads said last of what is left, good until `told_until`, in monotonic seconds."""
+    told_until: float
     limited_units: tuple[tuple[bytes, tuple[Gate, ...]], ...]
     """How headers call each limited unit that they tell of (whole numbers only), and its gates."""
     is_forgotten: bool
@@ -181,6 +186,8 @@ class Account:
     def join_gates(self) -> None:
         """Take over the gates that key and tenant have now."""
         self.gates = (*self.key.gates, *self.tenant.gates)
+        self.counts_contents = any(gate.unit in (Unit.TOKENS, Unit.IMAGES) for gate in self.gates)
+        self.told, self.told_until = b"", 0.0
         of_units = [
             (unit, tuple(one for one in self.gates if one.unit is unit))
             for unit in Unit
