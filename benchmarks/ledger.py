@@ -44,7 +44,7 @@ def noted(records: int, *, varied: bool) -> tuple[Taken, float]:
     begun = time.process_time()
     for at in range(records):
         begin = started + at * 27e-6
-        request_id = new_request_id().decode()
+        request_id = new_request_id()
         units = TOKENS[at % len(TOKENS)] if varied else ITEMS
         meter.note(keys[at % KEYS], begin, begin + 0.001 + at % 97 * 1e-6, request_id, (units, 500))
     taken = meter.take()

@@ -26,4 +26,4 @@ def note(meter: Meter, **changes: Any) -> None:
         value[name] for name in ("origin", "tenant_id", "key_id", "status", "replica", "parameters")
     )
     used = (value["units"], value["engine_us"])
-    meter.note(key, value["started"], value["ended"], value["request_id"], used)  # type: ignore[arg-type]
+    meter.note(key, value["started"], value["ended"], value["request_id"].encode(), used)  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from modelry.services.quotas.exchange import EXCHANGE_S
 
 log = logging.getLogger(__name__)
 
-METER_S = 0.5
+METER_S = 1.0
 CHECK_S = 2.0
 FOLLOW_S = 3.0
 """How late a deployment that another server changed is changed here."""

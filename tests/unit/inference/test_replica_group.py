@@ -209,7 +209,7 @@ async def test_stream_gives_events_in_order_and_counts_tokens(make_group, princi
     texts = [event.get("text") async for event in one.events()]
     assert texts == ["a", "b", None]
     (series,) = group.meter.take().series
-    assert series.units == [{"input_tokens": 3, "output_tokens": 2, "cached_tokens": 1}]
+    assert series.units == [(0, {"input_tokens": 3, "output_tokens": 2, "cached_tokens": 1})]
 
 
 async def test_leaving_a_stream_cancels_it(make_group, principal):

@@ -43,8 +43,8 @@ def test_other_ids_tell_no_time(id_):
 @pytest.mark.anyio
 async def test_a_call_has_the_id_of_the_request_that_it_is_made_in(principal):
     token = current_request_id.set("mine")
-    assert RawCall(principal, 2, b"{}").request_id == "mine"
+    assert RawCall(principal, 2, b"{}").request_id == b"mine"
     current_request_id.reset(token)
     one, other = RawCall(principal, 2, b"{}"), RawCall(principal, 2, b"{}")
-    assert made_at(one.request_id)
+    assert made_at(one.request_id.decode())
     assert one.request_id != other.request_id

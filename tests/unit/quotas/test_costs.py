@@ -72,7 +72,7 @@ class Gateway:
     def use(self, origin: Origin = CHAT, key_id: str = WHO.key_id, **units: int) -> None:
         now = time.monotonic()
         key = (origin, WHO.tenant_id, key_id, "ok", "", b"")
-        self.meter.note(key, now, now, "r", (units or None, 0))
+        self.meter.note(key, now, now, b"r", (units or None, 0))
 
     def left(self, key_id: str = WHO.key_id) -> float:
         account = self.accounts.of_caller(WHO.tenant_id, key_id)
@@ -148,9 +148,9 @@ def test_to_be_refused_costs_nothing_but_what_was_used_before_does(gateway: Gate
     now = time.monotonic()
     for status in ("budget_exceeded", "quota_exceeded", "overloaded"):
         key = (CHAT, WHO.tenant_id, WHO.key_id, status, "", b"")
-        gateway.meter.note(key, now, now + 1, "r", (None, 0))
+        gateway.meter.note(key, now, now + 1, b"r", (None, 0))
     assert gateway.left() == 10
-    gateway.meter.note(key, now, now + 1, "r", ({"output_tokens": 3}, 0))
+    gateway.meter.note(key, now, now + 1, b"r", ({"output_tokens": 3}, 0))
     assert gateway.left() == 7
 
 
@@ -193,7 +193,7 @@ def test_the_price_is_that_of_when_the_request_came(gateway: Gateway, clock: Clo
     now = time.monotonic()
     key = (CHAT, WHO.tenant_id, WHO.key_id, "ok", "", b"")
     clock.now = NOW + timedelta(seconds=1)
-    gateway.meter.note(key, now - 60, now, "r", (None, 0))
+    gateway.meter.note(key, now - 60, now, b"r", (None, 0))
     assert gateway.left() == pytest.approx(9)
 
 

@@ -55,7 +55,7 @@ def noted(requests: list[dict[str, Any]]) -> Any:
         )
         started = now - one["age_s"]
         used = (one["units"], one["engine_us"])
-        meter.note(key, started, started + one["duration_s"], one["request_id"], used)
+        meter.note(key, started, started + one["duration_s"], one["request_id"].encode(), used)
     return meter.take()
 
 

@@ -48,9 +48,9 @@ class InferCall(Call):
     __slots__ = ("exchange", "plan", "route", "target")
 
     @property
-    def request_id(self) -> str:
+    def request_id(self) -> bytes:
         """See `Call.request_id`."""
-        return self.exchange.request_id().decode()
+        return self.exchange.request_id()
 
     def on_result(self, header: bytes, body: bytes) -> str | None:
         """Render and send the answer."""

@@ -95,7 +95,7 @@ class Call:
     """What its link's `engine_clock` showed when it was sent."""
 
     @property
-    def request_id(self) -> str:
+    def request_id(self) -> bytes:
         """The id of the request that this call is (part of), as its answer tells it."""
         raise NotImplementedError
 
@@ -160,12 +160,12 @@ class DoorCall(Call):
         self, principal: Principal, kind: int, header: bytes, body: bytes | memoryview = b""
     ) -> None:
         super().__init__(principal, kind, header, body)
-        self._request_id = current_request_id.get() or new_request_id().decode()
+        self._request_id = current_request_id.get().encode() or new_request_id()
         self.request = open_request.get()
         self.parameters = b""
 
     @property
-    def request_id(self) -> str:
+    def request_id(self) -> bytes:
         """See `Call.request_id`."""
         return self._request_id
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from modelry.services.quotas.costs import CostBudgets
 
 OK = "ok"
+_NEVER = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +41,42 @@ class SeriesKey:
 class Series:
     """Requests with the same `SeriesKey`, a list per column.
 
-    `started` is monotonic time in seconds until `Meter.take` makes it Unix time.
+    `started` is monotonic time in seconds until `Meter.take` makes it Unix time. `units` has what
+    a request used and the place of the first request that used it, wherever that changes: requests
+    with the same plan share one object.
     """
 
-    __slots__ = ("durations", "engine_us", "key", "request_ids", "started", "units")
+    __slots__ = ("_last_units", "durations", "engine_us", "key", "request_ids", "started", "units")
 
     def __init__(self, key: SeriesKey) -> None:
         self.key = key
         self.started = array("d")
         self.durations = array("d")
         self.engine_us = array("q")
-        self.request_ids: list[str] = []
-        self.units: list[Mapping[str, int] | None] = []
+        self.request_ids: list[bytes] = []
+        self.units: list[tuple[int, Mapping[str, int] | None]] = []
+        self._last_units: object = _NEVER
 
     def __len__(self) -> int:
         return len(self.request_ids)
+
+    def add(
+        self,
+        started: float,
+        ended: float,
+        request_id: bytes,
+        used: tuple[Mapping[str, int] | None, int],
+    ) -> None:
+        """Keep a request; see `Meter.note`."""
+        units, engine_us = used
+        request_ids = self.request_ids
+        if units is not self._last_units:
+            self._last_units = units
+            self.units.append((len(request_ids), units))
+        self.started.append(started)
+        self.durations.append(ended - started)
+        self.engine_us.append(engine_us)
+        request_ids.append(request_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +123,7 @@ class Meter:
         key: tuple[Origin, str, str, str, str, bytes],
         started: float,
         ended: float,
-        request_id: str,
+        request_id: bytes,
         used: tuple[Mapping[str, int] | None, int],
     ) -> None:
         """Keep an ended request.
@@ -121,12 +143,7 @@ class Meter:
         series = self._series.get(key)
         if series is None:
             series = self._series[key] = Series(SeriesKey(*key))
-        series.started.append(started)
-        series.durations.append(ended - started)
-        series.request_ids.append(request_id)
-        units, engine_us = used
-        series.units.append(units)
-        series.engine_us.append(engine_us)
+        series.add(started, ended, request_id, used)
 
     def take(self) -> Taken:
         """What was noted since the last time; it starts again from nothing."""
@@ -242,6 +259,6 @@ class OpenRequest:
             ),
             self._started,
             time.monotonic(),
-            self.request_id,
+            self.request_id.encode(),
             (self._units or None, self._engine_us),
         )

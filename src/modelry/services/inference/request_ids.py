@@ -10,40 +10,49 @@ from __future__ import annotations
 import os
 import re
 import time
-from array import array
-from collections.abc import Iterator
 from contextvars import ContextVar
 
 MAX_CHARS = 64
 _SOUND = re.compile(rb"[A-Za-z0-9._-]{1,%d}" % MAX_CHARS)
 _OURS = re.compile(r"req_([0-9a-f]{12})[0-9a-f]{16}")
 _POOL_BYTES = 4096
+_RANDOM_CHARS = 16
 
 current_request_id: ContextVar[str] = ContextVar("current_request_id", default="")
 """The id of the request that is being answered; every door sets it. The hot path does not: its
 calls know their exchange."""
 
 
-class _RandomWords:
-    """64-bit words from the system's source of randomness, many of them for one system call."""
+class _RequestIds:
+    """Makes ids; randomness comes from the system, for many ids with one call."""
 
     def __init__(self) -> None:
-        self._left: Iterator[int] = iter(())
+        self._random: list[bytes] = []
+        self._stamp = (0, b"")  # one object: threads that make ids see both parts of one
 
-    def next(self) -> int:
-        """A word that nobody can foresee."""
-        for word in self._left:
-            return word
-        self._left = iter(array("Q", os.urandom(_POOL_BYTES)))
-        return next(self._left)
+    def next(self) -> bytes:
+        """See `new_request_id`."""
+        now_ms = int(time.time() * 1000)
+        stamped_ms, prefix = self._stamp
+        if now_ms != stamped_ms:
+            prefix = b"req_%012x" % now_ms
+            self._stamp = (now_ms, prefix)
+        try:
+            return prefix + self._random.pop()
+        except IndexError:  # none is left, or another thread took the last
+            made = _random_parts()
+            found = prefix + made.pop()
+            self._random = made
+            return found
 
 
-_random_words = _RandomWords()
+def _random_parts() -> list[bytes]:
+    digits = os.urandom(_POOL_BYTES).hex().encode()
+    return [digits[start : start + _RANDOM_CHARS] for start in range(0, len(digits), _RANDOM_CHARS)]
 
 
-def new_request_id() -> bytes:
-    """A fresh id: `req_`, 12 hex digits of Unix time in milliseconds, 16 of randomness."""
-    return b"req_%012x%016x" % (int(time.time() * 1000), _random_words.next())
+new_request_id = _RequestIds().next
+"""A fresh id: `req_`, 12 hex digits of Unix time in milliseconds, 16 of randomness."""
 
 
 def sound_request_id(header: bytes | None) -> bytes | None:

@@ -56,7 +56,7 @@ class CapturedCall:
         self.at = datetime.now(UTC)
         self.started = time.monotonic()
         self.log_id = f"{int(self.at.timestamp() * 1e6):016x}{secrets.token_hex(8)}"
-        self.request_id = call.request_id
+        self.request_id = call.request_id.decode()
         self.key_id = call.principal.key_id
         self.kind = call.kind
         self.sizes = (len(call.header), len(call.body))

@@ -102,7 +102,7 @@ def _segment(
     at = 0
     for view in views:
         until = at + len(view.series)
-        constant, varying = _units(view.series.units)
+        constant, varying = _units(view.series.units, until - at)
         entries.append(
             {
                 **view.fields,
@@ -140,15 +140,24 @@ def _segment(
 
 
 def _units(
-    units: Sequence[Mapping[str, int] | None],
+    units: Sequence[tuple[int, Mapping[str, int] | None]], count: int
 ) -> tuple[Mapping[str, int], dict[str, Array]]:
-    """Units that are the same for all requests of a series, or else their columns by name."""
-    first = units[0]
-    if units.count(first) == len(units):
+    """Units that are the same for all requests of a series, or else their columns by name.
+
+    Args:
+        units: as `Series.units` has them.
+        count: of the requests.
+    """
+    first = units[0][1]
+    if all(one == first for _, one in units):
         return first or {}, {}
-    names = sorted({name for one in units if one for name in one})
+    names = sorted({name for _, one in units if one for name in one})
+    lengths = np.diff([place for place, _ in units], append=count)
     return {}, {
-        name: np.array([one.get(name, 0) if one else 0 for one in units], "<i8") for name in names
+        name: np.repeat(
+            np.array([one.get(name, 0) if one else 0 for _, one in units], "<i8"), lengths
+        )
+        for name in names
     }
 
 
@@ -181,42 +190,41 @@ def _packed(column: Array) -> bytes:
     return np.ascontiguousarray(column, "<i8").view(np.uint8).reshape(-1, 8).T.tobytes()
 
 
-def _packed_ids(request_ids: Sequence[str]) -> tuple[bytes, list[tuple[int, str]]]:
+def _packed_ids(request_ids: Sequence[bytes]) -> tuple[bytes, list[tuple[int, str]]]:
     """Ids of our making as their bytes, and all others by their place."""
     raw = _our_bytes(request_ids)
     if raw is not None:
         return raw, []
-    ours: list[str] = []
+    ours: list[bytes] = []
     others: list[tuple[int, str]] = []
     for place, one in enumerate(request_ids):
-        if _our_bytes([one]) is None:
-            others.append((place, one))
+        if made_at(one.decode()) is None:
+            others.append((place, one.decode()))
         else:
             ours.append(one)
     return _our_bytes(ours) or b"", others
 
 
-def _our_bytes(request_ids: Sequence[str]) -> bytes | None:
-    """The bytes of ids that all look like ours, by significance; None when one does not."""
-    joined = "".join(request_ids).encode()
-    count = len(request_ids)
-    if len(joined) != count * _OUR_CHARS or any(map(_is_not_our_length, request_ids)):
+def _our_bytes(request_ids: Sequence[bytes]) -> bytes | None:
+    """The bytes of ids that all look like ours, by significance; None when one does not.
+
+    Thousands are looked at as one array: the event loop runs on meanwhile.
+    """
+    if set(map(len, request_ids)) - {_OUR_CHARS}:
         return None
-    characters = np.frombuffer(joined, np.uint8).reshape(count, _OUR_CHARS)
+    joined = np.frombuffer(b"".join(request_ids), np.uint8)
+    characters = joined.reshape(len(request_ids), _OUR_CHARS)
     if (characters[:, : len(_OUR_ID)] != np.frombuffer(_OUR_ID, np.uint8)).any():
         return None
-    digits = characters[:, len(_OUR_ID) :].tobytes()
-    try:
-        raw = bytes.fromhex(digits.decode())
-    except ValueError:
+    digits = np.ascontiguousarray(characters[:, len(_OUR_ID) :].T)
+    values = (digits & 15) + 9 * (digits >> 6)  # of 0-9 and a-f; of others, anything
+    if (values + 48 + 39 * (values > 9).view(np.uint8) != digits).any():
         return None
-    if raw.hex().encode() != digits:
-        return None
-    return np.frombuffer(raw, np.uint8).reshape(count, OUR_ID_BYTES).T.tobytes()
+    return (values[::2] << 4 | values[1::2]).tobytes()
 
 
 def _misdated(
-    request_ids: Sequence[str], packed_ids: bytes, bounds_us: tuple[int, int]
+    request_ids: Sequence[bytes], packed_ids: bytes, bounds_us: tuple[int, int]
 ) -> list[str]:
     """Ids that look like ours and tell a time at which no request of the segment ran."""
     by_significance = np.frombuffer(packed_ids, np.uint8).reshape(OUR_ID_BYTES, -1)
@@ -228,14 +236,10 @@ def _misdated(
         return []
     return [
         one
-        for one in request_ids
+        for one in map(bytes.decode, request_ids)
         if (made := made_at(one)) is not None
         and not first_ms - LEEWAY_MS <= made * 1000 <= last_ms + LEEWAY_MS
     ]
-
-
-def _is_not_our_length(request_id: str) -> bool:
-    return len(request_id) != _OUR_CHARS
 
 
 def _fingerprints(request_ids: Iterable[str]) -> bytes:
