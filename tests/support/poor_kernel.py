@@ -10,9 +10,9 @@ import errno
 import os
 import sys
 
-from modelry.worker.sandbox import bpf
-from modelry.worker.sandbox.kernel import call, machine, prctl
-from modelry.worker.sandbox.syscalls import ARCHITECTURES, NUMBERS
+from modelry.sandbox import bpf
+from modelry.sandbox.kernel import call, machine, prctl
+from modelry.sandbox.syscalls import ARCHITECTURES, NUMBERS
 
 LANDLOCK_CREATE_RULESET = 444
 ANY_CALL = 0xFFFFFFFE

@@ -9,7 +9,7 @@ ModelryError
     ├── InvalidInput            mend the request and send it again
     │   ├── TensorMismatch  UnsupportedField  ContextLengthExceeded
     │   ├── ImageInvalid  ManifestInvalid  FileRefused  PayloadTooLarge  Misdirected
-    │   ├── HeadersTooLarge
+    │   ├── HeadersTooLarge  RowsInvalid
     │   └── NotSupported  SandboxTooWeak
     ├── Unauthenticated         no key, or one that is not known
     │   └── SignInFailed
@@ -25,7 +25,7 @@ ModelryError
     │   └── AuditUnavailable
     └── ServerError             it failed over there
         └── ModelFailed  DeadlineExceeded  SourceUnavailable  InternalError
-            DataDamaged
+            DataDamaged  WorkFailed  TrainingDiverged
 
 No error carries the API key.
 """
@@ -142,6 +142,12 @@ class NotSupported(InvalidInput):
     """The model, its runtime or the server cannot do what was asked."""
 
     code = "not_supported"
+
+
+class RowsInvalid(InvalidInput):
+    """Rows of data that cannot be used; the message names the first of them."""
+
+    code = "rows_invalid"
 
 
 class Misdirected(InvalidInput):
@@ -286,6 +292,18 @@ class DataDamaged(ServerError):
     """What the server kept was changed outside of it; upload it again."""
 
     code = "data_damaged"
+
+
+class WorkFailed(ServerError):
+    """A job's process ended without an outcome; the message says how."""
+
+    code = "work_failed"
+
+
+class TrainingDiverged(ServerError):
+    """A loss, a gradient or a weight is no number any more."""
+
+    code = "training_diverged"
 
 
 class InternalError(ServerError):

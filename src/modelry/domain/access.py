@@ -28,6 +28,11 @@ class Permission(StrEnum):
     MODELS_WRITE = "models:write"
     DEPLOYMENTS_READ = "deployments:read"
     DEPLOYMENTS_WRITE = "deployments:write"
+    DATASETS_READ = "datasets:read"
+    DATASETS_WRITE = "datasets:write"
+    ROWS_READ = "rows:read"
+    JOBS_READ = "jobs:read"
+    JOBS_WRITE = "jobs:write"
     KEYS_READ = "keys:read"
     KEYS_WRITE = "keys:write"
     METRICS_READ = "metrics:read"
@@ -55,6 +60,11 @@ MEANING: dict[Permission, str] = {
     Permission.MODELS_WRITE: "upload, register, pull and delete them, move aliases",
     Permission.DEPLOYMENTS_READ: "see deployments, replicas and their last words",
     Permission.DEPLOYMENTS_WRITE: "deploy, scale, load, restart, undeploy",
+    Permission.DATASETS_READ: "see datasets, their schemas, statistics and reports",
+    Permission.DATASETS_WRITE: "import, derive and delete them",
+    Permission.ROWS_READ: "see the rows of datasets, and the rows that evaluations show",
+    Permission.JOBS_READ: "see jobs, their progress, curves and logs",
+    Permission.JOBS_WRITE: "start, pause, resume and cancel them",
     Permission.KEYS_READ: "see keys, never their secrets",
     Permission.KEYS_WRITE: "make, rotate, rename and revoke keys that may do no more",
     Permission.METRICS_READ: "see metrics and usage",
@@ -96,6 +106,8 @@ PLATFORM_PERMISSIONS = frozenset({Permission.PLATFORM_READ, Permission.PLATFORM_
 _SEE = {
     Permission.MODELS_READ,
     Permission.DEPLOYMENTS_READ,
+    Permission.DATASETS_READ,
+    Permission.JOBS_READ,
     Permission.METRICS_READ,
     Permission.TENANT_READ,
     Permission.SELF_READ,
@@ -110,6 +122,9 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
             Permission.INFERENCE,
             Permission.MODELS_WRITE,
             Permission.DEPLOYMENTS_WRITE,
+            Permission.DATASETS_WRITE,
+            Permission.ROWS_READ,
+            Permission.JOBS_WRITE,
             Permission.SHARING_READ,
             Permission.QUOTAS_READ,
             *_SEE,
@@ -119,6 +134,7 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
         {
             Permission.INFERENCE,
             Permission.DEPLOYMENTS_WRITE,
+            Permission.JOBS_WRITE,
             Permission.SHARING_READ,
             Permission.QUOTAS_READ,
             *_SEE,

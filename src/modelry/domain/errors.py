@@ -8,6 +8,7 @@ ModelryError
 │   ├── ContextLengthExceeded     prompt and answer do not fit the context
 │   ├── ImageInvalid              not an image that can be decoded within the limits
 │   ├── ManifestInvalid           model.yaml is wrong (carries line and column)
+│   ├── RowsInvalid               rows of data that cannot be used; names the first of them
 │   ├── Misdirected               sent to a host name that is not this server's
 │   └── FileRefused               a model file that is malformed, disguised or of a refused format
 ├── PayloadTooLarge           more bytes than the limit
@@ -25,6 +26,9 @@ ModelryError
 ├── AuditUnavailable          an act cannot be entered into the audit log, so it is not done
 ├── ModelNotReady             known, but not loaded yet (retry later)
 ├── ModelFailed               loading or running the model failed; carries the reason
+├── WorkFailed                a job's process crashed, hung or ran out of memory
+├── TrainingDiverged          a loss is no number any more
+├── LeaseLost                 another attempt at a job has begun; this one must end
 ├── ReplicaLost               the worker process died under the request (safe to retry)
 ├── DeadlineExceeded          the request's time ran out
 ├── Cancelled                 the caller went away
@@ -132,6 +136,12 @@ class FileRefused(InvalidInput):
     code = "file_refused"
 
 
+class RowsInvalid(InvalidInput):
+    """Rows of data that cannot be used; the message names the first of them."""
+
+    code = "rows_invalid"
+
+
 class Misdirected(InvalidInput):
     """A request to a host name that is not this server's."""
 
@@ -226,6 +236,24 @@ class ModelFailed(ModelryError):
     """Loading or running the model failed; the message carries the engine's reason."""
 
     code = "model_failed"
+
+
+class WorkFailed(ModelryError):
+    """A job's process ended without an outcome: it crashed, hung, or ran out of memory."""
+
+    code = "work_failed"
+
+
+class TrainingDiverged(ModelryError):
+    """A loss, a gradient or a weight is no number any more."""
+
+    code = "training_diverged"
+
+
+class LeaseLost(ModelryError):
+    """Another attempt at a job has begun; the one that is told this must end."""
+
+    code = "lease_lost"
 
 
 class ReplicaLost(ModelryError):

@@ -12,8 +12,8 @@ from modelry.domain.sandbox import SandboxLevel, SandboxPolicy, SandboxReport
 from modelry.runtime_api.engine import LoadSpec
 from modelry.runtime_api.frames import PREFIX, Frame, FrameError, Kind, encode_error, split_frames
 from modelry.runtimes.memory_copy import reserve_copy
-from modelry.worker.sandbox.confinement import Ground, confine
-from modelry.worker.sandbox.paths import exposing
+from modelry.sandbox.confinement import Ground, confine
+from modelry.sandbox.paths import exposing
 
 
 @dataclass(frozen=True, slots=True)

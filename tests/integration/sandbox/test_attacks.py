@@ -15,7 +15,7 @@ from tests.support.rogue import install_rogue
 from tests.support.server import server
 from tests.support.wire_models import multiplier
 
-from modelry.worker.sandbox import landlock
+from modelry.sandbox import landlock
 
 NAMES = list(runpy.run_path(str(Path(rogue.__file__).with_name("attacker_runtime.py")))["ATTACKS"])
 MANIFEST = """\

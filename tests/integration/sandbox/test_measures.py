@@ -16,8 +16,8 @@ from modelry.domain.sandbox import Measure, SandboxReport
 PRELUDE = """
 import ctypes, errno, os, resource, signal, socket, sys
 from pathlib import Path
-from modelry.worker.sandbox import landlock, namespaces, paths, privileges, seccomp
-from modelry.worker.sandbox.kernel import machine
+from modelry.sandbox import landlock, namespaces, paths, privileges, seccomp
+from modelry.sandbox.kernel import machine
 scratch, port, abstract, parent = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], os.getppid()
 libc = ctypes.CDLL(None, use_errno=True)
 

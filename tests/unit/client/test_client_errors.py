@@ -8,8 +8,8 @@ from modelry.domain.errors import ERRORS_BY_CODE
 from modelry.protocols.http.errors import STATUS_BY_CODE
 from modelry.protocols.openai.errors import error_body
 
-UNTOLD = {"error", "cancelled"}
-"""The base, and what nobody is there to hear."""
+UNTOLD = {"error", "cancelled", "lease_lost"}
+"""The base, what nobody is there to hear, and what attempts at jobs are told alone."""
 
 
 @pytest.mark.parametrize("code", sorted(set(ERRORS_BY_CODE) - UNTOLD))

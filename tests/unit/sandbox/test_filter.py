@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.seccomp_data import verdict
 
-from modelry.worker.sandbox import bpf, seccomp
-from modelry.worker.sandbox.kernel import Refused
-from modelry.worker.sandbox.syscalls import ARCHITECTURES, LAST_KNOWN, NUMBERS
+from modelry.sandbox import bpf, seccomp
+from modelry.sandbox.kernel import Refused
+from modelry.sandbox.syscalls import ARCHITECTURES, LAST_KNOWN, NUMBERS
 
 PID = 4242
 X86, X86_COLUMN = ARCHITECTURES["x86_64"]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from modelry.sandbox import paths
 from modelry.settings import Settings
-from modelry.worker.sandbox import paths
 
 
 @pytest.fixture

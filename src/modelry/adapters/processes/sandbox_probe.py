@@ -20,7 +20,7 @@ def probe_sandbox() -> SandboxReport:
     """Try every measure; takes a few tenths of a second."""
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "modelry.worker.sandbox"],
+            [sys.executable, "-P", "-m", "modelry.sandbox"],
             env=worker_environment(os.environ),
             stdin=subprocess.DEVNULL,
             capture_output=True,

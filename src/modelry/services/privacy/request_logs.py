@@ -272,7 +272,7 @@ class RequestLogs:
         request = LoggedRequest(
             tenant_id=rule.tenant_id,
             log_id=call.log_id,
-            request_id=call.request_id.decode(),
+            request_id=call.request_id,
             at=call.at,
             expires_at=call.at + timedelta(days=rule.retention_days),
             deployment=rule.deployment,

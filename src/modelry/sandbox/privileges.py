@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from modelry.worker.sandbox.kernel import Refused, call, prctl
+from modelry.sandbox.kernel import Refused, call, prctl
 
 OPEN_FILES = 4096
 FIRST_OWN_USER = 1_879_048_192

@@ -1,4 +1,4 @@
-"""`python -P -m modelry.worker.sandbox`: shuts itself in, and prints what this machine grants."""
+"""`python -P -m modelry.sandbox`: shuts itself in, and prints what this machine grants."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from modelry.worker.sandbox.confinement import Ground, confine
+from modelry.sandbox.confinement import Ground, confine
 
 
 def main() -> None:

@@ -13,9 +13,9 @@ import os
 import socket
 from collections.abc import Sequence
 
-from modelry.worker.sandbox import bpf
-from modelry.worker.sandbox.kernel import Refused, call, machine
-from modelry.worker.sandbox.syscalls import ARCHITECTURES, LAST_KNOWN, NUMBERS
+from modelry.sandbox import bpf
+from modelry.sandbox.kernel import Refused, call, machine
+from modelry.sandbox.syscalls import ARCHITECTURES, LAST_KNOWN, NUMBERS
 
 _SECCOMP = {"x86_64": 317, "aarch64": 277}
 _SET_MODE_FILTER = 1

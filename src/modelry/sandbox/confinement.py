@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelry.domain.sandbox import Measure, SandboxReport
-from modelry.worker.sandbox import landlock, namespaces, paths, privileges, seccomp
-from modelry.worker.sandbox.kernel import Refused, machine
+from modelry.sandbox import landlock, namespaces, paths, privileges, seccomp
+from modelry.sandbox.kernel import Refused, machine
 
 SCRATCH_BYTES = 64 * 2**20
 """What a scratch folder holds beside the room for a copy of the model."""

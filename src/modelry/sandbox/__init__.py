@@ -1,4 +1,4 @@
-"""Shuts a worker in before it touches a model: `confine`.
+"""Shuts a process in before it touches a model or foreign data: `confine`.
 
 Owns: what is taken from the process (rights, system calls, files, network), in which order, and
 the report on what the kernel granted. Standard library alone; runs while the process has one

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from modelry.worker.sandbox.kernel import Refused, call, mount, unmount, unshare
+from modelry.sandbox.kernel import Refused, call, mount, unmount, unshare
 
 _NEW_MOUNTS, _NEW_HOST_NAME, _NEW_IPC = 0x00020000, 0x04000000, 0x08000000
 _NEW_USERS, _NEW_NETWORK = 0x10000000, 0x40000000
