@@ -177,3 +177,14 @@ class DatasetVersion:
     def split(self, name: str) -> Split | None:
         """The split of that name."""
         return next((one for one in self.splits if one.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class DataDescription:
+    """What is known of a dataset version before a row is read; rows are counted by split."""
+
+    ref: str
+    digest: str
+    schema: Schema
+    rows: Mapping[str, int]
+    statistics: Mapping[str, Any] = field(default_factory=dict)

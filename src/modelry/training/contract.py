@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from modelry.domain.datasets import Schema
+from modelry.domain.datasets import DataDescription
 from modelry.runtime_api.engine import StopSignal
 
 if TYPE_CHECKING:
@@ -24,17 +24,6 @@ class Parameters(BaseModel):
     """Base of a recipe's parameters: each field has a description, bounds and a default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-@dataclass(frozen=True, slots=True)
-class DataDescription:
-    """What is known of a dataset version before anything is read: rows are by split."""
-
-    ref: str
-    digest: str
-    schema: Schema
-    rows: Mapping[str, int]
-    statistics: Mapping[str, Any] = field(default_factory=dict)
 
 
 class TrainingData(Protocol):
