@@ -450,3 +450,16 @@ def test_what_a_killed_fetch_left_is_cleared(kit: Kit) -> None:
     kit.service.sweep()
     assert not stale.exists()
     assert young.exists()
+
+
+def test_contents_beside_files_of_versions_are_kept_and_opened(kit: Kit, tmp_path: Path) -> None:
+    file = tmp_path / "rows.parquet"
+    file.write_bytes(b"rows" * 1000)
+    contents = kit.service.contents
+    kept = contents.keep_file(ME.tenant_id, file)
+    assert kept == contents.keep(ME.tenant_id, [b"rows" * 1000])
+    opened = contents.open(ME.tenant_id, kept.digest, "rows")
+    assert opened.path.read_bytes() == file.read_bytes()
+    opened.close()
+    with pytest.raises(NotFound):
+        contents.open(OTHER_TENANT_ID, kept.digest, "rows")

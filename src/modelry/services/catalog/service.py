@@ -14,6 +14,7 @@ from modelry.manifest.document import MAIN_ROLE, ManifestDocument
 from modelry.manifest.sources import Source
 from modelry.services.catalog.aliases import Aliases, Expected
 from modelry.services.catalog.collector import Collected, Collector
+from modelry.services.catalog.contents import Contents
 from modelry.services.catalog.ports import (
     BlobStore,
     CatalogStore,
@@ -84,6 +85,7 @@ class CatalogService:
             clock=clock,
         )
         self._starters = starters
+        self.contents = Contents(self._uploads, self.quarantine)
 
     @property
     def reader(self) -> VersionReader:
