@@ -155,6 +155,11 @@ class FrameDecoder:
         self._kept = bytearray()
         self._needed = PREFIX.size
 
+    @property
+    def needed_bytes(self) -> int:
+        """How long the frame that is arriving is, as far as is known."""
+        return self._needed
+
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that `data` completes.
 

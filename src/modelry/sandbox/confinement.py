@@ -26,18 +26,20 @@ class Ground:
         scratch: the folder that it may write to, which lies in `TMPDIR`; None for none.
         extra: what the operator lets every worker read.
         hidden: what no worker may read, wherever it lies.
+        room_bytes: how much the scratch folder holds beside copies of `files`.
     """
 
     files: Sequence[Path] = ()
     scratch: Path | None = None
     extra: Sequence[Path] = ()
     hidden: Sequence[Path] = ()
+    room_bytes: int = SCRATCH_BYTES
 
     @property
     def scratch_bytes(self) -> int:
         """How much the scratch folder may hold: some engines want a copy of the model."""
         sizes = [path.stat().st_size for path in self.files if path.is_file()]
-        return SCRATCH_BYTES + sum(sizes)
+        return self.room_bytes + sum(sizes)
 
     @property
     def links(self) -> dict[Path, str]:

@@ -16,10 +16,10 @@ from dataclasses import replace
 from modelry.domain.sandbox import SandboxReport
 from modelry.runtime_api.engine import LoadSpec
 from modelry.runtime_api.frames import Frame
+from modelry.sandbox.memory_limit import MemoryLimit
 from modelry.worker.calls import log
 from modelry.worker.host import WorkerHost
 from modelry.worker.loading import Loaded, load
-from modelry.worker.memory_limit import MemoryLimit
 from modelry.worker.open_files import let_go
 
 WATCH_BUSY_S = 0.01

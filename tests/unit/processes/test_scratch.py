@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelry.adapters.processes import scratch
-from modelry.adapters.processes.scratch import clear_left_behind, make_scratch
+from modelry.adapters.processes.scratch import clear_left_behind, make_scratch, room_for
 
 
 @pytest.fixture(autouse=True)
@@ -20,10 +20,10 @@ def place(monkeypatch, tmp_path: Path) -> Path:
 
 
 def test_a_folder_that_is_in_use_stays_and_one_left_behind_goes(place):
-    kept = make_scratch([])
+    kept = make_scratch(room_for([]))
     code = (
         "from pathlib import Path; from modelry.adapters.processes import scratch; import os, sys;"
-        "scratch._SHARED_MEMORY = Path(sys.argv[1]); print(scratch.make_scratch([]).folder,"
+        "scratch._SHARED_MEMORY = Path(sys.argv[1]); print(scratch.make_scratch(2**26).folder,"
         " flush=True); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run(
@@ -48,7 +48,7 @@ def test_what_looks_like_one_and_is_a_link_stays(place, tmp_path_factory):
 
 def test_too_much_in_it_is_noticed(monkeypatch):
     monkeypatch.setattr(scratch, "SCRATCH_BYTES", 2**20)
-    made = make_scratch([])
+    made = make_scratch(room_for([]))
     assert not made.is_overfull()
     (made.folder / "a").write_bytes(os.urandom(2**19))
     assert not made.is_overfull()

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelry.runtime_api.frames import FrameDecoder, FrameError, Kind, encode
+from modelry.sandbox.memory_limit import MemoryLimit, private_bytes
 from modelry.worker.connection import FrameReceiver, FrameSender
-from modelry.worker.memory_limit import MemoryLimit, private_bytes
 from modelry.worker.reading_turns import ReadingTurns
 
 frames = st.lists(

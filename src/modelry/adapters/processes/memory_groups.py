@@ -148,7 +148,7 @@ class WorkerGroups:
         if self._groups is None:
             return MemoryBound(None, self._reason)
         if memory_bytes is None:
-            return MemoryBound(None, "the deployment sets no memory_bytes")
+            return MemoryBound(None, "no memory_bytes is set for it")
         group = None
         try:
             group = self._groups.make(f"{name}-{pid}", memory_bytes)

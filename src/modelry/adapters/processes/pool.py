@@ -26,6 +26,7 @@ from modelry.adapters.processes.scratch import (
     clear_left_behind,
     link_files,
     make_scratch,
+    room_for,
 )
 from modelry.domain.sandbox import DEFAULT_POLICY, SandboxPolicy
 from modelry.runtime_api.frames import Frame, Kind
@@ -50,7 +51,7 @@ class LocalReplicaPool:
 
     async def start(self, spec: ReplicaSpec, files: Mapping[str, OpenFile]) -> LocalReplica:
         """Start a worker process, and tell it what to load and where it has the files open."""
-        scratch = make_scratch(files.values())
+        scratch = make_scratch(room_for(files.values()))
         try:
             load = dataclasses.replace(
                 spec.load, files=link_files(spec.load, files, scratch.folder)

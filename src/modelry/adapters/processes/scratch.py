@@ -71,11 +71,10 @@ def clear_left_behind() -> None:
                 os.close(held)
 
 
-def make_scratch(files: Collection[OpenFile]) -> Scratch:
-    """The only folder that a worker may write to: in memory where there is room; its path is
-    short, as those of Unix sockets must be.
+def make_scratch(needed: int) -> Scratch:
+    """The only folder that a process may write to: in memory where there is room for `needed`
+    bytes; its path is short, as those of Unix sockets must be.
     """
-    needed = room_for(files)
     has_room = _SHARED_MEMORY.is_dir() and shutil.disk_usage(_SHARED_MEMORY).free > needed
     in_memory = has_room and os.access(_SHARED_MEMORY, os.W_OK)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_SHARED_MEMORY if in_memory else None))

@@ -1,4 +1,4 @@
-"""Keeps a worker within its memory, without rights that only root has.
+"""Keeps a process within its memory, without rights that only root has.
 
 Two bounds: the kernel refuses mappings beyond the limit and some slack (RLIMIT_DATA), which turns
 one huge allocation into an error of that call; and a watcher ends the process when what it really
@@ -38,9 +38,8 @@ class MemoryLimit:
         if used <= self.limit_bytes:
             return None
         return (
-            f"out of memory: the replica uses {used // 2**20} MiB, its limit is "
-            f"{self.limit_bytes // 2**20} MiB; raise the deployment's memory_bytes or use a "
-            "smaller model"
+            f"out of memory: it uses {used // 2**20} MiB, its limit is "
+            f"{self.limit_bytes // 2**20} MiB; raise its memory_bytes, or have it do with less"
         )
 
 

@@ -1,0 +1,110 @@
+"""The process of work: its threads, limits and end."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+from modelry.domain.errors import Cancelled, ModelryError, WorkFailed
+from modelry.domain.sandbox import SandboxReport
+from modelry.job_host.host import ProcessHost
+from modelry.job_host.link import ServerLink
+from modelry.job_host.registry import load_work
+from modelry.job_host.start import Start
+from modelry.runtime_api.engine import StopSignal
+from modelry.runtime_api.frames import error_to_wire
+from modelry.runtime_api.work_frames import WorkKind
+from modelry.sandbox.memory_limit import MemoryLimit
+
+WATCH_S = 0.1
+_EXIT_SERVER_GONE = 1
+_EXIT_OUT_OF_MEMORY = 137
+
+
+def run(start: Start, report: SandboxReport, folder: Path, refused: ModelryError | None) -> None:
+    """Do the work, tell what came of it, and leave the process; does not return.
+
+    Args:
+        start: the order and the socket.
+        report: what is in force around this process.
+        folder: may be written to.
+        refused: why the work must not begin, if so.
+    """
+    faulthandler.enable()
+    # Ctrl-C is the server's business, which stops its works; so is a signal to all its processes
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    stop = StopSignal()
+    link = ServerLink(start.connection, stop.set)
+    if refused is not None:
+        link.tell(WorkKind.FAILED, error_to_wire(refused))
+        leave(0)
+    host = ProcessHost(link, start.order["request"], folder, stop)
+    memory = start.limit_memory()
+    silent_s = float(start.limits["silent_s"])
+    threading.Thread(target=_read, args=(link,), name="reader", daemon=True).start()
+    threading.Thread(
+        target=_watch, args=(link, host, memory, min(2.0, silent_s / 4)), name="watch", daemon=True
+    ).start()
+    link.tell(WorkKind.BEGUN, {"sandbox": report.to_wire()})
+    kind, header = _do(str(start.order["work"]), host)
+    host.tell_progress()
+    link.tell(kind, header)
+    leave(0)
+
+
+def leave(status: int) -> None:
+    """End the process at once: threads of native libraries may never end by themselves."""
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _do(name: str, host: ProcessHost) -> tuple[WorkKind, dict[str, object]]:
+    try:
+        work = load_work(name)
+        if host.stop.is_set():
+            raise Cancelled("The work was stopped before it began.")
+        return WorkKind.OUTCOME, {"outcome": work.run(host)}
+    except ModelryError as error:
+        return WorkKind.FAILED, error_to_wire(error)
+    except MemoryError:
+        traceback.print_exc()
+        return WorkKind.FAILED, error_to_wire(
+            WorkFailed(
+                f"The work '{name}' ran out of memory; let it do less at once (a smaller batch, a "
+                "smaller model), or raise the server's memory for works."
+            )
+        )
+    except Exception as error:  # noqa: BLE001 - whatever it was, the server is told
+        traceback.print_exc()
+        return WorkKind.FAILED, error_to_wire(
+            WorkFailed(
+                f"The work '{name}' failed ({type(error).__name__}); the server's log says more."
+            )
+        )
+
+
+def _read(link: ServerLink) -> None:
+    link.read()
+    leave(_EXIT_SERVER_GONE)
+
+
+def _watch(link: ServerLink, host: ProcessHost, memory: MemoryLimit | None, every_s: float) -> None:
+    next_sign = 0.0
+    while True:
+        excess = None if memory is None else memory.excess()
+        if excess is not None:
+            sys.stderr.write(f"{excess}\n")
+            leave(_EXIT_OUT_OF_MEMORY)
+        now = time.monotonic()
+        if now >= next_sign:
+            next_sign = now + every_s
+            link.tell(WorkKind.ALIVE, {})
+        host.tell_progress()
+        time.sleep(WATCH_S)
