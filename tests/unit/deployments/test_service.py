@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from modelry.domain.access import ROLE_PERMISSIONS, Principal, Role
+from modelry.domain.access import ROLE_PERMISSIONS, Principal, Role, TenantState
 from modelry.domain.catalog import Version
 from modelry.domain.deployments import Limits, ReplicaState, Scale, TrafficShare
 from modelry.domain.errors import (
@@ -403,3 +403,26 @@ async def test_a_replica_holds_one_tenants_version_only(service, pool, monkeypat
     with pytest.raises(AssertionError, match="another's version"):
         await service.deploy(STRANGER, model="m", version=1, name="stolen")
     assert len(pool.started) == started
+
+
+async def test_a_version_can_be_asked_in_private_and_by_nobody_else(service):
+    version = Versions().version("t1", "m", 2)
+    async with service.privately(version) as target:
+        assert service.has_replicas("t1")
+        call = RawCall(OWNER, Kind.INFER, b"{}", b"hello")
+        target.group.submit(call)
+        assert (await call.answer())[1] == b"hello"
+        assert not service.inference.routes.all()
+        with pytest.raises(NotFound):
+            service.get(OWNER, target.deployment.name)
+    await asyncio.sleep(0.05)
+    assert not service.has_replicas("t1")
+
+
+async def test_what_is_asked_in_private_ends_when_the_tenant_is_closed(service):
+    version = Versions().version("t1", "m", 2)
+    async with service.privately(version) as target:
+        await service.follow_tenants({"t1": TenantState.SUSPENDED})
+        call = RawCall(OWNER, Kind.INFER, b"{}", b"hello")
+        with pytest.raises(ModelFailed, match="its tenant was closed"):
+            target.group.submit(call)

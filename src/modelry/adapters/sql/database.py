@@ -17,6 +17,7 @@ from modelry.adapters.sql.stores.catalog import SqlCatalogStore
 from modelry.adapters.sql.stores.data_keys import SqlDataKeyStore
 from modelry.adapters.sql.stores.deletions import SqlDeletionStore
 from modelry.adapters.sql.stores.deployments import SqlDeploymentStore
+from modelry.adapters.sql.stores.evaluations import SqlEvaluationStore
 from modelry.adapters.sql.stores.keys import SqlKeyStore
 from modelry.adapters.sql.stores.prices import SqlPriceStore
 from modelry.adapters.sql.stores.quotas import SqlQuotaStore
@@ -48,6 +49,7 @@ class Database:
         self.request_logs = SqlRequestLogStore(transactions)
         self.usage = SqlUsageStore(transactions)
         self.prices = SqlPriceStore(transactions)
+        self.evaluations = SqlEvaluationStore(transactions)
 
     def check(self) -> None:
         """Read something; for the readiness probe.

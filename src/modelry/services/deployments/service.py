@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from modelry.domain.access import Permission, Principal, TenantState
-from modelry.domain.catalog import check_name
+from modelry.domain.catalog import Version, check_name
 from modelry.domain.deployments import Deployment, Limits, ReplicaStatus, Scale, TrafficShare
 from modelry.domain.errors import (
     Conflict,
@@ -29,6 +30,8 @@ from modelry.services.inference.service import InferenceService
 log = logging.getLogger(__name__)
 
 TICK_S = 0.25
+PRIVATE_NAME = "(evaluation)"
+"""What usage tells as the deployment of versions that are measured; no real one has such a name."""
 
 Key = tuple[str, str]
 
@@ -56,6 +59,7 @@ class DeploymentsService:
         self._inference = inference
         self._deployments: dict[Key, Deployment] = {}
         self._replicas: dict[Key, dict[int, VersionReplicas]] = {}
+        self._private: set[VersionReplicas] = set()
         self._applied: dict[Key, datetime] = {}
         self._told: dict[Key, datetime] = {}
         self._closed: frozenset[str] = frozenset()
@@ -114,7 +118,8 @@ class DeploymentsService:
         self._publish()
 
     def _all_replicas(self) -> list[VersionReplicas]:
-        return list(itertools.chain.from_iterable(one.values() for one in self._replicas.values()))
+        routed = itertools.chain.from_iterable(one.values() for one in self._replicas.values())
+        return [*routed, *self._private]
 
     async def _tick(self) -> None:
         while True:
@@ -256,6 +261,10 @@ class DeploymentsService:
             for replicas in leaving:
                 replicas.group.cut_off(_closed_error(replicas))
                 self._let_go(replicas)
+            for replicas in self._private:
+                if replicas.deployment.tenant_id in closed:
+                    replicas.give_up("its tenant was closed")
+                    replicas.group.cut_off(_closed_error(replicas))
             for key, deployment in [*self._deployments.items()]:
                 if key[0] in opened:
                     self._applied.pop(key, None)
@@ -264,7 +273,8 @@ class DeploymentsService:
     def has_replicas(self, tenant_id: str) -> bool:
         """Whether a replica of the tenant is there, in whatever state; from any thread."""
         running = any(key[0] == tenant_id and found for key, found in [*self._replicas.items()])
-        return running or tenant_id in [*self._leaving.values()]
+        privately = {one.deployment.tenant_id for one in [*self._private]}
+        return running or tenant_id in {*privately, *self._leaving.values()}
 
     def get(self, principal: Principal, name: str) -> Deployment:
         """One deployment of the caller's tenant.
@@ -343,6 +353,43 @@ class DeploymentsService:
         )
         declared = version.manifest.get("scale")
         return Scale(**declared) if declared else None
+
+    @contextlib.asynccontextmanager
+    async def privately(self, version: Version) -> AsyncIterator[Target]:
+        """A replica of `version` that nobody can call but who holds this context.
+
+        It is loaded as a deployment would load it, and is in no table of routes; what is asked of
+        it is metered under `PRIVATE_NAME`.
+
+        Raises:
+            ModelFailed: it cannot be loaded.
+        """
+        now = datetime.now(UTC)
+        deployment = Deployment(
+            tenant_id=version.tenant_id,
+            name=PRIVATE_NAME,
+            model_name=version.model_name,
+            traffic=(TrafficShare(version.number),),
+            scale=Scale(),
+            limits=Limits(),
+            created_at=now,
+            updated_at=now,
+        )
+        replicas = VersionReplicas(
+            self._pool,
+            deployment,
+            version,
+            functools.partial(self._versions.open_files, version),
+            self._inference.accounts,
+            meter=self._inference.meter,
+        )
+        self._private.add(replicas)
+        try:
+            await replicas.load()
+            yield Target(deployment, version, replicas.group)
+        finally:
+            self._private.discard(replicas)
+            self._let_go(replicas)
 
     async def _change(self, deployment: Deployment) -> None:
         """Keep the new state first, then follow it: a crash in between is mended by `start`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,15 +10,17 @@ from datetime import datetime
 from typing import TypeVar
 
 from sqlalchemy import Select, and_, delete, exists, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from modelry.adapters.sql.stores import rows
 from modelry.adapters.sql.tables import (
     AliasMoveRow,
     AliasRow,
+    Base,
     BlobRow,
     ModelRow,
     TenantRow,
+    TenantScoped,
     TrafficShareRow,
     UploadRow,
     VersionFileRow,
@@ -59,6 +62,21 @@ class SqlCatalogRecords:
     aliases: SqlAliasRecords
     blobs: SqlBlobRecords
     uploads: SqlUploadRecords
+
+
+@functools.cache
+def _uses_of_contents() -> tuple[tuple[type[TenantScoped], InstrumentedAttribute[str]], ...]:
+    """The rows that refer to contents, and by which attribute: whatever has such a foreign key."""
+    contents = Base.metadata.tables[BlobRow.__tablename__]
+    found = []
+    for mapper in Base.registry.mappers:
+        table = Base.metadata.tables[mapper.class_.__tablename__]
+        for key in table.foreign_key_constraints:
+            if key.referred_table is contents:
+                column = next(one.parent for one in key.elements if one.column is contents.c.digest)
+                attribute = mapper.get_property_by_column(column).class_attribute
+                found.append((mapper.class_, attribute))
+    return tuple(found)
 
 
 def _records(session: Session) -> SqlCatalogRecords:
@@ -282,10 +300,11 @@ class SqlBlobRecords(_Records):
 
     def delete_unused(self, created_before: datetime) -> list[str]:
         """See `BlobRecords.delete_unused`."""
-        is_used = exists().where(
-            VersionFileRow.tenant_id == BlobRow.tenant_id, VersionFileRow.digest == BlobRow.digest
-        )
-        query = select(BlobRow).where(BlobRow.created_at < created_before, ~is_used)
+        used = [
+            exists().where(referring.tenant_id == BlobRow.tenant_id, digest == BlobRow.digest)
+            for referring, digest in _uses_of_contents()
+        ]
+        query = select(BlobRow).where(BlobRow.created_at < created_before, *(~one for one in used))
         unused = self._session.scalars(query).all()
         for row in unused:
             self._session.delete(row)

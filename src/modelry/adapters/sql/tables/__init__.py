@@ -26,6 +26,7 @@ from modelry.adapters.sql.tables.deployments import (
     TrafficShareRow,
 )
 from modelry.adapters.sql.tables.encryption import DataKeyRow
+from modelry.adapters.sql.tables.evaluation import EvaluationRow
 from modelry.adapters.sql.tables.privacy import (
     LoggingRuleRow,
     RequestLogRow,
@@ -51,6 +52,7 @@ __all__ = [
     "DataKeyRow",
     "DeploymentGrantRow",
     "DeploymentRow",
+    "EvaluationRow",
     "GatewayRow",
     "LoggingRuleRow",
     "MemberRow",
