@@ -1,0 +1,201 @@
+"""Real digits (8 x 8 pixels, from scikit-learn) through reading, training, export and parity."""
+
+import io
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from modelry.domain.datasets import Column, ColumnRole, ColumnType, Schema
+from modelry.domain.errors import Cancelled, InvalidInput, RowsInvalid
+from modelry.domain.signature import DYNAMIC, Datatype, Signature, TensorSpec
+from modelry.testing.datasets import rows_of
+from modelry.testing.training import MemoryRun
+from modelry.training.inputs import graph_of
+from modelry.training.parity import Exported
+from modelry.training.recipes.image_classification import ImageClassification
+from modelry.training.recipes.image_classification.training import INPUT, TASK
+
+RECIPE = ImageClassification()
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+PIXELS, NUMBERS = load_digits(return_X_y=True)
+PIXELS = np.minimum(PIXELS.reshape(-1, 8, 8) * 16, 255).astype(np.uint8)
+LABEL = Column("digit", ColumnType.TEXT, ColumnRole.LABEL, classes=NAMES)
+FILES = Schema((Column("picture", ColumnType.IMAGE), LABEL))
+
+
+def png(pixels):
+    held = io.BytesIO()
+    Image.fromarray(pixels).save(held, "PNG")
+    return held.getvalue()
+
+
+def files_of(places):
+    return {
+        "picture": [png(PIXELS[at]) for at in places],
+        "digit": [NAMES[NUMBERS[at]] for at in places],
+    }
+
+
+def train(data, folder, *, run=None, **options):
+    parameters = RECIPE.parameters(**options)
+    RECIPE.check(data.description, parameters)
+    run = run or MemoryRun(folder, seed=1)
+    return RECIPE.train(data, parameters, run), run
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return rows_of(
+        FILES, {"train": files_of(range(1200)), "validation": files_of(range(1200, 1500))}
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(digits, tmp_path_factory):
+    return train(digits, tmp_path_factory.mktemp("small"), epochs=6, learning_rate=0.01)
+
+
+def test_the_default_network_learns_digits(trained):
+    version, run = trained
+    assert version.metrics["accuracy"] > 0.9
+    assert version.metrics.keys() >= {"loss", "macro_f1", "top_5_accuracy"}
+    assert run.curves[228]["validation_accuracy"] == pytest.approx(
+        version.metrics["accuracy"], abs=0.05
+    )
+    assert {phase for *_, phase in run.told} >= {"reading train", "epoch 6 of 6", "exporting"}
+
+
+def test_the_exported_model_answers_as_the_trained_one(trained):
+    version, _ = trained
+    parity = version.parity
+    assert parity.is_met
+    assert parity.rows == 300
+    assert parity.max_abs < 1e-4
+    assert parity.metric == "accuracy"
+    assert parity.trained_metric == parity.exported_metric == version.metrics["accuracy"]
+
+
+def test_the_version_serves_what_it_learnt(trained):
+    """The file and the steps of the manifest, as a server would use them, on rows not seen."""
+    version, _ = trained
+    manifest = version.manifest
+    assert manifest["files"] == {"model": "model.onnx"}
+    assert manifest["labels"] == list(NAMES)
+    signature = Signature(
+        (TensorSpec(INPUT, Datatype.FP32, (DYNAMIC, 1, 8, 8)),),
+        (TensorSpec("logits", Datatype.FP32, (DYNAMIC, 10)),),
+        batched=True,
+    )
+    graph = graph_of(TASK, manifest["pre"], manifest["post"], signature, labels=NAMES)
+    exported = Exported(version.files["model"])
+    exported.check(signature)
+    rows = range(1500, 1700)
+    inputs, context = graph.before([{"image": png(PIXELS[at])} for at in rows])
+    ranking = graph.after(exported(inputs), context)
+    right = [found[0] == NUMBERS[at] for at, found in zip(rows, ranking.indexes, strict=True)]
+    assert np.mean(right) > 0.85
+    assert ranking.labels == NAMES
+
+
+def test_the_file_tells_nothing_of_where_it_was_made(trained):
+    version, _ = trained
+    content = version.files["model"].read_bytes()
+    for word in (b".py", b"site-packages", b"/home", b"/work", b"modelry", b"Traceback"):
+        assert word not in content
+    onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
+
+
+def test_the_residual_network_goes_on_from_a_checkpoint_to_the_same_weights(tmp_path):
+    data = rows_of(FILES, {"all": files_of(range(96))})
+    options = {
+        "network": "residual",
+        "width": 4,
+        "epochs": 2,
+        "batch_size": 32,
+        "dropout": 0.2,
+        "augment": ["flip", "shift", "turn", "brighten", "erase"],
+        "label_smoothing": 0.1,
+        "class_weights": "balanced",
+        "checkpoint_every_s": 0,
+    }
+    whole, _ = train(data, tmp_path / "whole", **options)
+    ended = MemoryRun(tmp_path / "ended", seed=1, stop_after=2)
+    with pytest.raises(Cancelled):
+        train(data, None, run=ended, **options)
+    going_on = MemoryRun(tmp_path / "going on", seed=1, checkpoint=ended.checkpoint())
+    again, _ = train(data, None, run=going_on, **options)
+    assert again.weights_digest == whole.weights_digest
+    assert again.metrics == whole.metrics
+    assert again.parity.is_met
+    assert again.files["model"].read_bytes() == whole.files["model"].read_bytes()
+
+
+def test_arrays_are_learnt_from_as_the_same_images_would_be(tmp_path):
+    places = range(64)
+    schema = Schema(
+        (
+            Column("x", ColumnType.TENSOR, shape=(8, 8, 1), dtype="uint8"),
+            Column("y", ColumnType.INTEGER, ColumnRole.LABEL),
+        )
+    )
+    numbers = NUMBERS[: len(places)]
+    arrays = rows_of(schema, {"train": {"x": PIXELS[: len(places)][..., None], "y": numbers}})
+    files = rows_of(FILES, {"train": files_of(places)})
+    options = {"epochs": 1, "validation_share": 0.0}
+    one, _ = train(arrays, tmp_path / "arrays", **options)
+    other, _ = train(files, tmp_path / "files", **options)
+    assert one.weights_digest == other.weights_digest
+    assert one.manifest["labels"] == [str(number) for number in range(10)]
+    assert one.metrics.keys() == {"loss"}
+
+
+def test_rows_beyond_the_memory_limit_are_processed_for_every_batch(tmp_path):
+    big = [np.asarray(Image.fromarray(PIXELS[at]).resize((140, 140))) for at in range(8)]
+    data = rows_of(
+        FILES,
+        {
+            "train": {
+                "picture": [png(one) for one in big],
+                "digit": [NAMES[NUMBERS[at]] for at in range(8)],
+            }
+        },
+    )
+    options = {"epochs": 1, "batch_size": 4, "image_size": (128, 128), "colours": "rgb"}
+    kept, _ = train(data, tmp_path / "kept", **options)
+    anew, run = train(data, tmp_path / "anew", memory_mb=1, **options)
+    assert any("processed anew" in line for line in run.lines)
+    assert anew.weights_digest == kept.weights_digest
+
+
+def test_a_row_that_cannot_be_used_is_named(tmp_path):
+    broken = files_of(range(300))
+    broken["picture"][280] = broken["picture"][280][:40]
+    with pytest.raises(RowsInvalid, match=r"Row 281 of split 'train' cannot be used: .*image"):
+        train(rows_of(FILES, {"train": broken}), tmp_path, epochs=1)
+    wrong = files_of(range(300))
+    wrong["digit"][270] = "ten"
+    with pytest.raises(RowsInvalid, match=r"Row 271 of split 'train' has the label 'ten'"):
+        train(rows_of(FILES, {"train": wrong}), tmp_path, epochs=1)
+    none = {"picture": [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n"], "digit": ["one"] * 3}
+    with pytest.raises(RowsInvalid, match="None of the first"):
+        train(rows_of(FILES, {"train": none}), tmp_path, epochs=1)
+
+
+def test_one_class_alone_is_refused(tmp_path):
+    ones = files_of([at for at in range(400) if NUMBERS[at] == 1])
+    with pytest.raises(RowsInvalid, match="learnt from have the label 'one'"):
+        train(rows_of(FILES, {"train": ones}), tmp_path, epochs=1)
+    one = Column("digit", ColumnType.TEXT, ColumnRole.LABEL, classes=("one",))
+    declared = rows_of(Schema((FILES.columns[0], one)), {"train": ones})
+    with pytest.raises(InvalidInput, match="one class only"):
+        train(declared, tmp_path, epochs=1)
+
+
+def test_it_stops_while_rows_are_read(tmp_path):
+    run = MemoryRun(tmp_path)
+    run.stop.set()
+    with pytest.raises(Cancelled, match="while 'train' was read"):
+        train(rows_of(FILES, {"train": files_of(range(20))}), None, run=run)
