@@ -106,12 +106,15 @@ def states(service, name="m"):
     return [status.state for status in service.replicas(OWNER, name)]
 
 
-async def ask(service, name="m"):
-    target = service.inference.target(OWNER, name)
+async def answered(target):
     call = RawCall(OWNER, Kind.INFER, b"{}", b"hello")
     target.group.submit(call)
     async with asyncio.timeout(5):
         return await call.answer()
+
+
+async def ask(service, name="m"):
+    return await answered(service.inference.target(OWNER, name))
 
 
 async def test_deploy_call_undeploy(service, pool, store):
@@ -409,9 +412,7 @@ async def test_a_version_can_be_asked_in_private_and_by_nobody_else(service):
     version = Versions().version("t1", "m", 2)
     async with service.privately(version) as target:
         assert service.has_replicas("t1")
-        call = RawCall(OWNER, Kind.INFER, b"{}", b"hello")
-        target.group.submit(call)
-        assert (await call.answer())[1] == b"hello"
+        assert (await answered(target))[1] == b"hello"
         assert not service.inference.routes.all()
         with pytest.raises(NotFound):
             service.get(OWNER, target.deployment.name)
@@ -423,6 +424,5 @@ async def test_what_is_asked_in_private_ends_when_the_tenant_is_closed(service):
     version = Versions().version("t1", "m", 2)
     async with service.privately(version) as target:
         await service.follow_tenants({"t1": TenantState.SUSPENDED})
-        call = RawCall(OWNER, Kind.INFER, b"{}", b"hello")
         with pytest.raises(ModelFailed, match="its tenant was closed"):
-            target.group.submit(call)
+            await answered(target)

@@ -1,0 +1,280 @@
+"""The job that evaluates: rows from a work process, answers from the engine, a report kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+from modelry.domain.access import Permission, Principal
+from modelry.domain.catalog import Version
+from modelry.domain.datasets import DatasetVersion, Split
+from modelry.domain.errors import InvalidInput, NotFound
+from modelry.domain.evaluations import Evaluation, Measured
+from modelry.runtime_api.tensors import pack_tensors, unpack_tensors
+from modelry.runtime_api.work import Answer, InputFile, WorkLimits, WorkOrder, Works
+from modelry.scoring.contract import Subject
+from modelry.scoring.scorers import scorer_for
+from modelry.scoring.work import INFER, PREDICT, REPORT, Score, decode_items, subject_to_wire
+from modelry.services.catalog.contents import Contents
+from modelry.services.evaluation.engines import EngineLoader, OpenEngine
+from modelry.services.evaluation.ports import Datasets, EvaluationStore, Versions
+from modelry.services.jobs.handlers import JobRun, Json
+
+KIND = "evaluate"
+BATCH_ROWS = 32
+MOST_BATCH_ROWS = 1024
+_KNOWN = frozenset({"version", "dataset", "split", "slices", "batch_rows"})
+
+
+class EvaluateHandler:
+    """A `JobHandler`: `{version, dataset, split?, slices?, batch_rows?}`.
+
+    Args:
+        store: keeps evaluations.
+        versions: the catalogue.
+        datasets: the datasets.
+        contents: keeps reports.
+        engines: loads versions.
+        works: runs the work `score`.
+        clock: gives the time.
+    """
+
+    kind: ClassVar[str] = KIND
+
+    def __init__(
+        self,
+        *,
+        store: EvaluationStore,
+        versions: Versions,
+        datasets: Datasets,
+        contents: Contents,
+        engines: EngineLoader,
+        works: Works,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._store = store
+        self._versions = versions
+        self._datasets = datasets
+        self._contents = contents
+        self._engines = engines
+        self._works = works
+        self._clock = clock
+
+    def check(self, principal: Principal, parameters: Json) -> Json:
+        """See `JobHandler.check`.
+
+        Raises:
+            NotFound: no such version, dataset or split.
+            InvalidInput: a parameter is wrong, or the dataset lacks what the task needs.
+            NotSupported: versions of this task cannot be evaluated.
+        """
+        principal.require(Permission.MODELS_WRITE)
+        principal.require(Permission.DATASETS_READ)
+        unknown = sorted(set(parameters) - _KNOWN)
+        if unknown:
+            raise InvalidInput(
+                f"'{unknown[0][:80]}' is no parameter of an evaluation; there are "
+                f"{', '.join(sorted(_KNOWN))}.",
+                param=unknown[0][:80],
+            )
+        version = self._versions.resolve(principal, _word(parameters, "version"))
+        dataset = self._datasets.find(principal, _word(parameters, "dataset"))
+        split = the_split(dataset, parameters.get("split"))
+        batch_rows = parameters.get("batch_rows", BATCH_ROWS)
+        if not isinstance(batch_rows, int) or not 1 <= batch_rows <= MOST_BATCH_ROWS:
+            raise InvalidInput(
+                f"'batch_rows' must be a whole number from 1 to {MOST_BATCH_ROWS}.",
+                param="batch_rows",
+            )
+        slices = parameters.get("slices", [])
+        if not isinstance(slices, list) or not all(isinstance(one, str) for one in slices):
+            raise InvalidInput("'slices' must be a list of names of columns.", param="slices")
+        scorer_for(subject_of(version, dataset, tuple(slices)))
+        return {
+            "version": version.ref,
+            "dataset": dataset.ref,
+            "split": split.name,
+            "slices": slices,
+            "batch_rows": batch_rows,
+        }
+
+    def run(self, run: JobRun) -> Json:
+        """See `JobHandler.run`."""
+        told = run.parameters
+        principal = run.principal
+        version = self._versions.resolve(principal, told["version"])
+        dataset = self._datasets.find(principal, told["dataset"])
+        split = the_split(dataset, told["split"])
+        subject = subject_of(version, dataset, tuple(told["slices"]))
+        order = WorkOrder(
+            Score.name,
+            {
+                "subject": subject_to_wire(subject),
+                "split": split.name,
+                "shards": [one.digest for one in split.shards],
+                "rows": split.rows,
+                "batch_rows": told["batch_rows"],
+            },
+            WorkLimits(threads=1),
+        )
+        run.log(f"{version.ref} is loaded to be measured on {dataset.ref}, split '{split.name}'")
+        with self._engines.loaded(principal, version, run.stop) as engine:
+            client = _ScoreClient(run, self._datasets, self._contents, engine, split)
+            outcome = self._works.run(order, client, run.stop)
+        evaluation = self._kept(run, (version, dataset, split), outcome, client.report_digest)
+        return {
+            "evaluation_id": evaluation.evaluation_id,
+            "version": version.ref,
+            "metrics": outcome["metrics"],
+        }
+
+    def _kept(
+        self,
+        run: JobRun,
+        measured: tuple[Version, DatasetVersion, Split],
+        outcome: Json,
+        report_digest: str,
+    ) -> Evaluation:
+        version, dataset, split = measured
+        evaluation = Evaluation(
+            tenant_id=version.tenant_id,
+            evaluation_id=run.job_id,  # so that another attempt at the job adds no second one
+            model_name=version.model_name,
+            version_number=version.number,
+            version_digest=version.digest,
+            dataset=dataset.ref,
+            dataset_digest=dataset.digest,
+            split=split.name,
+            rows=int(outcome["rows"]),
+            metrics={name: Measured.from_wire(one) for name, one in outcome["metrics"].items()},
+            speed=outcome["speed"],
+            report_digest=report_digest,
+            job_id=run.job_id,
+            created_at=self._clock(),
+            created_by=run.principal.key_id,
+        )
+        self._store.add(evaluation)
+        return evaluation
+
+
+class _ScoreClient:
+    """The server's side of the work `score`."""
+
+    def __init__(
+        self,
+        run: JobRun,
+        datasets: Datasets,
+        contents: Contents,
+        engine: OpenEngine,
+        split: Split,
+    ) -> None:
+        self._run = run
+        self._datasets = datasets
+        self._contents = contents
+        self._engine = engine
+        self._shards = {one.digest for one in split.shards}
+        self.report_digest = ""
+
+    def open_input(self, name: str) -> InputFile:
+        """A shard of the split."""
+        if name not in self._shards:
+            raise NotFound(f"The evaluation has no input '{name[:80]}'.")
+        return self._datasets.open_shard(self._run.principal.tenant_id, name)
+
+    def take_output(self, name: str, file: Path, about: Json) -> Json:
+        """The report."""
+        del about
+        if name != REPORT:
+            raise NotFound(f"The evaluation has no output '{name[:80]}'.")
+        kept = self._contents.keep_file(self._run.principal.tenant_id, file)
+        self.report_digest = kept.digest
+        return {"digest": kept.digest, "size_bytes": kept.size_bytes}
+
+    def answer(self, what: str, header: Json, body: bytes) -> Answer:
+        """Ask the version."""
+        if what == PREDICT:
+            items = decode_items(header["items"], body)
+            results, arrays, seconds = self._engine.predict(items, header["options"])
+            entries, parts = pack_tensors(arrays)
+            told = {"items": results, "arrays": entries, "seconds": seconds}
+            return Answer(told, b"".join(parts))
+        if what == INFER:
+            outputs, seconds = self._engine.infer(unpack_tensors(header["inputs"], body))
+            entries, parts = pack_tensors(outputs)
+            return Answer({"arrays": entries, "seconds": seconds}, b"".join(parts))
+        raise NotFound(f"The evaluation cannot be asked '{what[:80]}'.")
+
+    def progress(self, done: int, total: int | None, unit: str, phase: str) -> None:
+        """Tell the job."""
+        self._run.progress(done, total, unit, phase)
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Tell the job."""
+        self._run.metrics(step, values)
+
+    def log(self, line: str) -> None:
+        """Tell the job."""
+        self._run.log(line)
+
+
+def the_split(dataset: DatasetVersion, name: object) -> Split:
+    """The split to measure on: by default `test`, `validation`, or the only one.
+
+    Raises:
+        NotFound: there is no such split, or none was told and several are there.
+        InvalidInput: it has no rows.
+    """
+    names = [one.name for one in dataset.splits]
+    if name is None:
+        usual = [one for one in ("test", "validation") if one in names]
+        name = usual[0] if usual else names[0] if len(names) == 1 else ""
+    found = dataset.split(name) if isinstance(name, str) else None
+    if found is None:
+        raise NotFound(
+            f"Dataset {dataset.ref} has no split '{str(name)[:80]}'; it has {', '.join(names)}.",
+            param="split",
+        )
+    if not found.rows:
+        raise InvalidInput(f"Split '{found.name}' of {dataset.ref} has no rows.", param="split")
+    return found
+
+
+def subject_of(version: Version, dataset: DatasetVersion, slices: tuple[str, ...]) -> Subject:
+    """What is scored on what."""
+    return Subject(
+        task=version.task,
+        schema=dataset.schema,
+        features=_columns_of(version, dataset),
+        inputs=tuple((one.name, one.datatype.value) for one in version.signature.inputs),
+        slices=slices,
+    )
+
+
+def _columns_of(version: Version, dataset: DatasetVersion) -> tuple[str, ...]:
+    """The columns that a version of tables takes, if its manifest names them.
+
+    Raises:
+        InvalidInput: the dataset lacks one.
+    """
+    if version.task != "tabular":
+        return ()
+    for step in version.manifest.get("pre", ()):
+        if step.get("step") == "columns":
+            names = tuple(str(one["name"]) for one in step["columns"])
+            missing = [one for one in names if dataset.schema.find(one) is None]
+            if missing:
+                raise InvalidInput(
+                    f"{version.ref} takes the column '{missing[0]}', which {dataset.ref} lacks.",
+                    param="dataset",
+                )
+            return names
+    return ()
+
+
+def _word(parameters: Json, name: str) -> str:
+    value: Any = parameters.get(name)
+    if not isinstance(value, str) or not value:
+        raise InvalidInput(f"'{name}' must name one, as name@number.", param=name)
+    return value

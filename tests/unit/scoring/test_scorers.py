@@ -1,0 +1,228 @@
+"""What is made of a version's answers, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from modelry.domain.datasets import Column, ColumnRole, ColumnType, Schema
+from modelry.domain.errors import InvalidInput, NotSupported, RowsInvalid
+from modelry.scoring.contract import Answers, Question, Rows, Subject
+from modelry.scoring.scorers import scorer_for
+from modelry.testing.datasets import rows_of
+
+LABEL = Column("kind", ColumnType.TEXT, ColumnRole.LABEL, classes=("cat", "dog"))
+TEXT = Column("words", ColumnType.TEXT)
+PLACE = Column("place", ColumnType.TEXT, ColumnRole.IGNORED, is_nullable=True)
+
+
+def scored(
+    subject: Subject,
+    columns: Mapping[str, Any],
+    answer: Callable[[Question], Answers],
+    batch_rows: int = 2,
+) -> dict[str, Any]:
+    scorer = scorer_for(subject)
+    first = 0
+    for batch in rows_of(subject.schema, {"test": columns}).batches(
+        "test", list(scorer.columns), batch_rows
+    ):
+        rows = Rows(batch, first)
+        scorer.add(rows, answer(scorer.question(rows)))
+        first += batch.num_rows
+    return scorer.report()
+
+
+def ranked(cat: float) -> dict[str, Any]:
+    labels = [
+        {"label": "cat", "index": 0, "score": cat},
+        {"label": "dog", "index": 1, "score": 1 - cat},
+    ]
+    return {"labels": sorted(labels, key=lambda one: -one["score"])}
+
+
+def by_length(question: Question) -> Answers:
+    """Cats are short: sure of it for one letter, unsure for two, a dog from three on."""
+    chances = {1: 0.9, 2: 0.6, 3: 0.2}
+    return Answers([ranked(chances[len(one["text"])]) for one in question.items])
+
+
+def test_classes_are_counted_by_class_and_slice() -> None:
+    subject = Subject("text-classification", Schema((TEXT, LABEL, PLACE)), slices=("place",))
+    told = scored(
+        subject,
+        {
+            "words": ["a", "bb", "ccc", "dd", "e"],
+            "kind": ["cat", "cat", "dog", "dog", "dog"],
+            "place": ["in", "in", "out", None, "out"],
+        },
+        by_length,
+    )
+    assert told["metrics"]["accuracy"]["value"] == pytest.approx(0.6)
+    assert told["metrics"]["accuracy"]["low"] <= 0.6 <= told["metrics"]["accuracy"]["high"]
+    assert told["confusion"] == {"classes": ["cat", "dog"], "counts": [[2, 0], [2, 1]]}
+    cat, dog = told["per_class"]
+    assert (cat["rows"], cat["precision"], cat["recall"]) == (2, 0.5, 1.0)
+    assert (dog["rows"], dog["precision"], dog["recall"]) == (
+        3,
+        1.0,
+        pytest.approx(1 / 3, abs=1e-5),
+    )
+    losses = -np.log([0.9, 0.6, 0.8, 0.4, 0.1])
+    assert told["metrics"]["log_loss"]["value"] == pytest.approx(losses.mean())
+    assert told["slices"]["place"] == [
+        {"value": "in", "rows": 2, "accuracy": 1.0},
+        {"value": "out", "rows": 2, "accuracy": 0.5},
+        {"value": "(missing)", "rows": 1, "accuracy": 0.0},
+    ]
+    assert told["worst"] == [
+        {"row": 4, "label": "dog", "answer": "cat", "score": 0.9},
+        {"row": 3, "label": "dog", "answer": "cat", "score": 0.6},
+    ]
+
+
+def test_scores_that_mean_what_they_say_are_calibrated() -> None:
+    rows = 1000
+    kinds = ["cat"] * 600 + ["dog"] * 400
+    told = scored(
+        Subject("text-classification", Schema((TEXT, LABEL))),
+        {"words": ["bb"] * rows, "kind": kinds},
+        by_length,
+        batch_rows=64,
+    )
+    assert told["metrics"]["accuracy"]["value"] == pytest.approx(0.6)
+    assert told["metrics"]["ece"]["value"] == pytest.approx(0.0, abs=1e-9)
+    (bin_,) = told["calibration"]
+    assert (bin_["rows"], bin_["score"], bin_["accuracy"]) == (rows, pytest.approx(0.6), 0.6)
+
+
+def test_a_class_that_no_schema_told_is_a_class_of_its_own() -> None:
+    told = scored(
+        Subject("text-classification", Schema((TEXT, LABEL))),
+        {"words": ["a"], "kind": ["cat"]},
+        lambda _: Answers([{"labels": [{"label": "bird", "index": 7, "score": 1.0}]}]),
+    )
+    assert told["confusion"]["classes"] == ["cat", "dog", "bird"]
+    assert told["metrics"]["accuracy"]["value"] == 0.0
+
+
+def test_a_version_that_tells_no_scores_gets_no_calibration() -> None:
+    told = scored(
+        Subject("text-classification", Schema((TEXT, LABEL))),
+        {"words": ["a"], "kind": ["cat"]},
+        lambda _: Answers([{"labels": [{"label": "cat", "index": 0}]}]),
+    )
+    assert set(told["metrics"]) == {"accuracy", "macro_f1"}
+    assert "calibration" not in told
+
+
+NUMBERS = Schema(
+    (
+        Column("x", ColumnType.NUMBER),
+        Column("y", ColumnType.NUMBER, ColumnRole.LABEL, is_nullable=True),
+    )
+)
+
+
+def test_numbers_are_measured_by_their_distance() -> None:
+    told = scored(
+        Subject("tabular", NUMBERS, features=("x",)),
+        {"x": [1.0, 2.0, 3.0], "y": [2.0, 4.0, 9.0]},
+        lambda question: Answers([{"value": 2 * one["row"]["x"]} for one in question.items]),
+    )
+    metrics = told["metrics"]
+    assert metrics["mean_absolute_error"]["value"] == pytest.approx(1.0)
+    assert metrics["root_mean_squared_error"]["value"] == pytest.approx(3**0.5)
+    assert metrics["r_squared"]["value"] == pytest.approx(1 - 9 / 26)
+    assert told["worst"][0] == {"row": 2, "label": 9.0, "answer": 6.0}
+
+
+def test_a_row_that_does_not_say_what_is_right_is_named() -> None:
+    with pytest.raises(RowsInvalid, match="Row 3 has no 'y'"):
+        scored(
+            Subject("tabular", NUMBERS, features=("x",)),
+            {"x": [1.0, 2.0, 3.0], "y": [2.0, 4.0, None]},
+            lambda question: Answers([{"value": 0.0} for _ in question.items]),
+        )
+
+
+TENSORS = Schema(
+    (
+        Column("x", ColumnType.TENSOR, shape=(2, 2), dtype="uint8"),
+        Column("y", ColumnType.INTEGER, ColumnRole.LABEL),
+    )
+)
+
+
+def test_tensors_go_in_as_the_version_takes_them() -> None:
+    seen: list[np.ndarray[Any, Any]] = []
+
+    def answer(question: Question) -> Answers:
+        (given,) = question.tensors.values()
+        seen.append(given)
+        chances = np.eye(3)[given.reshape(len(given), -1).max(axis=1).astype(int)] * 0.8 + 0.2 / 3
+        return Answers(arrays={"scores": chances})
+
+    told = scored(
+        Subject("tensor", TENSORS, inputs=(("images", "FP32"),)),
+        {"x": np.array([[[0, 0], [0, 0]], [[0, 1], [0, 0]], [[2, 0], [0, 1]]]), "y": [0, 1, 1]},
+        answer,
+    )
+    assert {one.dtype for one in seen} == {np.dtype("float32")}
+    assert [one.shape for one in seen] == [(2, 2, 2), (1, 2, 2)]
+    assert told["metrics"]["accuracy"]["value"] == pytest.approx(2 / 3)
+    assert told["worst"][0]["row"] == 2
+
+
+BOXES = Schema(
+    (
+        Column("picture", ColumnType.IMAGE),
+        Column("objects", ColumnType.BOXES, ColumnRole.LABEL, classes=("car", "bus")),
+    )
+)
+
+
+def test_boxes_are_measured_as_coco_does() -> None:
+    def found(label: str, box: list[float], score: float) -> dict[str, Any]:
+        return {"label": label, "index": 0, "box": box, "score": score}
+
+    answers = iter(
+        [
+            {"objects": [found("car", [10, 10, 30, 30], 0.9), found("bus", [0, 0, 5, 5], 0.1)]},
+            {"objects": [found("bus", [0, 0, 8, 8], 0.8), found("tram", [0, 0, 8, 8], 0.8)]},
+        ]
+    )
+    told = scored(
+        Subject("object-detection", BOXES),
+        {
+            "picture": [b"first", b"second"],
+            "objects": [[(0, 10, 10, 20, 20)], [(1, 0, 0, 10, 10)]],
+        },
+        lambda question: Answers([next(answers) for _ in question.items]),
+    )
+    assert told["metrics"]["map_50"]["value"] == pytest.approx(1.0)
+    assert told["metrics"]["map"]["value"] == pytest.approx((1.0 + 0.3) / 2)  # overlap is 0.64
+    assert told["of_unknown_classes"] == 1
+
+
+@pytest.mark.parametrize(
+    ("subject", "error", "told"),
+    [
+        (Subject("chat", Schema((TEXT,))), NotSupported, "'chat' cannot be evaluated"),
+        (Subject("text-classification", Schema((TEXT,))), InvalidInput, "'label'; it has none"),
+        (Subject("text-classification", Schema((TEXT, TEXT, LABEL))), InvalidInput, "several"),
+        (Subject("image-classification", Schema((TEXT, LABEL))), InvalidInput, "type 'image'"),
+        (Subject("object-detection", Schema((LABEL,))), InvalidInput, "type 'image'"),
+        (Subject("tensor", TENSORS, inputs=()), InvalidInput, "takes 0 tensor"),
+        (Subject("tabular", NUMBERS, slices=("x",)), InvalidInput, "'x' is no column"),
+        (Subject("tabular", NUMBERS, slices=("z",)), InvalidInput, "'z' is no column"),
+    ],
+)  # fmt: skip
+def test_data_that_does_not_suit_is_refused(
+    subject: Subject, error: type[Exception], told: str
+) -> None:
+    with pytest.raises(error, match=told):
+        scorer_for(subject)
