@@ -13,6 +13,7 @@ from modelry.testing.catalog_store import CatalogStoreContract
 from modelry.testing.deletion_store import DeletionStoreContract, GrantContract
 from modelry.testing.deployment_store import DeploymentStoreContract
 from modelry.testing.key_store import KeyStoreContract
+from modelry.testing.lineage_store import LineageStoreContract
 from modelry.testing.memory_database import MemoryDatabase
 from modelry.testing.quota_store import QuotaStoreContract
 from modelry.testing.usage_store import UsageStoreContract
@@ -51,6 +52,10 @@ class TestKeyStore(KeyStoreContract):
 
 
 class TestDeploymentStore(DeploymentStoreContract):
+    pass
+
+
+class TestLineageStore(LineageStoreContract):
     pass
 
 

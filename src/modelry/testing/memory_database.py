@@ -16,6 +16,7 @@ from modelry.domain.catalog import Alias, AliasMove, Model, Version
 from modelry.domain.deployments import Deployment
 from modelry.domain.errors import Conflict
 from modelry.services.catalog.ports import BlobRecord, CatalogRecords, UploadRecord
+from modelry.testing.memory_lineages import MemoryLineageStore
 from modelry.testing.memory_quotas import MemoryQuotaStore
 from modelry.testing.memory_state import BrokenReference, TenantState
 from modelry.testing.memory_tenancy import MemoryDeletionStore, MemoryKeyStore
@@ -38,6 +39,7 @@ class MemoryDatabase:
         self.quotas = MemoryQuotaStore(self)
         self.usage = MemoryUsageStore(self)
         self.prices = MemoryPriceStore()
+        self.lineages = MemoryLineageStore(self)
 
     def transact(self, tenant_id: str, work: Callable[[TenantState], T]) -> T:
         """The result of `work` on a copy that becomes the state if it returns."""
@@ -160,6 +162,7 @@ class _Models:
         if pointing or self._state.serving(name, number):
             raise BrokenReference(f"version {name}@{number} is referred to")
         self._state.versions.pop((name, number), None)
+        self._state.lineages.pop((name, number), None)
 
     def deployments_of(self, name: str, number: int | None = None) -> list[str]:
         return self._state.serving(name, number)

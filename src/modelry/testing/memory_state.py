@@ -9,6 +9,7 @@ from modelry.domain.access import ApiKey, Member, Tenant
 from modelry.domain.catalog import Alias, AliasMove, Model, Version
 from modelry.domain.deployments import Deployment
 from modelry.domain.errors import Conflict
+from modelry.domain.lineage import Lineage
 from modelry.domain.quotas import Quota
 from modelry.domain.sharing import DeploymentGrant
 from modelry.services.catalog.ports import BlobRecord, UploadRecord
@@ -32,6 +33,7 @@ class TenantState:
     versions: dict[tuple[str, int], Version] = field(default_factory=dict)
     aliases: dict[tuple[str, str], Alias] = field(default_factory=dict)
     moves: list[AliasMove] = field(default_factory=list)
+    lineages: dict[tuple[str, int], Lineage] = field(default_factory=dict)
     blobs: dict[str, BlobRecord] = field(default_factory=dict)
     uploads: dict[str, UploadRecord] = field(default_factory=dict)
     deployments: dict[str, Deployment] = field(default_factory=dict)

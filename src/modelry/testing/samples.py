@@ -22,6 +22,7 @@ from modelry.services.catalog.ports import BlobRecord, CatalogRecords, CatalogSt
 from modelry.services.deployments.ports import DeploymentStore
 from modelry.services.quotas.ports import QuotaStore
 from modelry.services.tenancy.ports import DeletionStore, KeyStore
+from modelry.services.training.ports import LineageStore
 from modelry.services.usage.ports import PriceStore, UsageStore
 
 NOW = datetime(2030, 1, 31, 12, 30, 15, 250_000, tzinfo=UTC)
@@ -64,6 +65,11 @@ class Stores(Protocol):
     @property
     def prices(self) -> PriceStore:
         """What it costs."""
+        ...
+
+    @property
+    def lineages(self) -> LineageStore:
+        """Where versions come from."""
         ...
 
 

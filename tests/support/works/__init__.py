@@ -1,4 +1,4 @@
-"""Installs works for tests, as a package of somebody else."""
+"""Installs works and a recipe for tests, as a package of somebody else."""
 
 from __future__ import annotations
 
@@ -17,5 +17,8 @@ def install_works(folder: Path) -> None:
         "[modelry.works]\n"
         "contract = modelry.testing.works_suite:ContractWork\n"
         "rogue = rogue_work:RogueWork\n"
+        "[modelry.recipes]\n"
+        "steady = steady_recipe:SteadyRecipe\n"
     )
-    shutil.copy(Path(__file__).with_name("rogue_work.py"), folder)
+    for name in ("rogue_work.py", "steady_recipe.py"):
+        shutil.copy(Path(__file__).with_name(name), folder)

@@ -19,6 +19,7 @@ from modelry.adapters.sql.stores.deletions import SqlDeletionStore
 from modelry.adapters.sql.stores.deployments import SqlDeploymentStore
 from modelry.adapters.sql.stores.evaluations import SqlEvaluationStore
 from modelry.adapters.sql.stores.keys import SqlKeyStore
+from modelry.adapters.sql.stores.lineages import SqlLineageStore
 from modelry.adapters.sql.stores.prices import SqlPriceStore
 from modelry.adapters.sql.stores.quotas import SqlQuotaStore
 from modelry.adapters.sql.stores.request_logs import SqlRequestLogStore
@@ -50,6 +51,7 @@ class Database:
         self.usage = SqlUsageStore(transactions)
         self.prices = SqlPriceStore(transactions)
         self.evaluations = SqlEvaluationStore(transactions)
+        self.lineages = SqlLineageStore(transactions)
 
     def check(self) -> None:
         """Read something; for the readiness probe.

@@ -18,6 +18,7 @@ from modelry.adapters.sql.tables import (
     AliasRow,
     Base,
     BlobRow,
+    LineageRow,
     ModelRow,
     TenantRow,
     TenantScoped,
@@ -165,11 +166,10 @@ class SqlModelRecords(_Records):
 
     def delete_version(self, name: str, number: int) -> None:
         """See `ModelRecords.delete_version`."""
-        self._session.execute(
-            delete(VersionFileRow).where(
-                VersionFileRow.model_name == name, VersionFileRow.number == number
+        for owned in (VersionFileRow, LineageRow):
+            self._session.execute(
+                delete(owned).where(owned.model_name == name, owned.number == number)
             )
-        )
         self._session.execute(
             delete(VersionRow).where(VersionRow.model_name == name, VersionRow.number == number)
         )

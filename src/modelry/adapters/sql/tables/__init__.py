@@ -39,6 +39,7 @@ from modelry.adapters.sql.tables.quotas import (
     QuotaUseRow,
 )
 from modelry.adapters.sql.tables.sessions import SessionRow
+from modelry.adapters.sql.tables.training import LineageRow
 from modelry.adapters.sql.tables.usage import PriceRow, UsageRow, UsageSegmentRow
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "DeploymentRow",
     "EvaluationRow",
     "GatewayRow",
+    "LineageRow",
     "LoggingRuleRow",
     "MemberRow",
     "ModelRow",
