@@ -10,6 +10,7 @@ import pytest
 from modelry.adapters.sql.database import open_database
 from modelry.testing import samples
 from modelry.testing.catalog_store import CatalogStoreContract
+from modelry.testing.dataset_store import DatasetStoreContract
 from modelry.testing.deletion_store import DeletionStoreContract, GrantContract
 from modelry.testing.deployment_store import DeploymentStoreContract
 from modelry.testing.key_store import KeyStoreContract
@@ -36,6 +37,10 @@ def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[samples.S
 
 
 class TestCatalogStore(CatalogStoreContract):
+    pass
+
+
+class TestDatasetStore(DatasetStoreContract):
     pass
 
 

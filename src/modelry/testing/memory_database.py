@@ -16,6 +16,7 @@ from modelry.domain.catalog import Alias, AliasMove, Model, Version
 from modelry.domain.deployments import Deployment
 from modelry.domain.errors import Conflict
 from modelry.services.catalog.ports import BlobRecord, CatalogRecords, UploadRecord
+from modelry.testing.memory_datasets import MemoryDatasetStore, shard_digests
 from modelry.testing.memory_lineages import MemoryLineageStore
 from modelry.testing.memory_quotas import MemoryQuotaStore
 from modelry.testing.memory_state import BrokenReference, TenantState
@@ -35,6 +36,7 @@ class MemoryDatabase:
         self.keys = MemoryKeyStore(self)
         self.deletions = MemoryDeletionStore(self)
         self.catalog = MemoryCatalogStore(self)
+        self.datasets = MemoryDatasetStore(self)
         self.deployments = MemoryDeploymentStore(self)
         self.quotas = MemoryQuotaStore(self)
         self.usage = MemoryUsageStore(self)
@@ -224,6 +226,7 @@ class _Blobs:
 
     def delete_unused(self, created_before: datetime) -> list[str]:
         used = {file.digest for one in self._state.versions.values() for file in one.files}
+        used |= shard_digests(self._state)
         unused = [
             digest
             for digest, blob in self._state.blobs.items()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from modelry.domain.access import ApiKey, Member, Tenant
 from modelry.domain.catalog import Alias, AliasMove, Model, Version
+from modelry.domain.datasets import Dataset, DatasetVersion
 from modelry.domain.deployments import Deployment
 from modelry.domain.errors import Conflict
 from modelry.domain.lineage import Lineage
@@ -36,6 +37,9 @@ class TenantState:
     lineages: dict[tuple[str, int], Lineage] = field(default_factory=dict)
     blobs: dict[str, BlobRecord] = field(default_factory=dict)
     uploads: dict[str, UploadRecord] = field(default_factory=dict)
+    datasets: dict[str, Dataset] = field(default_factory=dict)
+    dataset_numbers: dict[str, int] = field(default_factory=dict)
+    dataset_versions: dict[tuple[str, int], DatasetVersion] = field(default_factory=dict)
     deployments: dict[str, Deployment] = field(default_factory=dict)
     quotas: dict[str, Quota] = field(default_factory=dict)
     segments: dict[tuple[str, int], Segment] = field(default_factory=dict)

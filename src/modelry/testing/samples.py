@@ -15,10 +15,12 @@ from modelry.domain.access import (
     effective_permissions,
 )
 from modelry.domain.catalog import Model, ModelFile, Version
+from modelry.domain.datasets import Column, ColumnRole, ColumnType, Schema, Shard, Split
 from modelry.domain.deployments import Deployment, Limits, Scale, TrafficShare
 from modelry.domain.signature import Datatype, Signature, TensorSpec
 from modelry.manifest.digests import digest_of_bytes
 from modelry.services.catalog.ports import BlobRecord, CatalogRecords, CatalogStore
+from modelry.services.datasets.ports import DatasetStore, NewVersion
 from modelry.services.deployments.ports import DeploymentStore
 from modelry.services.quotas.ports import QuotaStore
 from modelry.services.tenancy.ports import DeletionStore, KeyStore
@@ -45,6 +47,11 @@ class Stores(Protocol):
     @property
     def catalog(self) -> CatalogStore:
         """Models, versions, aliases, blobs and uploads."""
+        ...
+
+    @property
+    def datasets(self) -> DatasetStore:
+        """Datasets."""
         ...
 
     @property
@@ -144,6 +151,32 @@ def add_version(records: CatalogRecords, wanted: Version) -> Version:
         records.blobs.add(BlobRecord(file.digest, file.size_bytes, NOW))
     records.models.add_version(wanted)
     return wanted
+
+
+def dataset_version(name: str = "digits", rows: str = "a") -> NewVersion:
+    """A version with an empty split and one of two shards, whose digests are made from `rows`."""
+    schema = Schema(
+        (
+            Column("image", ColumnType.TENSOR, shape=(28, 28), dtype="uint8"),
+            Column("digit", ColumnType.TEXT, ColumnRole.LABEL, classes=("0", "1")),
+            Column("note", ColumnType.TEXT, is_nullable=True),
+        )
+    )
+    shards = tuple(
+        Shard(digest_of_bytes(f"{rows}/{at}".encode()), 100_000 - at, 2**40) for at in range(2)
+    )
+    return NewVersion(
+        tenant_id=DEFAULT_TENANT_ID,
+        dataset_name=name,
+        digest=digest_of_bytes(f"rows {rows}".encode()),
+        schema=schema,
+        splits=(Split("train", shards), Split("test", ())),
+        created_at=NOW,
+        created_by="owner",
+        statistics={"train": {"digit": {"count": 199_999}}},
+        report={"findings": []},
+        origin={"import": {"format": "idx"}},
+    )
 
 
 def deployment(

@@ -15,6 +15,7 @@ from modelry.adapters.sql.schema import migrate
 from modelry.adapters.sql.stores.audit import SqlAuditStore
 from modelry.adapters.sql.stores.catalog import SqlCatalogStore
 from modelry.adapters.sql.stores.data_keys import SqlDataKeyStore
+from modelry.adapters.sql.stores.datasets import SqlDatasetStore
 from modelry.adapters.sql.stores.deletions import SqlDeletionStore
 from modelry.adapters.sql.stores.deployments import SqlDeploymentStore
 from modelry.adapters.sql.stores.evaluations import SqlEvaluationStore
@@ -42,6 +43,7 @@ class Database:
         self.audit = SqlAuditStore(transactions)
         self.deletions = SqlDeletionStore(transactions)
         self.catalog = SqlCatalogStore(transactions)
+        self.datasets = SqlDatasetStore(transactions)
         self.deployments = SqlDeploymentStore(transactions)
         self.data_keys = SqlDataKeyStore(transactions)
         self.quotas = SqlQuotaStore(transactions)

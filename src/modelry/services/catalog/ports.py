@@ -144,7 +144,7 @@ class BlobRecords(Protocol):
         ...
 
     def delete_unused(self, created_before: datetime) -> list[str]:
-        """Remove contents that no version has and that are older; their digests."""
+        """Remove contents that nothing refers to and that are older; their digests."""
         ...
 
 

@@ -20,6 +20,7 @@ from modelry.adapters.sql.tables.catalog import (
     VersionFileRow,
     VersionRow,
 )
+from modelry.adapters.sql.tables.datasets import DatasetRow, DatasetShardRow, DatasetVersionRow
 from modelry.adapters.sql.tables.deployments import (
     DeploymentGrantRow,
     DeploymentRow,
@@ -51,6 +52,9 @@ __all__ = [
     "Base",
     "BlobRow",
     "DataKeyRow",
+    "DatasetRow",
+    "DatasetShardRow",
+    "DatasetVersionRow",
     "DeploymentGrantRow",
     "DeploymentRow",
     "EvaluationRow",
