@@ -183,6 +183,18 @@ def tensor_array(column: Column, values: np.ndarray[Any, Any]) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(flat, item), type=arrow_type(column))
 
 
+BOX_FIELDS = tuple(field.name for field in BOX)
+
+
+def box_values(array: pa.ListArray) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """All boxes of a column one after the other (boxes x 5): label, x, y, width, height."""
+    boxes = array.flatten()
+    values = np.empty((len(boxes), len(BOX_FIELDS)), dtype="<f8")
+    for at, name in enumerate(BOX_FIELDS):
+        values[:, at] = boxes.field(name).to_numpy(zero_copy_only=False)
+    return values
+
+
 def _bytes_of(column: Column, array: pa.FixedSizeListArray) -> pa.Array:
     size = tensor_bytes(column)
     if array.null_count:

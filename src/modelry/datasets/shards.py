@@ -202,10 +202,7 @@ def _content(column: Column, array: pa.Array) -> tuple[bytes, Any]:
         case ColumnType.BOXES:
             present = array.drop_null()
             lengths = pc.list_value_length(present).cast(pa.int64())
-            boxes = present.flatten()
-            fields = np.empty((len(boxes), 5), dtype="<f8")
-            for at, name in enumerate(("label", "x", "y", "width", "height")):
-                fields[:, at] = boxes.field(name).to_numpy(zero_copy_only=False)
+            fields = forms.box_values(present)
             return lengths.to_numpy(zero_copy_only=False).tobytes(), fields.tobytes()
         case ColumnType.TENSOR:
             return b"", array.drop_null().flatten().to_numpy(zero_copy_only=False).tobytes()

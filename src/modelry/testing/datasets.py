@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from modelry.datasets import forms
+from modelry.datasets.deriving import VersionRows
 from modelry.datasets.reading import missing_split, narrowed
-from modelry.domain.datasets import Column, ColumnType, DataDescription, Schema
+from modelry.datasets.writing import write_version
+from modelry.domain.access import Principal
+from modelry.domain.datasets import Column, ColumnType, DataDescription, DatasetVersion, Schema
+from modelry.domain.errors import NotFound
+from modelry.runtime_api.work import InputFile, WorkHost
+from modelry.services.datasets.making import MakingClient, made_version
+from modelry.services.datasets.ports import NewVersion
+from modelry.services.datasets.service import DatasetsService
+from modelry.testing.jobs import FakeJobRun
+from modelry.testing.work import ThreadWorks
 
 Columns = Mapping[str, Any]
 """Values by column: lists, numpy arrays (rows x shape for tensors), or Arrow arrays."""
@@ -84,3 +94,50 @@ def _box(box: Any) -> Any:
     if isinstance(box, Mapping):
         return box
     return dict(zip(("label", "x", "y", "width", "height"), box, strict=True))
+
+
+def keep_rows(
+    datasets: DatasetsService,
+    principal: Principal,
+    name: str,
+    schema: Schema,
+    splits: Mapping[str, Columns],
+) -> DatasetVersion:
+    """Keep rows as a version, in real shards, as an import does.
+
+    Args:
+        datasets: where.
+        principal: in whose name.
+        name: the dataset's.
+        schema: the columns.
+        splits: each split's values by column; see `rows_of`.
+    """
+    rows = rows_of(schema, splits)
+
+    class Written:
+        name: ClassVar[str] = "write"
+
+        def run(self, host: WorkHost) -> Mapping[str, Any]:
+            return write_version(VersionRows(rows, list(splits)), host)
+
+    run = FakeJobRun(principal=principal)
+    client = MakingClient(run, _no_input, datasets.contents)
+    works = ThreadWorks(Written())
+    made_schema, made_splits, told = made_version(("write", {}), run, works, client)
+    version = NewVersion(
+        tenant_id=principal.tenant_id,
+        dataset_name=name,
+        digest=told["digest"],
+        schema=made_schema,
+        splits=made_splits,
+        created_at=datasets.clock(),
+        created_by=principal.key_id,
+        statistics=told["statistics"],
+        report=told["report"],
+        origin={"made": "by a test"},
+    )
+    return datasets.store.add(version)[0]
+
+
+def _no_input(name: str) -> InputFile:
+    raise NotFound(f"There is no input '{name}'.")

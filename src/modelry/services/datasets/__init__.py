@@ -1,5 +1,6 @@
-"""Datasets: immutable versions of rows, how they come to be, who may see them.
+"""Datasets: versions of rows, made by jobs, read by other services.
 
-Owns: names and numbers of versions, imports and derivations as jobs, previews.
-Does not own: how rows are read and written (datasets/), the process in which they are.
+Owns: versions and their shards, the jobs that import and derive them, looking at rows.
+Does not own: what a row is and how files are read (datasets/), where contents are kept
+(services/catalog), how jobs run (services/jobs).
 """
