@@ -69,8 +69,8 @@ class DetectionScores:
         self._thresholds = np.minimum(thresholds, _JUST_UNDER_ONE)
         self._scores: list[list[Floats]] = [[] for _ in range(class_count)]
         self._right: list[list[Flags]] = [[] for _ in range(class_count)]
-        self._objects = np.zeros(class_count, dtype=np.int64)
-        self._images = 0
+        self._image_of: list[list[Integers]] = [[] for _ in range(class_count)]
+        self._objects: list[Integers] = []
 
     def add(
         self,
@@ -101,38 +101,59 @@ class DetectionScores:
                 "expected a finite one for each.",
                 param="scores",
             )
-        self._images += 1
-        np.add.at(self._objects, real_labels, 1)
+        image = len(self._objects)
+        self._objects.append(np.bincount(real_labels, minlength=len(self._scores)))
         for label in np.unique(labels):
             of_class = np.flatnonzero(labels == label)
             order = of_class[np.argsort(-sure[of_class], kind="stable")][:MAX_FOUND]
             overlaps = box_iou(boxes[order], real[real_labels == label])
             self._scores[label].append(sure[order])
+            self._image_of[label].append(np.full(len(order), image, dtype=np.int64))
             self._right[label].append(_matches(overlaps, self._thresholds))
 
-    def result(self) -> DetectionQuality:
-        """What comes out for all images so far."""
-        precisions = np.full((len(self._objects), len(self._thresholds)), np.nan)
+    @property
+    def images(self) -> int:
+        """How many were counted."""
+        return len(self._objects)
+
+    def result(self, weights: Integers | None = None) -> DetectionQuality:
+        """What comes out for all images so far.
+
+        Args:
+            weights: (images,) how often each image counts, for resampling; once by default.
+        """
+        if weights is None:
+            weights = np.ones(self.images, dtype=np.int64)
+        counts = np.array(self._objects, dtype=np.int64).reshape(self.images, len(self._scores))
+        objects = weights @ counts
+        precisions = np.full((len(objects), len(self._thresholds)), np.nan)
         recalls = precisions.copy()
-        for label in np.flatnonzero(self._objects):
-            scores = self._scores[label]
-            if not scores:
+        for label in np.flatnonzero(objects):
+            right = self._sorted(int(label), weights)
+            if not len(right):
                 precisions[label] = recalls[label] = 0.0
                 continue
-            order = np.argsort(-np.concatenate(scores), kind="stable")
-            right = np.concatenate(self._right[label])[order]
-            precisions[label], recalls[label] = _average(right, int(self._objects[label]))
+            precisions[label], recalls[label] = _average(right, int(objects[label]))
         by_class = tuple(None if np.isnan(row).any() else float(row.mean()) for row in precisions)
-        known = precisions[self._objects > 0]
+        known = precisions[objects > 0]
         return DetectionQuality(
             map=_mean(known),
             map_50=_mean(known[:, np.isclose(self._thresholds, 0.5)]),
             map_75=_mean(known[:, np.isclose(self._thresholds, 0.75)]),
-            recall=_mean(recalls[self._objects > 0]),
+            recall=_mean(recalls[objects > 0]),
             by_class=by_class,
-            images=self._images,
-            objects=int(self._objects.sum()),
+            images=int(weights.sum()),
+            objects=int(objects.sum()),
         )
+
+    def _sorted(self, label: int, weights: Integers) -> Flags:
+        """Which objects found of a class are right, best first; images as often as they weigh."""
+        if not self._scores[label]:
+            return np.zeros((0, len(self._thresholds)), dtype=bool)
+        order = np.argsort(-np.concatenate(self._scores[label]), kind="stable")
+        right = np.concatenate(self._right[label])[order]
+        times = weights[np.concatenate(self._image_of[label])[order]]
+        return np.repeat(right, times, axis=0)
 
     def _checked(
         self, boxes: npt.ArrayLike, classes: npt.ArrayLike, name: str
@@ -145,10 +166,10 @@ class DetectionScores:
                 "coordinate is no number; expected four finite numbers and a class for each.",
                 param=name,
             )
-        if len(labels) and not 0 <= labels.min() <= labels.max() < len(self._objects):
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(self._scores):
             raise InvalidInput(
                 f"Classes in '{name}' go from {labels.min()} to {labels.max()}; expected 0 to "
-                f"{len(self._objects) - 1}.",
+                f"{len(self._scores) - 1}.",
                 param=name,
             )
         return corners, labels

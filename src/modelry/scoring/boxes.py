@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import math
+import numpy as np
 
 from modelry.domain.datasets import ColumnType
 from modelry.domain.errors import InvalidInput
-from modelry.metrics.detection import DetectionScores
+from modelry.metrics.detection import DetectionQuality, DetectionScores
 from modelry.scoring.columns import known_values
 from modelry.scoring.contract import Answers, Json, Question, Rows, Subject
 from modelry.scoring.questions import image_items
 from modelry.scoring.slicing import Slices
 from modelry.scoring.worst import Worst
+
+LEAST_IMAGES = 10
+"""Of fewer, no interval is told."""
+RESAMPLES = 200
 
 
 class BoxScorer:
@@ -66,14 +70,30 @@ class BoxScorer:
         quality = self._scores.result()
         by_class = zip(self._boxes.classes, quality.by_class, strict=True)
         return {
-            "metrics": {
-                name: {"value": value}
-                for name, value in quality.to_metrics().items()
-                if not math.isnan(value)
-            },
+            "metrics": self._metrics(quality),
             "per_class": [{"label": name, "average_precision": one} for name, one in by_class],
             "objects": quality.objects,
             "of_unknown_classes": self._strangers,
             "worst": self._worst.told(),
             "slices": {},
         }
+
+    def _metrics(self, quality: DetectionQuality) -> dict[str, dict[str, float]]:
+        """Each with the interval that images which are drawn anew give it."""
+        told = quality.to_metrics()
+        images = self._scores.images
+        if not told or images < LEAST_IMAGES:
+            return {name: {"value": value} for name, value in told.items()}
+        chosen = np.random.default_rng(0)
+        drawn = [
+            self._scores.result(
+                chosen.multinomial(images, np.full(images, 1 / images))
+            ).to_metrics()
+            for _ in range(RESAMPLES)
+        ]
+        metrics = {}
+        for name, value in told.items():
+            values = [one[name] for one in drawn if name in one]
+            low, high = np.quantile(values, [0.025, 0.975])
+            metrics[name] = {"value": value, "low": float(low), "high": float(high)}
+        return metrics

@@ -132,3 +132,19 @@ def test_overlaps_are_symmetric_and_at_most_1(first: list[Any], second: list[Any
     one, other = np.array(first, float), np.array(second, float)
     assert np.allclose(box_iou(one, other), box_iou(other, one).T)
     assert (box_iou(one, other) <= 1).all()
+
+
+def test_an_image_that_counts_twice_is_as_if_it_were_there_twice() -> None:
+    once, twice = DetectionScores(CLASSES), DetectionScores(CLASSES)
+    images = KNOWN["images"][:4]
+    for image in images:
+        _add(once, image)
+    for image in [images[0], images[0], images[2], images[3]]:
+        _add(twice, image)
+    weighed = once.result(np.array([2, 0, 1, 1]))
+    assert weighed.to_metrics() == pytest.approx(twice.result().to_metrics())
+    assert weighed.objects == twice.result().objects
+
+
+def test_no_images_give_no_numbers() -> None:
+    assert DetectionScores(2).result().to_metrics() == {}
