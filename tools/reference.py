@@ -10,7 +10,7 @@ import tempfile
 from enum import Enum
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer.main
 from pydantic import SecretStr
@@ -76,6 +76,8 @@ def _type(field: FieldInfo) -> str:
     annotation: Any = field.annotation
     if get_origin(annotation) in (Union, UnionType):
         (annotation,) = (one for one in get_args(annotation) if one is not type(None))
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return " / ".join(str(one.value) for one in annotation)
     if get_origin(annotation) is Literal:

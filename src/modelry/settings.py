@@ -167,6 +167,24 @@ class Settings(BaseSettings):
     usage_totals_days: Annotated[float, Field(ge=1, le=36500)] = Field(
         1100.0, description="Days that totals of usage, by the minute, are kept."
     )
+    work_memory_bytes: Annotated[int, Field(ge=2**28)] | None = Field(
+        None,
+        description="Memory that the process of one piece of work (import, training) may use, in "
+        "bytes; by default no limit of its own.",
+    )
+    work_scratch_bytes: Annotated[int, Field(ge=2**20)] = Field(
+        4 * 2**30,
+        description="What the scratch folder, in memory, of one piece of work may hold, in bytes.",
+    )
+    work_threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None,
+        description="Threads that one piece of work computes with; by default as many as there "
+        "are cores.",
+    )
+    work_niceness: Annotated[int, Field(ge=0, le=19)] = Field(
+        15,
+        description="How far work stands back behind serving when cores are short, 0 (not) to 19.",
+    )
     drain_s: Annotated[float, Field(ge=0)] = Field(
         10.0, description="Seconds that open requests get to end at shutdown."
     )

@@ -27,6 +27,7 @@ from modelry.bootstrap.audit_log import SERVER_ACTOR, open_chain_keys, tell_roll
 from modelry.bootstrap.deleting import TenantBlobs, TenantKeys
 from modelry.bootstrap.quarantine import QuarantineFollower
 from modelry.bootstrap.tls import open_certificate
+from modelry.bootstrap.works import open_works
 from modelry.domain.access import DEFAULT_TENANT_ID, ROLE_PERMISSIONS, Principal, Role
 from modelry.domain.catalog import Version
 from modelry.domain.errors import Cancelled, InvalidInput
@@ -168,6 +169,7 @@ class Installation:
             storage_limit=self.quotas.storage_limit,
             check_sandbox=self._check_sandbox,
         )
+        self.works = open_works(settings, self.folder)
         self.inference = InferenceService(
             Authenticator(self.tenancy, self.sessions),
             RouteTable(),
