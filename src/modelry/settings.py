@@ -185,6 +185,14 @@ class Settings(BaseSettings):
         15,
         description="How far work stands back behind serving when cores are short, 0 (not) to 19.",
     )
+    jobs: Annotated[int, Field(ge=0, le=256)] = Field(
+        2, description="Jobs that run on this server at once; 0 leaves them to other servers."
+    )
+    tenant_jobs: Annotated[int, Field(ge=1, le=4096)] | None = Field(
+        None,
+        description="Jobs of one tenant that run at once on all servers together; by default as "
+        "many as there is room for.",
+    )
     drain_s: Annotated[float, Field(ge=0)] = Field(
         10.0, description="Seconds that open requests get to end at shutdown."
     )

@@ -13,6 +13,7 @@ from modelry.testing.catalog_store import CatalogStoreContract
 from modelry.testing.dataset_store import DatasetStoreContract
 from modelry.testing.deletion_store import DeletionStoreContract, GrantContract
 from modelry.testing.deployment_store import DeploymentStoreContract
+from modelry.testing.job_store import JobStoreContract
 from modelry.testing.key_store import KeyStoreContract
 from modelry.testing.lineage_store import LineageStoreContract
 from modelry.testing.memory_database import MemoryDatabase
@@ -61,6 +62,10 @@ class TestDeploymentStore(DeploymentStoreContract):
 
 
 class TestLineageStore(LineageStoreContract):
+    pass
+
+
+class TestJobStore(JobStoreContract):
     pass
 
 

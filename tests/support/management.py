@@ -36,6 +36,7 @@ from modelry.services.encryption.service import EncryptionService
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.inference.routing import RouteTable
 from modelry.services.inference.service import InferenceService
+from modelry.services.jobs.service import JobsService
 from modelry.services.privacy.export import TenantExport
 from modelry.services.privacy.request_logs import RequestLogs
 from modelry.services.privacy.retention import RetentionService
@@ -89,6 +90,7 @@ class Installation:
     request_logs: RequestLogs
     retention: RetentionService
     export: TenantExport
+    jobs: JobsService
     pool: FakeReplicaPool
     fetcher: FakeFetcher
     starters: FakeStarters
@@ -192,6 +194,7 @@ async def installation(
         audit=audit,
         scratch=folder / "scratch",
     )
+    jobs = JobsService(database.jobs, blobs)
     app = build_app(
         catalog=catalog,
         deployments=deployments,
@@ -209,6 +212,7 @@ async def installation(
         request_logs=request_logs,
         retention=retention,
         export=export,
+        jobs=jobs,
         authenticator=authenticator,
         limits=limits,
         status=lambda: {"version": "1.2.3", "ready": True},
@@ -232,6 +236,7 @@ async def installation(
             request_logs=request_logs,
             retention=retention,
             export=export,
+            jobs=jobs,
             pool=pool,
             fetcher=fetcher,
             starters=starters,

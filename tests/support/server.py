@@ -71,7 +71,12 @@ class Running:
 
 
 def start(
-    data: Path, *, key: str | None = None, wrapper: Sequence[str] = (), **settings: str
+    data: Path,
+    *,
+    key: str | None = None,
+    wrapper: Sequence[str] = (),
+    module: str = "modelry",
+    **settings: str,
 ) -> Running:
     """Start a server on free ports, without starter models unless `starter="1"` is given.
 
@@ -79,6 +84,7 @@ def start(
         data: its data folder.
         key: the owner's key; made at random by default.
         wrapper: a command that runs the server's command.
+        module: what is run.
         settings: `MODELRY_*` variables by their lower-case names.
     """
     key = key or secrets.token_urlsafe(32)
@@ -101,7 +107,7 @@ def start(
     }
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [*wrapper, sys.executable, "-m", "modelry", "up"],
+            [*wrapper, sys.executable, "-m", module, "up"],
             env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
         )  # fmt: skip
     running = Running(process, data, log, key, environment=environment)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import secrets
 from pathlib import Path
 
 from modelry.domain.errors import Conflict
+
+_SERVER_ID = re.compile(r"server-[0-9a-f]{16}")
 
 
 class DataFolder:
@@ -117,3 +121,24 @@ class DataFolder:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def server_id(self) -> str:
+        """Which server this is among those on its database; the same after a restart.
+
+        Raises:
+            Conflict: it cannot be kept.
+        """
+        place = self.root / "server-id"
+        try:
+            known = place.read_text("ascii", "replace").strip() if place.exists() else ""
+            if _SERVER_ID.fullmatch(known):
+                return known
+            made = f"server-{secrets.token_hex(8)}"
+            incoming = place.with_suffix(".new")
+            incoming.write_text(made + "\n")
+            incoming.replace(place)
+        except OSError as error:
+            raise Conflict(
+                f"The data folder cannot be written ({error.strerror}).", param="data"
+            ) from None
+        return made

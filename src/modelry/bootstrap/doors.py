@@ -80,6 +80,7 @@ def build_doors(
         request_logs=installation.request_logs,
         retention=installation.retention,
         export=installation.export,
+        jobs=installation.jobs.service,
         authenticator=inference.authenticator,
         limits=limits,
         status=lambda: _status(installation, readiness()),

@@ -25,6 +25,7 @@ from modelry.adapters.usage_spool import FileSegmentSpool
 from modelry.bootstrap.access import AccessFollower
 from modelry.bootstrap.audit_log import SERVER_ACTOR, open_chain_keys, tell_rolled_back
 from modelry.bootstrap.deleting import TenantBlobs, TenantKeys
+from modelry.bootstrap.jobs import Jobs
 from modelry.bootstrap.quarantine import QuarantineFollower
 from modelry.bootstrap.tls import open_certificate
 from modelry.bootstrap.works import open_works
@@ -170,6 +171,7 @@ class Installation:
             check_sandbox=self._check_sandbox,
         )
         self.works = open_works(settings, self.folder)
+        self.jobs = Jobs(self, blobs)
         self.inference = InferenceService(
             Authenticator(self.tenancy, self.sessions),
             RouteTable(),
@@ -219,6 +221,7 @@ class Installation:
             self.trail,
             changed=self.tenancy.changed,
         )
+        self.jobs.add_handlers(self)
 
     def _check_sandbox(self) -> None:
         policy = self.settings.sandbox

@@ -78,6 +78,8 @@ async def _run(settings: Settings, observer: StartObserver) -> None:
         stack.callback(installation.quarantine.stop)
         stack.push_async_callback(installation.deployments.stop, settings.drain_s)
         await installation.deployments.start()
+        installation.jobs.runner.start()
+        stack.push_async_callback(asyncio.to_thread, installation.jobs.runner.stop)
         with _listening_on(settings.host, settings.grpc_port, "grpc_port"):
             bind(settings.host, settings.grpc_port).close()  # gRPC would not say what is wrong
             grpc_server, grpc_port = await start_grpc_server(
@@ -108,6 +110,7 @@ async def _run(settings: Settings, observer: StartObserver) -> None:
         starting = asyncio.create_task(_set_up_starters(installation, observer, address))
         stack.callback(starting.cancel)
         stack.callback(installation.stop_fetching)
+        stack.callback(installation.jobs.runner.begin_to_stop)
         await stop.wait()
         observer.stopping(installation.inference.open_requests(), settings.drain_s)
 

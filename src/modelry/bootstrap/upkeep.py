@@ -34,6 +34,7 @@ COLLECT_S = 1.0
 HEADS_S = 60.0
 """How much of the audit log's end could be cut off without a signed head that tells."""
 LATE_S = 5.0
+LET_GO_S = 30.0
 RULES_S = 3.0
 """How late a deployment's requests are kept, or kept no more, as another server was told."""
 
@@ -88,6 +89,9 @@ class Upkeep:
             ),
             asyncio.create_task(_every(HEADS_S, installation.audit.keep_heads, in_thread=True)),
             asyncio.create_task(_every(SWEEP_S, self._sweep, in_thread=True)),
+            asyncio.create_task(
+                _every(LET_GO_S, installation.jobs.letting_go.sweep, in_thread=True)
+            ),
         ]
         certificate = installation.certificate
         if certificate is not None:

@@ -17,6 +17,7 @@ from modelry.domain.deployments import Deployment
 from modelry.domain.errors import Conflict
 from modelry.services.catalog.ports import BlobRecord, CatalogRecords, UploadRecord
 from modelry.testing.memory_datasets import MemoryDatasetStore, shard_digests
+from modelry.testing.memory_jobs import MemoryJobStore
 from modelry.testing.memory_lineages import MemoryLineageStore
 from modelry.testing.memory_quotas import MemoryQuotaStore
 from modelry.testing.memory_state import BrokenReference, TenantState
@@ -42,6 +43,7 @@ class MemoryDatabase:
         self.usage = MemoryUsageStore(self)
         self.prices = MemoryPriceStore()
         self.lineages = MemoryLineageStore(self)
+        self.jobs = MemoryJobStore(self)
 
     def transact(self, tenant_id: str, work: Callable[[TenantState], T]) -> T:
         """The result of `work` on a copy that becomes the state if it returns."""
@@ -52,6 +54,14 @@ class MemoryDatabase:
                 self._tenants[tenant_id] = state
             elif any(vars(state).values()):
                 raise BrokenReference(f"tenant {tenant_id} does not exist")
+            return result
+
+    def transact_all(self, work: Callable[[dict[str, TenantState]], T]) -> T:
+        """As `transact`, over the states of all tenants."""
+        with self._lock:
+            states = self.states()
+            result = work(states)
+            self._tenants = states
             return result
 
     def forget(self, tenant_id: str) -> TenantState:
@@ -224,16 +234,18 @@ class _Blobs:
     def total_bytes(self) -> int:
         return sum(one.size_bytes for one in self._state.blobs.values())
 
-    def delete_unused(self, created_before: datetime) -> list[str]:
+    def delete_unused(self, created_before: datetime, digest: str | None = None) -> list[str]:
         used = {file.digest for one in self._state.versions.values() for file in one.files}
         used |= shard_digests(self._state)
+        used |= {one.digest for one in self._state.checkpoints.values()}
+        used |= {one.digest for one in self._state.artefacts.values()}
         unused = [
-            digest
-            for digest, blob in self._state.blobs.items()
-            if digest not in used and blob.created_at < created_before
+            one
+            for one, blob in self._state.blobs.items()
+            if one not in used and blob.created_at < created_before and digest in (None, one)
         ]
-        for digest in unused:
-            del self._state.blobs[digest]
+        for one in unused:
+            del self._state.blobs[one]
         return unused
 
 

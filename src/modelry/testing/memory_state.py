@@ -10,6 +10,7 @@ from modelry.domain.catalog import Alias, AliasMove, Model, Version
 from modelry.domain.datasets import Dataset, DatasetVersion
 from modelry.domain.deployments import Deployment
 from modelry.domain.errors import Conflict
+from modelry.domain.jobs import Artefact, Attempt, Checkpoint, Job, JobEvent, Lease
 from modelry.domain.lineage import Lineage
 from modelry.domain.quotas import Quota
 from modelry.domain.sharing import DeploymentGrant
@@ -42,6 +43,12 @@ class TenantState:
     dataset_versions: dict[tuple[str, int], DatasetVersion] = field(default_factory=dict)
     deployments: dict[str, Deployment] = field(default_factory=dict)
     quotas: dict[str, Quota] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    leases: dict[str, Lease] = field(default_factory=dict)
+    attempts: dict[tuple[str, int], Attempt] = field(default_factory=dict)
+    job_events: dict[tuple[str, int], JobEvent] = field(default_factory=dict)
+    checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
+    artefacts: dict[tuple[str, str], Artefact] = field(default_factory=dict)
     segments: dict[tuple[str, int], Segment] = field(default_factory=dict)
 
     def copy(self) -> TenantState:

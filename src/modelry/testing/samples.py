@@ -22,6 +22,7 @@ from modelry.manifest.digests import digest_of_bytes
 from modelry.services.catalog.ports import BlobRecord, CatalogRecords, CatalogStore
 from modelry.services.datasets.ports import DatasetStore, NewVersion
 from modelry.services.deployments.ports import DeploymentStore
+from modelry.services.jobs.ports import JobStore
 from modelry.services.quotas.ports import QuotaStore
 from modelry.services.tenancy.ports import DeletionStore, KeyStore
 from modelry.services.training.ports import LineageStore
@@ -67,6 +68,11 @@ class Stores(Protocol):
     @property
     def usage(self) -> UsageStore:
         """Usage."""
+        ...
+
+    @property
+    def jobs(self) -> JobStore:
+        """Jobs and their queue."""
         ...
 
     @property

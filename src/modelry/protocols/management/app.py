@@ -39,6 +39,9 @@ from modelry.protocols.management import (
     export as export_routes,
 )
 from modelry.protocols.management import (
+    jobs as job_routes,
+)
+from modelry.protocols.management import (
     request_logs as request_log_routes,
 )
 from modelry.protocols.management import (
@@ -54,6 +57,7 @@ from modelry.services.catalog.service import CatalogService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.encryption.service import EncryptionService
 from modelry.services.inference.authentication import Authenticator
+from modelry.services.jobs.service import JobsService
 from modelry.services.privacy.export import TenantExport
 from modelry.services.privacy.request_logs import RequestLogs
 from modelry.services.privacy.retention import RetentionService
@@ -90,6 +94,7 @@ ROUTERS: Sequence[APIRouter] = (
     request_log_routes.router,
     retention_routes.router,
     export_routes.router,
+    job_routes.router,
 )
 """Every route of the management API."""
 
@@ -122,6 +127,7 @@ def build_app(
     request_logs: RequestLogs,
     retention: RetentionService,
     export: TenantExport,
+    jobs: JobsService,
     authenticator: Authenticator,
     limits: DoorLimits,
     status: StatusSource,
@@ -149,6 +155,7 @@ def build_app(
         request_logs: what is kept of requests.
         retention: how long what is kept.
         export: gives all that belongs to a tenant.
+        jobs: long work.
         authenticator: keys to principals.
         limits: how many requests callers may send.
         status: what `/status` tells of the server itself.
@@ -178,6 +185,7 @@ def build_app(
         request_logs=request_logs,
         retention=retention,
         export=export,
+        jobs=jobs,
         authenticator=authenticator,
         limits=limits,
         status=status,

@@ -18,6 +18,7 @@ from modelry.services.catalog.service import CatalogService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.encryption.service import EncryptionService
 from modelry.services.inference.authentication import Authenticator
+from modelry.services.jobs.service import JobsService
 from modelry.services.privacy.export import TenantExport
 from modelry.services.privacy.request_logs import RequestLogs
 from modelry.services.privacy.retention import RetentionService
@@ -56,6 +57,7 @@ class Services:
     request_logs: RequestLogs
     retention: RetentionService
     export: TenantExport
+    jobs: JobsService
     authenticator: Authenticator
     limits: DoorLimits
     status: StatusSource
@@ -137,6 +139,10 @@ async def _export(request: Request) -> TenantExport:
     return services_of(request).export
 
 
+async def _jobs(request: Request) -> JobsService:
+    return services_of(request).jobs
+
+
 async def _usage(request: Request) -> UsageService:
     return services_of(request).usage
 
@@ -147,6 +153,7 @@ Caller = Annotated[Principal, Depends(_caller)]
 Catalog = Annotated[CatalogService, Depends(_catalog)]
 Deployments = Annotated[DeploymentsService, Depends(_deployments)]
 Encryption = Annotated[EncryptionService, Depends(_encryption)]
+Jobs = Annotated[JobsService, Depends(_jobs)]
 Members = Annotated[MembersService, Depends(_members)]
 Sharing = Annotated[SharingService, Depends(_sharing)]
 Tenancy = Annotated[TenancyService, Depends(_tenancy)]

@@ -58,6 +58,13 @@ class Collector:
             log.info("collected %s", collected)
         return collected
 
+    def discard(self, tenant_id: str, digest: str, kept_before: datetime) -> bool:
+        """Delete one content unless something refers to it or it was kept later; whether it did."""
+        deleted = self._store.write(
+            tenant_id, lambda records: records.blobs.delete_unused(kept_before, digest)
+        )
+        return bool(deleted) and self._blobs.delete_older(tenant_id, digest, kept_before)
+
     def _sweep_tenant(self, tenant_id: str) -> Collected:
         now = self._clock()
         return Collected(

@@ -143,8 +143,13 @@ class BlobRecords(Protocol):
         """How many bytes all contents have together."""
         ...
 
-    def delete_unused(self, created_before: datetime) -> list[str]:
-        """Remove contents that nothing refers to and that are older; their digests."""
+    def delete_unused(self, created_before: datetime, digest: str | None = None) -> list[str]:
+        """Remove contents that nothing refers to and that are older; their digests.
+
+        Args:
+            created_before: those that were kept later stay.
+            digest: the only one that may be removed; any by default.
+        """
         ...
 
 

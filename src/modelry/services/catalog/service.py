@@ -298,6 +298,10 @@ class CatalogService:
         self._puller.clear_scratch()
         return self._collector.sweep()
 
+    def discard(self, tenant_id: str, digest: str, kept_before: datetime) -> bool:
+        """Delete one content now; see `Collector.discard`."""
+        return self._collector.discard(tenant_id, digest, kept_before)
+
     # ---- inside -----------------------------------------------------------------------------
 
     def _pull_single(

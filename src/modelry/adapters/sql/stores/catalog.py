@@ -298,13 +298,15 @@ class SqlBlobRecords(_Records):
         """See `BlobRecords.total_bytes`."""
         return int(self._session.scalar(select(func.sum(BlobRow.size_bytes))) or 0)
 
-    def delete_unused(self, created_before: datetime) -> list[str]:
+    def delete_unused(self, created_before: datetime, digest: str | None = None) -> list[str]:
         """See `BlobRecords.delete_unused`."""
         used = [
-            exists().where(referring.tenant_id == BlobRow.tenant_id, digest == BlobRow.digest)
-            for referring, digest in _uses_of_contents()
+            exists().where(referring.tenant_id == BlobRow.tenant_id, used_digest == BlobRow.digest)
+            for referring, used_digest in _uses_of_contents()
         ]
         query = select(BlobRow).where(BlobRow.created_at < created_before, *(~one for one in used))
+        if digest is not None:
+            query = query.where(BlobRow.digest == digest)
         unused = self._session.scalars(query).all()
         for row in unused:
             self._session.delete(row)

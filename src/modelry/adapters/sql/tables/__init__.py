@@ -28,6 +28,15 @@ from modelry.adapters.sql.tables.deployments import (
 )
 from modelry.adapters.sql.tables.encryption import DataKeyRow
 from modelry.adapters.sql.tables.evaluation import EvaluationRow
+from modelry.adapters.sql.tables.jobs import (
+    JobArtefactRow,
+    JobAttemptRow,
+    JobCheckpointRow,
+    JobDependencyRow,
+    JobEventRow,
+    JobLeaseRow,
+    JobRow,
+)
 from modelry.adapters.sql.tables.privacy import (
     LoggingRuleRow,
     RequestLogRow,
@@ -59,6 +68,13 @@ __all__ = [
     "DeploymentRow",
     "EvaluationRow",
     "GatewayRow",
+    "JobArtefactRow",
+    "JobAttemptRow",
+    "JobCheckpointRow",
+    "JobDependencyRow",
+    "JobEventRow",
+    "JobLeaseRow",
+    "JobRow",
     "LineageRow",
     "LoggingRuleRow",
     "MemberRow",

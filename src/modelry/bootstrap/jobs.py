@@ -1,0 +1,54 @@
+"""Jobs of an installation: the queue, what runs it, and every kind of job that there is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from modelry.services.jobs.attempts import Attempts
+from modelry.services.jobs.handlers import JobHandler
+from modelry.services.jobs.letting_go import LettingGo
+from modelry.services.jobs.ports import Contents
+from modelry.services.jobs.queue import JobQueue
+from modelry.services.jobs.runner import JobRunner, RunnerLimits
+from modelry.services.jobs.service import JobsService
+from modelry.services.tenancy.callers import KnownCallers
+
+if TYPE_CHECKING:
+    from modelry.bootstrap.installation import Installation
+
+
+def handlers_of(installation: Installation) -> Sequence[JobHandler]:
+    """Every kind of job, wired; services that submit jobs get `installation.jobs.service`.
+
+    A kind is added here, by one line: its handler is constructed from what `installation` has.
+    """
+    del installation
+    return ()
+
+
+class Jobs:
+    """The jobs of an installation.
+
+    Args:
+        installation: with database, catalogue and encryption wired.
+        contents: the files of artefacts.
+    """
+
+    def __init__(self, installation: Installation, contents: Contents) -> None:
+        settings, store = installation.settings, installation.database.jobs
+        self.letting_go = LettingGo(installation.catalog.discard)
+        self.service = JobsService(store, contents)
+        self.runner = JobRunner(
+            self.service,
+            JobQueue(store, installation.folder.server_id()),
+            Attempts(store),
+            KnownCallers(installation.database.keys),
+            RunnerLimits(jobs=settings.jobs, jobs_per_tenant=settings.tenant_jobs),
+            let_go=self.letting_go,
+        )
+
+    def add_handlers(self, installation: Installation) -> None:
+        """Add every kind of job, once all services are wired."""
+        for handler in handlers_of(installation):
+            self.service.add_handler(handler)
