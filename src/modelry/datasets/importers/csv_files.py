@@ -16,7 +16,7 @@ from modelry.datasets.importers.contract import ImportRequest, Source
 from modelry.datasets.importers.csv_text import NO_UTF8, Dialect, Utf8Stream, last_row, read_dialect
 from modelry.datasets.importers.label_values import LabelValues
 from modelry.datasets.importers.problems import Problems
-from modelry.datasets.importers.roles import assign_roles, check_roles
+from modelry.datasets.importers.roles import assign_roles, check_left_out, check_roles
 from modelry.datasets.importers.split_names import assign
 from modelry.datasets.importers.text_types import TypeGuess, Values
 from modelry.domain.datasets import Column, ColumnRole, ColumnType, Schema
@@ -47,7 +47,9 @@ class CsvSource:
         self._dialects = {
             name: read_dialect(path, name, request.options) for name, path in request.files.items()
         }
-        self._names = _same_names(self._dialects)
+        names = _same_names(self._dialects)
+        check_left_out(names, request.options)
+        self._names = tuple(one for one in names if one not in request.options.leave_out)
         said = {name: request.options.column_types().get(name) for name in self._names}
         self._roles = assign_roles(said, request.options)
         self._said = {name: kind for name, kind in said.items() if kind is not None}

@@ -45,6 +45,18 @@ FORMATS: Mapping[str, Format] = {
             "csv_files",
         ),
         Format(
+            "jsonl",
+            "A JSON object a line (.jsonl, .ndjson, also .gz).",
+            declared.JsonLinesOptions,
+            "jsonl",
+        ),
+        Format(
+            "parquet",
+            "Parquet files, also as hubs have them.",
+            declared.ParquetOptions,
+            "parquet_files",
+        ),
+        Format(
             "npz",
             "Arrays saved by numpy.savez: x_train, y_train, x_test, ...",
             declared.ArraysOptions,

@@ -60,6 +60,9 @@ class TableOptions(LabelledOptions):
     ignore: list[Name] = Field(
         default_factory=list, description="Columns that are kept and not used."
     )
+    leave_out: list[Name] = Field(
+        default_factory=list, description="Columns that are not imported at all."
+    )
     features: list[Name] = Field(
         default_factory=list, description="The columns to predict from; all others by default."
     )
@@ -71,7 +74,7 @@ class TableOptions(LabelledOptions):
     @model_validator(mode="after")
     def _has_one_role_each(self) -> TableOptions:
         named = [one for one in (self.label, self.source, self.target, self.id, self.weight) if one]
-        named += self.ignore + self.features
+        named += self.ignore + self.features + self.leave_out
         twice = sorted({one for one in named if named.count(one) > 1})
         if twice:
             raise ValueError(f"column '{twice[0]}' is named for two roles")

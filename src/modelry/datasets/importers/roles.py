@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from modelry.datasets.importers.options import TableOptions
 from modelry.domain.datasets import Column, ColumnRole, ColumnType
@@ -40,6 +40,27 @@ def check_names(names: Sequence[str], file: str) -> None:
                 param=file,
             )
         seen[name] = place
+
+
+def check_left_out(names: Iterable[str], options: TableOptions) -> None:
+    """See that columns that are to be left out are there, and not all that are.
+
+    Raises:
+        InvalidInput: one is not, or none would be left.
+    """
+    known = set(names)
+    for name in options.leave_out:
+        if name not in known:
+            raise InvalidInput(f"There is no column '{name}' to leave out.", param="leave_out")
+    if known <= set(options.leave_out):
+        raise InvalidInput("All columns are to be left out.", param="leave_out")
+
+
+def may_be_label(name: str, options: TableOptions) -> bool:
+    """Whether a column is the label as said, or may be by its name."""
+    if options.label is not None:
+        return name == options.label
+    return name.lower() in _LABELS
 
 
 def assign_roles(
