@@ -109,6 +109,23 @@ class Adder(InProcessModel):
         return {"value": total} if len(cells) > 1 else {"values": [total, -total]}
 
 
+class Writer(InProcessModel):
+    """Writes a text backwards; an answer of at most `max_tokens` letters."""
+
+    def predict(self, items: Sequence[dict[str, Any]], options: Mapping[str, Any]) -> Items:
+        most = options.get("max_tokens", 1000)
+        written = [
+            {
+                "text": item["text"][::-1][:most],
+                "score": -0.5,
+                "is_complete": len(item["text"]) <= most,
+            }
+            for item in items
+        ]
+        letters = sum(len(item["text"]) for item in items)
+        return written, {"input_tokens": letters, "output_tokens": letters}
+
+
 class Echo(InProcessModel):
     """Gives back every input under the name of an output."""
 
@@ -123,6 +140,8 @@ MODELS: Mapping[str, tuple[str, InProcessModel]] = {
     "mood": ("text-classification", Classifier()),
     "things": ("object-detection", Detector()),
     "sums": ("tabular", Adder()),
+    "polyglot": ("translation", Writer()),
+    "brief": ("summarization", Writer()),
     "echo": ("tensor", Echo()),
 }
 

@@ -53,7 +53,9 @@ class Recorder(InProcessModel):
 
 
 class TypedServer:
-    """Deployments `pets` (images), `mood` (texts), `things` (detection), `table`, `talk` (chat)."""
+    """Deployments `pets` (images), `mood` (texts), `things` (detection), `table`, `talk` (chat),
+    `polyglot` (translation), `brief` (summaries).
+    """
 
     def __init__(self) -> None:
         self.models: dict[str, Recorder] = {}
@@ -66,6 +68,8 @@ class TypedServer:
             "things": "object-detection",
             "table": "tabular",
             "talk": "chat",
+            "polyglot": "translation",
+            "brief": "summarization",
         }
         self.routes.swap(
             {

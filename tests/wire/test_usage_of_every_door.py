@@ -44,6 +44,8 @@ EXAMPLES: dict[str, tuple[str, dict[str, Any], dict[str, int]]] = {
     "/v1/classify": ("mood", {"text": "nice"}, {"items": 1}),
     "/v1/detect": ("things", {"image": "iVBORw0KGgo="}, {"images": 1}),
     "/v1/tabular": ("sums", {"row": [1, 2]}, {"rows": 1}),
+    "/v1/translate": ("polyglot", {"text": ["ab", "c"]}, {"input_tokens": 3, "output_tokens": 3}),
+    "/v1/summarize": ("brief", {"text": "ab"}, {"input_tokens": 2, "output_tokens": 2}),
     "/v2/models/{model}/infer": ("echo", TENSORS, {"items": 3}),
     "/v2/models/{model}/versions/{version}/infer": ("echo", TENSORS, {"items": 3}),
 }

@@ -40,6 +40,7 @@ from modelry.cli.commands import (
     up,
     usage,
     versions,
+    write,
 )
 from modelry.cli.groups import command_group
 from modelry.cli.session import Session
@@ -129,6 +130,8 @@ app.command("embed", rich_help_panel=_ASK)(embed.embed)
 app.command("classify", rich_help_panel=_ASK)(classify.classify)
 app.command("detect", rich_help_panel=_ASK)(detect.detect)
 app.command("tabular", rich_help_panel=_ASK)(tabular.tabular)
+app.command("translate", rich_help_panel=_ASK)(write.translate)
+app.command("summarize", rich_help_panel=_ASK)(write.summarize)
 app.command("infer", rich_help_panel=_ASK)(infer.infer)
 
 

@@ -270,6 +270,10 @@ class AsyncClient(AsyncResource):
     classify_many = awaitable(typed_tasks.classify_many)
     detect = awaitable(typed_tasks.detect)
     detect_many = awaitable(typed_tasks.detect_many)
+    translate = awaitable(typed_tasks.translate)
+    translate_many = awaitable(typed_tasks.translate_many)
+    summarize = awaitable(typed_tasks.summarize)
+    summarize_many = awaitable(typed_tasks.summarize_many)
     tabular = awaitable(tables.tabular)
     infer = awaitable(inference.infer)
 

@@ -267,6 +267,10 @@ class Client(SyncResource):
     classify_many = blocking(typed_tasks.classify_many)
     detect = blocking(typed_tasks.detect)
     detect_many = blocking(typed_tasks.detect_many)
+    translate = blocking(typed_tasks.translate)
+    translate_many = blocking(typed_tasks.translate_many)
+    summarize = blocking(typed_tasks.summarize)
+    summarize_many = blocking(typed_tasks.summarize_many)
     tabular = blocking(tables.tabular)
     infer = blocking(inference.infer)
 

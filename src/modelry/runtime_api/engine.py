@@ -1,9 +1,9 @@
 """What a runtime and the engines that it loads must offer.
 
 An engine says what it can do by implementing `Supports*` protocols; nobody inherits anything.
-Engines are called from worker threads: `infer` and `embed` by one thread at a time, `chat` and
-`complete` by up to `capacity` threads at once. Engine calls block; they look at `stop` often
-enough to end within one token or one batch.
+Engines are called from worker threads: `infer` and `embed` by one thread at a time, `chat`,
+`complete` and `write` by up to `capacity` threads at once. Engine calls block; they look at `stop`
+often enough to end within one token or one batch.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from modelry.domain.signature import Signature
 from modelry.runtime_api.generation import ChatRequest, CompletionRequest, EngineEvent
 from modelry.runtime_api.tensors import Array
+from modelry.runtime_api.text_to_text import TextOptions, WrittenText
 
 
 class StopSignal:
@@ -169,6 +170,27 @@ class SupportsTextEmbedding(Protocol):
 
         Raises:
             ContextLengthExceeded: an input does not fit.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsTextToText(Protocol):
+    """Can write a text for a text by itself (tokeniser inside the engine)."""
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that one text may have."""
+        ...
+
+    def write(
+        self, texts: Sequence[str], options: TextOptions, stop: StopSignal
+    ) -> list[WrittenText]:
+        """One answer per text, in order; texts of several calls may be worked on together.
+
+        Raises:
+            ContextLengthExceeded: a text does not fit; names it.
+            Cancelled: `stop` was raised.
         """
         ...
 

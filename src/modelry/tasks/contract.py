@@ -72,6 +72,9 @@ class Results:
 class ItemForm:
     """How a task that answers item by item reads and renders.
 
+    What is said about steps is for engines with tensors: the others take items and give results
+    as they are described here.
+
     Args:
         item: schema of one item.
         options: schema of each option that a request may give, by name.
@@ -87,14 +90,19 @@ class ItemForm:
     item: Schema
     options: Mapping[str, Schema]
     result: Schema
-    ends_in: tuple[Stage, ...]
-    hint: str
-    render: Callable[[Any, Context, int], Results]
-    count: Callable[[Context], dict[str, int]]
+    ends_in: tuple[Stage, ...] = ()
+    hint: str = ""
+    render: Callable[[Any, Context, int], Results] = lambda *_: Results()
+    count: Callable[[Context], dict[str, int]] = lambda _: {}
     accepts: Callable[[Form], bool] = lambda _: True
 
 
 DefaultsOf = Callable[[ManifestDocument, ModelFacts], DefaultSteps]
+
+
+def nothing_to_check(document: ManifestDocument, facts: ModelFacts) -> None:
+    """The check of tasks whose models are one file."""
+    del document, facts
 
 
 def no_steps(document: ManifestDocument, facts: ModelFacts) -> DefaultSteps:
@@ -114,6 +122,7 @@ class Task:
         recognise: how sure it is that a model is for it; None when it cannot be.
         default_pre: steps before the engine where the manifest has none.
         default_post: steps after the engine where the manifest has none.
+        check_files: refuses versions that lack files; raises `document.invalid(…)`.
         form: how items are read and results rendered; None for tasks without items.
         counts_tokens: whether the manifest's `limits.context` means something.
         generates: whether the manifest's `defaults` are those of text generation.
@@ -125,6 +134,7 @@ class Task:
     recognise: Callable[[ModelFacts], Recognition | None]
     default_pre: DefaultsOf = no_steps
     default_post: DefaultsOf = no_steps
+    check_files: Callable[[ManifestDocument, ModelFacts], None] = nothing_to_check
     form: ItemForm | None = None
     counts_tokens: bool = False
     generates: bool = False

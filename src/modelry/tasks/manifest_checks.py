@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 from modelry.manifest.document import ManifestDocument
 from modelry.processing.graph import ProcessingGraph
 from modelry.processing.parameters import Unfit
 from modelry.runtime_api.generation import Sampling
-from modelry.tasks.contract import Task
+from modelry.tasks.contract import Schema, Task
 
 GENERATION_DEFAULTS = (
     "system",
@@ -31,20 +32,34 @@ def check_context(document: ManifestDocument, task: Task) -> None:
         )
 
 
-def check_generation_defaults(document: ManifestDocument, task: Task) -> None:
-    """Refuse `defaults` that no engine would read.
+def check_plain_defaults(document: ManifestDocument, task: Task) -> None:
+    """Refuse `defaults` that an engine without a graph would not read.
 
     Raises:
-        ManifestInvalid: an unknown name.
+        ManifestInvalid: an unknown name, or a value that an option of the task does not take.
     """
-    known = GENERATION_DEFAULTS if task.generates else ()
-    for name in document.defaults:
+    options = {} if task.form is None else task.form.options
+    known = GENERATION_DEFAULTS if task.generates else tuple(options)
+    for name, value in document.defaults.items():
         if name not in known:
             raise document.invalid(
                 f"The task '{task.name}' has no default '{name}' in this format; it takes: "
                 f"{', '.join(known) or 'none'}.",
                 f"defaults.{name}",
             )
+        if not task.generates and not _fits(value, options[name]):
+            low, high = (options[name].get(bound) for bound in ("minimum", "maximum"))
+            raise document.invalid(
+                f"Default of '{name}' is {value!r:.80}; expected a {options[name]['type']} from "
+                f"{low} to {high}.",
+                f"defaults.{name}",
+            )
+
+
+def _fits(value: Any, schema: Schema) -> bool:
+    """Whether an option with bounds takes a value."""
+    types = (int,) if schema["type"] == "integer" else (int, float)
+    return type(value) in types and schema["minimum"] <= value <= schema["maximum"]
 
 
 def check_option_defaults(document: ManifestDocument, graph: ProcessingGraph) -> None:

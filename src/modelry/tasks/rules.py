@@ -15,8 +15,8 @@ from modelry.tasks.contract import DefaultsOf, DefaultSteps, ModelFacts, Recogni
 from modelry.tasks.graphs import assets_of, build_graph
 from modelry.tasks.manifest_checks import (
     check_context,
-    check_generation_defaults,
     check_option_defaults,
+    check_plain_defaults,
 )
 from modelry.tasks.registry import task_called, tasks
 
@@ -71,9 +71,10 @@ class InstalledTasks:
         task = task_called(document.task)
         _check_format(task, facts)
         check_context(document, task)
+        task.check_files(document, facts)
         if not facts.signature.inputs or task.form is None:
             _refuse_steps(document, task, steps)
-            check_generation_defaults(document, task)
+            check_plain_defaults(document, task)
             return
         try:
             graph = build_graph(

@@ -36,7 +36,9 @@ STEPS_IN_FLIGHT = 20
 PROGRESS_EVERY_S = 0.2
 
 Plan = Callable[[torch.Generator], Sequence[torch.Tensor]]
-"""The batches of an epoch, each the places of its rows, from a generator seeded for it."""
+"""The batches of an epoch, each the places of its rows, from a generator seeded for it.
+
+Every epoch must have as many batches: a run that goes on finds its place by counting steps."""
 
 
 class Examples(Protocol):

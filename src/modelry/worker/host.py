@@ -12,16 +12,23 @@ from collections.abc import Callable, Sequence
 import orjson
 
 from modelry.domain.errors import ModelryError, NotSupported, ReplicaLost
-from modelry.runtime_api.engine import LoadSpec, SupportsTensors, SupportsTextEmbedding
+from modelry.runtime_api.engine import (
+    LoadSpec,
+    SupportsTensors,
+    SupportsTextEmbedding,
+    SupportsTextToText,
+)
 from modelry.runtime_api.frames import Frame, FrameError, Kind, encode, encode_error
 from modelry.worker.calls import OpenCalls, as_told, deadline_of, log
 from modelry.worker.connection import FrameReceiver, FrameSender
 from modelry.worker.engine_lane import EngineLane, Work
-from modelry.worker.generation import Generation, GenerationCalls
+from modelry.worker.generation import GenerationCalls
 from modelry.worker.item_calls import ItemCalls, ItemsWork, TextEmbedWork
 from modelry.worker.loading import Loaded, load, processing_threads
 from modelry.worker.reading_turns import ReadingTurns
 from modelry.worker.tensor_engine import InferWork, TensorEngine
+from modelry.worker.text_calls import TextCalls
+from modelry.worker.threaded_calls import ThreadedCall, ThreadedCalls
 
 _INFER = int(Kind.INFER)
 CLOSE_TIMEOUT_S = 10.0
@@ -41,6 +48,7 @@ class Services:
         self.items: ItemCalls | None = None
         self.embedder: SupportsTextEmbedding | None = None
         self.generation: GenerationCalls | None = None
+        self.texts: TextCalls | None = None
         if isinstance(engine, SupportsTensors):
             self.tensors = TensorEngine(engine, engine.signature, loaded.tuning.max_rows)
             if loaded.predictor is not None:
@@ -51,7 +59,12 @@ class Services:
             self.embedder = engine
         if "chat" in loaded.abilities or "completion" in loaded.abilities:
             self.generation = GenerationCalls(engine, calls, sender)
+        if isinstance(engine, SupportsTextToText):
+            self.texts = TextCalls(engine, calls)
         self.embeds_items = self.embedder is None and "embedding" in loaded.abilities
+        self.threaded: tuple[ThreadedCalls, ...] = tuple(
+            one for one in (self.generation, self.texts) if one is not None
+        )
 
 
 class WorkerHost:
@@ -121,8 +134,8 @@ class WorkerHost:
         if services is None:
             return
         services.lane.expire(now)
-        if services.generation is not None:
-            services.generation.expire(now)
+        for threaded in services.threaded:
+            threaded.expire(now)
         self.turns.pass_on_if_lent_since(now - SLOW_RUN_S)
 
     def take(self, frame: Frame) -> None:
@@ -231,7 +244,11 @@ class WorkerHost:
                 log(f"a frame of kind {frame.kind}, unknown or out of place, was left out")
 
     def _predict(self, frame: Frame, deadline: float) -> None:
-        items = self._ready_services().items
+        services = self._ready_services()
+        if services.texts is not None:
+            services.texts.start(frame, deadline)
+            return
+        items = services.items
         if items is None:
             raise NotSupported(
                 "This model has no processing for items; send tensors to /v2/models/…/infer."
@@ -256,15 +273,15 @@ class WorkerHost:
         call = self._calls.find(call_id)
         if isinstance(call, Work) and self._services is not None:
             self._services.lane.cancel(call)
-        elif isinstance(call, Generation):
+        elif isinstance(call, ThreadedCall):
             call.stop.set()
 
     def _busy_s(self, now: float) -> float:
         services = self._services
         if services is None:
             return 0.0
-        generating = services.generation.busy_s(now) if services.generation else 0.0
-        return max(services.lane.busy_s(now), generating)
+        threaded = [one.busy_s(now) for one in services.threaded]
+        return max(services.lane.busy_s(now), *threaded, 0.0)
 
     def _load(self, frame: Frame) -> None:
         try:

@@ -16,6 +16,7 @@ from modelry.runtime_api.engine import (
     SupportsCompletion,
     SupportsTensors,
     SupportsTextEmbedding,
+    SupportsTextToText,
 )
 from modelry.runtime_api.registry import load_runtime
 from modelry.tasks.prediction import Predictor, predictor_for
@@ -38,7 +39,7 @@ class Loaded:
     @property
     def capacity(self) -> int:
         """Calls that the gateway may have open at once."""
-        if "chat" in self.abilities or "completion" in self.abilities:
+        if not {"chat", "completion", "texts"}.isdisjoint(self.abilities):
             return self.engine.capacity
         return self.tuning.calls_ahead
 
@@ -89,6 +90,7 @@ def _abilities(spec: LoadSpec, engine: Engine, predictor: Predictor | None) -> t
         "chat": isinstance(engine, SupportsChat),
         "completion": isinstance(engine, SupportsCompletion),
         "embedding": embeds,
+        "texts": isinstance(engine, SupportsTextToText),
     }
     return tuple(name for name, there in found.items() if there)
 

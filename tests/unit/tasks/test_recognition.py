@@ -123,7 +123,8 @@ def test_every_task_describes_itself(name: str) -> None:
     assert task.formats
     if task.form is not None:
         assert task.form.item["type"] == "object"
-        assert task.form.ends_in
+        # steps are for engines with tensors
+        assert task.form.ends_in or "onnx" not in task.formats
         assert all("type" in schema for schema in task.form.options.values())
 
 

@@ -86,6 +86,15 @@ def test_texts_and_images_are_classified(run):
     assert told["results"][0]["labels"][1]["index"] == PAGE.stat().st_size
 
 
+def test_texts_are_written_for_texts(run):
+    assert run("translate", "polyglot", "abc", "de").stdout == "cba\ned\n"
+    assert run("summarize", "brief", "-", given="abc\n\nde\n").stdout == "cba\ned\n"
+    told = json.loads(run("translate", "polyglot", "abc", "--max-tokens", "2", "--json").stdout)
+    assert told["results"] == [{"input": "abc", "text": "cb", "score": -0.5, "is_complete": False}]
+    assert "cut" in run("summarize", "brief", "abc", "--max-tokens", "2").stderr
+    run("translate", "polyglot", "-", given="\n", code=2)
+
+
 def test_objects_are_listed(run):
     shown = run("detect", "things", PAGE).stdout
     assert "640 x 480" in shown

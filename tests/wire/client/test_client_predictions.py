@@ -14,6 +14,7 @@ from modelry.client.errors import (
     InvalidInput,
     ModelFailed,
     NotFound,
+    NotSupported,
     TensorMismatch,
     TimedOut,
     Unauthenticated,
@@ -149,6 +150,20 @@ def test_several_images_and_texts_are_classified_at_once(client):
     told = client.classify_many("mood", texts=["fine", "so so"])
     assert [one.labels[1].index for one in told] == [4, 5]
     assert client.classify("mood", text="fine", top_k=1).labels[0].label == "cat"
+
+
+def test_texts_are_written_for_texts(client):
+    found = client.translate("polyglot", "abc", beams=2)
+    assert (found.text, found.score, found.is_complete) == ("cba", -0.5, True)
+    assert not client.translate("polyglot", "abc", max_tokens=1).is_complete
+    many = client.translate_many("polyglot", [str(number) for number in range(600)])
+    assert [one.text for one in many] == [str(number)[::-1] for number in range(600)]
+    assert client.summarize("brief", "abc").text == "cba"
+    assert len(client.summarize_many("brief", ["a", "b"], length_penalty=0.5)) == 2
+    with pytest.raises(NotSupported, match="'summarization'"):
+        client.translate("brief", "abc")
+    with pytest.raises(InvalidInput, match="beams"):
+        client.translate("polyglot", "abc", beams=99)
 
 
 def test_objects_are_detected(client):

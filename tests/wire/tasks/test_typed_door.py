@@ -326,3 +326,47 @@ def test_damaged_forms_are_read_or_refused(damages):
     except MalformedBody:
         return
     assert all(isinstance(value, str | bytes) for found in fields.values() for value in found)
+
+
+# ---- texts for texts --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "model"), [("/v1/translate", "polyglot"), ("/v1/summarize", "brief")]
+)
+async def test_texts_and_options_reach_the_model(server, client, path, model):
+    body = {"model": model, "text": ["one", ""], "beams": 2, "max_tokens": 7, "length_penalty": 0}
+    answer = await client.post(path, json=body)
+    assert answer.status_code == 200
+    assert len(answer.json()["results"]) == 2
+    assert server.models[model].items == [{"text": "one"}, {"text": ""}]
+    assert server.models[model].options == {"beams": 2, "max_tokens": 7, "length_penalty": 0}
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"text": 7}, "expected a text"),
+        ({}, "text is missing"),
+        ({"text": "x", "beams": 0}, "beams"),
+        ({"text": "x", "beams": 2.5}, "beams"),
+        ({"text": "x", "max_tokens": 10**9}, "max_tokens"),
+        ({"text": "x", "length_penalty": -1}, "length_penalty"),
+        ({"text": "x", "temperature": 1}, "temperature is not known here"),
+        ({"text": ["x"] * (MAX_ITEMS + 1)}, "in one request"),
+    ],
+)
+async def test_what_translation_does_not_take_is_refused(server, client, more, told):
+    answer = await client.post("/v1/translate", json={"model": "polyglot", **more})
+    assert answer.status_code == 400
+    assert told in answer.text
+    assert server.models["polyglot"].items == []
+
+
+async def test_models_of_other_tasks_are_refused(client):
+    answer = await client.post("/v1/translate", json={"model": "brief", "text": "x"})
+    assert answer.status_code == 400
+    assert "serves translation" in answer.text
+    answer = await client.post("/v1/translate?model=polyglot", content=IMAGE,
+                               headers={"content-type": "image/png"})  # fmt: skip
+    assert "takes no raw bytes" in answer.text

@@ -1,4 +1,4 @@
-"""Classification and detection over the typed doors."""
+"""Classification, detection, translation and summaries over the typed doors."""
 
 from __future__ import annotations
 
@@ -59,6 +59,19 @@ class Detections:
     objects: tuple[DetectedObject, ...]
     width: int = 0
     height: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenText:
+    """A text that a model wrote for a text.
+
+    `score` is the mean log-probability of its tokens (at most 0); `is_complete` is false where it
+    was cut at the most tokens that an answer may have.
+    """
+
+    text: str
+    score: float = 0.0
+    is_complete: bool = True
 
 
 def classify(
@@ -132,6 +145,87 @@ def detect_many(
     options = {"model": model, "min_score": min_score, "max_objects": max_objects}
     ask = _Question("/v1/detect", Detections, options)
     return (yield from gathered(images, IMAGES, ask.images))
+
+
+def translate(
+    model: str,
+    text: str,
+    *,
+    beams: int | None = None,
+    max_tokens: int | None = None,
+    length_penalty: float | None = None,
+) -> Flow[WrittenText]:
+    """Translate a text.
+
+    Args:
+        model: a deployment of the task translation.
+        text: the text.
+        beams: how many candidates are followed at once; 1 is fastest.
+        max_tokens: of the answer, at most.
+        length_penalty: 0 favours short answers, larger values longer ones.
+    """
+    options = _writing(model, beams, max_tokens, length_penalty)
+    return _only((yield from _Question("/v1/translate", WrittenText, options).texts([text])))
+
+
+def translate_many(
+    model: str,
+    texts: Sequence[str],
+    *,
+    beams: int | None = None,
+    max_tokens: int | None = None,
+    length_penalty: float | None = None,
+) -> Flow[list[WrittenText]]:
+    """Translate several texts, in as few requests as they fit in; see `translate`."""
+    options = _writing(model, beams, max_tokens, length_penalty)
+    ask = _Question("/v1/translate", WrittenText, options)
+    return (yield from gathered(texts, ITEMS, ask.texts))
+
+
+def summarize(
+    model: str,
+    text: str,
+    *,
+    beams: int | None = None,
+    max_tokens: int | None = None,
+    length_penalty: float | None = None,
+) -> Flow[WrittenText]:
+    """Summarize a text.
+
+    Args:
+        model: a deployment of the task summarization.
+        text: the text.
+        beams: how many candidates are followed at once; 1 is fastest.
+        max_tokens: of the answer, at most.
+        length_penalty: 0 favours short answers, larger values longer ones.
+    """
+    options = _writing(model, beams, max_tokens, length_penalty)
+    return _only((yield from _Question("/v1/summarize", WrittenText, options).texts([text])))
+
+
+def summarize_many(
+    model: str,
+    texts: Sequence[str],
+    *,
+    beams: int | None = None,
+    max_tokens: int | None = None,
+    length_penalty: float | None = None,
+) -> Flow[list[WrittenText]]:
+    """Summarize several texts, in as few requests as they fit in; see `summarize`."""
+    options = _writing(model, beams, max_tokens, length_penalty)
+    ask = _Question("/v1/summarize", WrittenText, options)
+    return (yield from gathered(texts, ITEMS, ask.texts))
+
+
+def _writing(
+    model: str, beams: int | None, max_tokens: int | None, length_penalty: float | None
+) -> dict[str, Any]:
+    return {
+        "model": model,
+        "beams": beams,
+        "max_tokens": max_tokens,
+        "length_penalty": length_penalty,
+    }
 
 
 class _Question(Generic[T]):

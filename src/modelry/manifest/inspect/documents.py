@@ -1,4 +1,6 @@
-"""Files that go with models: safetensors, tokenizer.json, other JSON, plain text."""
+"""Files that go with models: safetensors, tokenizer.json, sequence models' descriptions, other
+JSON, plain text.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,11 @@ from typing import Any
 
 import orjson
 
+from modelry.domain.errors import InvalidInput
 from modelry.manifest.inspect.facts import FileFacts
 from modelry.manifest.inspect.window import ByteWindow
 from modelry.manifest.nodes import shorten
+from modelry.runtime_api import sequence_models
 
 MAX_SAFETENSORS_HEADER_BYTES = 16 * 2**20
 MAX_JSON_BYTES = 64 * 2**20
@@ -116,14 +120,16 @@ def _span(window: ByteWindow, name: str, entry: Any) -> tuple[int, int, str]:
 
 
 def read_json(window: ByteWindow) -> FileFacts:
-    """The facts of a JSON object: a tokenizer, or something else.
+    """The facts of a JSON object: a tokenizer, a sequence model's description, something else.
 
     Raises:
-        FileRefused: not JSON, or beyond 64 MiB.
+        FileRefused: not JSON, beyond 64 MiB, or a description with values that cannot be.
     """
     if window.size > MAX_JSON_BYTES:
         raise window.refused(f"JSON files of at most {MAX_JSON_BYTES // 2**20} MiB are accepted.")
     document = _json_object(window, window.read(0, window.size))
+    if document.get("format") == sequence_models.FORMAT:
+        return _sequence_model(window, document)
     model = document.get("model")
     if not isinstance(model, dict) or "vocab" not in model or "added_tokens" not in document:
         return FileFacts(format="json", size_bytes=window.size)
@@ -137,6 +143,16 @@ def read_json(window: ByteWindow) -> FileFacts:
     if isinstance(truncation, dict) and type(truncation.get("max_length")) is int:
         metadata["max_length"] = str(truncation["max_length"])
     return FileFacts(format="tokenizer-json", size_bytes=window.size, metadata=metadata)
+
+
+def _sequence_model(window: ByteWindow, document: dict[str, Any]) -> FileFacts:
+    try:
+        model = sequence_models.SequenceModel.from_json(document)
+    except InvalidInput as error:
+        raise window.refused(error.message) from None
+    told = {name: value for name, value in model.to_json().items() if name != "format"}
+    metadata = {name: str(value) for name, value in told.items() if value != ""}
+    return FileFacts(format="seq2seq", size_bytes=window.size, metadata=metadata)
 
 
 def _json_object(window: ByteWindow, data: bytes) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from modelry.domain.signature import NO_TENSORS, Signature
 class FileFacts:
     """What a file is and declares.
 
-    `format` is `onnx`, `gguf`, `safetensors`, `keras`, `tokenizer-json`, `json`, `text`,
-    `weights` (the external data of an ONNX model), or the name of an added format. `metadata`
+    `format` is `onnx`, `gguf`, `safetensors`, `keras`, `seq2seq` (the description of a sequence
+    model), `tokenizer-json`, `json`, `text`, `weights` (the external data of an ONNX model), or
+    the name of an added format. `metadata`
     are the file's own words, cut to bounded length: whoever made the file chose them, so they
     are shown, never obeyed. `companions` are names of further files that this one cannot do
     without.

@@ -33,6 +33,8 @@ ENDPOINTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ),
     "/v1/detect": ("Find objects in images", ("object-detection",)),
     "/v1/tabular": ("Predict from rows of a table", ("tabular",)),
+    "/v1/translate": ("Translate texts", ("translation",)),
+    "/v1/summarize": ("Summarize texts", ("summarization",)),
 }
 """Path → what it does, and the tasks whose models it asks."""
 

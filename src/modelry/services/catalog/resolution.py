@@ -19,13 +19,14 @@ from modelry.services.catalog.ports import TaskRules
 from modelry.services.catalog.registration import ResolvedManifest
 from modelry.tasks.contract import ModelFacts, Steps
 
-RUNTIME_OF_FORMAT = {"onnx": "onnx", "gguf": "llamacpp"}
+RUNTIME_OF_FORMAT = {"onnx": "onnx", "gguf": "llamacpp", "seq2seq": "seq2seq"}
 """Which runtime serves a format when the manifest names none."""
 
 FORMATS_OF_RUNTIME = {
     "onnx": frozenset({"onnx"}),
     "llamacpp": frozenset({"gguf"}),
     "openvino": frozenset({"onnx", "gguf"}),
+    "seq2seq": frozenset({"seq2seq"}),
 }
 """What our own runtimes read; those of others say so themselves when they load."""
 

@@ -14,6 +14,8 @@ UNBOUNDED_ANSWER_TOKENS = 256
 """Reserved for an answer to which the caller set no bound."""
 IMAGE_TASKS = frozenset({"image-classification", "object-detection"})
 TEXT_TASKS = frozenset({"text-embedding", "text-classification", "chat"})
+WRITING_TASKS = frozenset({"translation", "summarization"})
+"""Their answers are about as long as what they are asked, or shorter."""
 
 
 def text_demand(prompt: bytes, answers: int = 0, max_tokens: int | None = None) -> Demand:
@@ -26,6 +28,8 @@ def items_demand(task: str, count: int, header: bytes) -> Demand:
     """Of `count` items of `task`, whose texts are in `header`."""
     if task in IMAGE_TASKS:
         return Demand(images=count)
+    if task in WRITING_TASKS:
+        return Demand(tokens=2 * text_demand(header).tokens)
     return text_demand(header) if task in TEXT_TASKS else NOTHING
 
 

@@ -21,6 +21,7 @@ from modelry.testing.runtime.engine import EngineContract
 from modelry.testing.runtime.generation import ChatContract, CompletionContract
 from modelry.testing.runtime.loading import LoadingContract
 from modelry.testing.runtime.tensors import TensorContract
+from modelry.testing.runtime.text_to_text import TextToTextContract
 
 __all__ = [
     "ChatContract",
@@ -29,4 +30,5 @@ __all__ = [
     "LoadingContract",
     "TensorContract",
     "TextEmbeddingContract",
+    "TextToTextContract",
 ]

@@ -21,6 +21,7 @@ ABILITIES = (
     api.SupportsChat,
     api.SupportsCompletion,
     api.SupportsTextEmbedding,
+    api.SupportsTextToText,
 )
 
 
