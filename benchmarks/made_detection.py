@@ -34,10 +34,10 @@ _CLASS_OF = (0, 1, 0, 2, 0, 3, 0, 4, 5, 6)  # of Fashion-MNIST's: T-shirt, trous
 TRAINING_PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png",
                    "brick.png", "gravel.png", "ihc.png", "china.jpg")  # fmt: skip
 TEST_PHOTOS = ("rocket.jpg", "hubble_deep_field.jpg", "grass.png", "coins.png", "flower.jpg")
-COUNTS = {"train": 2000, "validation": 200, "test": 400}
+COUNTS = {"train": 2000, "validation": 120, "test": 400}
 MIN_SIDE, MAX_SIDE = 112, 208
 MIN_OBJECT, MAX_OBJECT = 28, 88
-MAX_OBJECTS = 5
+MAX_OBJECTS = 4
 _OPAQUE = 128
 _MAX_OVERLAP = 0.05
 _QUALITY = 92
