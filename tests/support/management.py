@@ -26,11 +26,13 @@ from modelry.protocols.http.application import build_application
 from modelry.protocols.http.limits import DoorLimits
 from modelry.protocols.http.plain_errors import render_error
 from modelry.protocols.management import PREFIX, ManagementApi, build_app
+from modelry.runtime_api.work import WorkLimits
 from modelry.services.audit.chain import ChainKeys
 from modelry.services.audit.denials import Denials
 from modelry.services.audit.service import AuditService
 from modelry.services.audit.trail import ChainedTrail
 from modelry.services.catalog.service import CatalogService
+from modelry.services.datasets.service import DatasetsService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.encryption.service import EncryptionService
 from modelry.services.inference.authentication import Authenticator
@@ -45,6 +47,8 @@ from modelry.services.tenancy.members import MembersService
 from modelry.services.tenancy.service import TenancyService
 from modelry.services.tenancy.sharing import SharingService
 from modelry.services.tenancy.tenants import TenantsService
+from modelry.services.training.handler import TrainHandler
+from modelry.services.training.service import TrainingService
 from modelry.services.usage.ledger import Ledger
 from modelry.services.usage.prices import PricesService
 from modelry.services.usage.service import UsageService
@@ -52,6 +56,8 @@ from modelry.testing.catalog_fakes import FakeFetcher, FakeStarters, FakeTaskRul
 from modelry.testing.encryption import memory_encryption
 from modelry.testing.replica_pool import FakeReplicaPool
 from modelry.testing.samples import OTHER_TENANT_ID, add_tenants, principal
+from modelry.testing.work import ThreadWorks
+from modelry.training.work import TrainWork
 
 OTHER = "other"
 """Among `Installation.clients`, the owner of another tenant; the rest are roles."""
@@ -91,6 +97,8 @@ class Installation:
     retention: RetentionService
     export: TenantExport
     jobs: JobsService
+    datasets: DatasetsService
+    training: TrainingService
     pool: FakeReplicaPool
     fetcher: FakeFetcher
     starters: FakeStarters
@@ -194,7 +202,11 @@ async def installation(
         audit=audit,
         scratch=folder / "scratch",
     )
-    jobs = JobsService(database.jobs, blobs)
+    works = ThreadWorks(TrainWork())
+    datasets = DatasetsService(database.datasets, catalog.contents, works)
+    handler = TrainHandler(datasets, catalog, database.lineages, works, WorkLimits(threads=1))
+    jobs = JobsService(database.jobs, blobs, handlers=[handler])
+    training = TrainingService(jobs, catalog, database.lineages)
     app = build_app(
         catalog=catalog,
         deployments=deployments,
@@ -213,6 +225,7 @@ async def installation(
         retention=retention,
         export=export,
         jobs=jobs,
+        training=training,
         authenticator=authenticator,
         limits=limits,
         status=lambda: {"version": "1.2.3", "ready": True},
@@ -237,6 +250,8 @@ async def installation(
             retention=retention,
             export=export,
             jobs=jobs,
+            datasets=datasets,
+            training=training,
             pool=pool,
             fetcher=fetcher,
             starters=starters,

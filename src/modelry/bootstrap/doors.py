@@ -81,6 +81,7 @@ def build_doors(
         retention=installation.retention,
         export=installation.export,
         jobs=installation.jobs.service,
+        training=installation.training,
         authenticator=inference.authenticator,
         limits=limits,
         status=lambda: _status(installation, readiness()),

@@ -42,6 +42,7 @@ from modelry.services.audit.service import AuditService
 from modelry.services.audit.trail import ChainedTrail
 from modelry.services.catalog.ports import FetchProgress
 from modelry.services.catalog.service import CatalogService
+from modelry.services.datasets.service import DatasetsService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.deployments.starters import Starters
 from modelry.services.encryption.service import EncryptionService
@@ -64,6 +65,7 @@ from modelry.services.tenancy.members import MembersService
 from modelry.services.tenancy.service import MintedKey, TenancyService
 from modelry.services.tenancy.sharing import SharingService
 from modelry.services.tenancy.tenants import TenantsService
+from modelry.services.training.service import TrainingService
 from modelry.services.usage.ledger import Ledger
 from modelry.services.usage.prices import PricesService
 from modelry.services.usage.service import UsageService
@@ -171,7 +173,9 @@ class Installation:
             check_sandbox=self._check_sandbox,
         )
         self.works = open_works(settings, self.folder)
+        self.datasets = DatasetsService(database.datasets, self.catalog.contents, self.works)
         self.jobs = Jobs(self, blobs)
+        self.training = TrainingService(self.jobs.service, self.catalog, database.lineages)
         self.inference = InferenceService(
             Authenticator(self.tenancy, self.sessions),
             RouteTable(),

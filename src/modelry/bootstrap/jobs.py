@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from modelry.bootstrap.works import work_limits
 from modelry.services.jobs.attempts import Attempts
 from modelry.services.jobs.handlers import JobHandler
 from modelry.services.jobs.letting_go import LettingGo
@@ -13,6 +14,7 @@ from modelry.services.jobs.queue import JobQueue
 from modelry.services.jobs.runner import JobRunner, RunnerLimits
 from modelry.services.jobs.service import JobsService
 from modelry.services.tenancy.callers import KnownCallers
+from modelry.services.training.handler import TrainHandler
 
 if TYPE_CHECKING:
     from modelry.bootstrap.installation import Installation
@@ -23,8 +25,11 @@ def handlers_of(installation: Installation) -> Sequence[JobHandler]:
 
     A kind is added here, by one line: its handler is constructed from what `installation` has.
     """
-    del installation
-    return ()
+    database, catalog = installation.database, installation.catalog
+    limits = work_limits(installation.settings)
+    return (
+        TrainHandler(installation.datasets, catalog, database.lineages, installation.works, limits),
+    )
 
 
 class Jobs:

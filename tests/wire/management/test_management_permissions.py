@@ -1,5 +1,6 @@
 """Every route of the management API: no key, a key without the right, another tenant's key."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +21,7 @@ from modelry.services.privacy.ports import LoggedRequest, SealedLog
 from modelry.services.quotas.service import QuotasService
 from modelry.services.usage.prices import PricesService
 from modelry.testing.encryption import memory_encryption
+from modelry.testing.lineage_store import LINEAGE
 from modelry.testing.samples import OTHER_TENANT_ID, principal
 
 pytestmark = pytest.mark.anyio
@@ -48,6 +50,8 @@ REQUESTS: dict[tuple[str, str], Any] = {
     ("patch", "/tenants/{tenant_id}"): {"name": "Other"},
     ("put", "/deployments/{name}/request-log"): {"sample_rate": 0.5},
     ("put", "/retention"): {"request_logs": 30},
+    ("post", "/training"): {"recipe": "none", "dataset": "none", "model": "new"},
+    ("post", "/models/{model}/versions/{version}/reproduce"): {},
 }
 """Bodies of the routes that take JSON."""
 QUERIES: dict[tuple[str, str], str] = {
@@ -82,6 +86,7 @@ async def things(server: Installation) -> dict[str, str]:
         await owner.post("/tenants", json={"tenant_id": "leaving", "name": "Leaving"})
         await owner.put("/deployments/live/request-log", json={})
         keep_a_request(server)
+        server.database.lineages.add(replace(LINEAGE, model_name="adder"))
         begun = await owner.delete("/tenants/leaving?confirm=Leaving")
         assert begun.status_code == 202, begun.text
         price = (await owner.post("/prices", json=REQUESTS["post", "/prices"])).json()
@@ -250,6 +255,8 @@ async def test_an_app_with_an_unchecked_route_is_not_built(server):
             request_logs=server.request_logs,
             retention=server.retention,
             export=server.export,
+            jobs=server.jobs,
+            training=server.training,
             authenticator=server.inference.authenticator,
             limits=DoorLimits(server.inference.accounts),
             status=dict,

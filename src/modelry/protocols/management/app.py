@@ -47,6 +47,9 @@ from modelry.protocols.management import (
 from modelry.protocols.management import (
     retention as retention_routes,
 )
+from modelry.protocols.management import (
+    training as training_routes,
+)
 from modelry.protocols.management.marks import MarkedAnswers
 from modelry.protocols.management.routing import check_routes
 from modelry.protocols.management.services import Services, StatusSource
@@ -66,6 +69,7 @@ from modelry.services.tenancy.members import MembersService
 from modelry.services.tenancy.service import TenancyService
 from modelry.services.tenancy.sharing import SharingService
 from modelry.services.tenancy.tenants import TenantsService
+from modelry.services.training.service import TrainingService
 from modelry.services.usage.prices import PricesService
 from modelry.services.usage.service import UsageService
 
@@ -95,6 +99,7 @@ ROUTERS: Sequence[APIRouter] = (
     retention_routes.router,
     export_routes.router,
     job_routes.router,
+    training_routes.router,
 )
 """Every route of the management API."""
 
@@ -128,6 +133,7 @@ def build_app(
     retention: RetentionService,
     export: TenantExport,
     jobs: JobsService,
+    training: TrainingService,
     authenticator: Authenticator,
     limits: DoorLimits,
     status: StatusSource,
@@ -156,6 +162,7 @@ def build_app(
         retention: how long what is kept.
         export: gives all that belongs to a tenant.
         jobs: long work.
+        training: recipes, and where versions come from.
         authenticator: keys to principals.
         limits: how many requests callers may send.
         status: what `/status` tells of the server itself.
@@ -186,6 +193,7 @@ def build_app(
         retention=retention,
         export=export,
         jobs=jobs,
+        training=training,
         authenticator=authenticator,
         limits=limits,
         status=status,

@@ -27,6 +27,7 @@ from modelry.services.tenancy.members import MembersService
 from modelry.services.tenancy.service import TenancyService
 from modelry.services.tenancy.sharing import SharingService
 from modelry.services.tenancy.tenants import TenantsService
+from modelry.services.training.service import TrainingService
 from modelry.services.usage.prices import PricesService
 from modelry.services.usage.service import UsageService
 
@@ -58,6 +59,7 @@ class Services:
     retention: RetentionService
     export: TenantExport
     jobs: JobsService
+    training: TrainingService
     authenticator: Authenticator
     limits: DoorLimits
     status: StatusSource
@@ -143,6 +145,10 @@ async def _jobs(request: Request) -> JobsService:
     return services_of(request).jobs
 
 
+async def _training(request: Request) -> TrainingService:
+    return services_of(request).training
+
+
 async def _usage(request: Request) -> UsageService:
     return services_of(request).usage
 
@@ -160,6 +166,7 @@ Tenancy = Annotated[TenancyService, Depends(_tenancy)]
 Quotas = Annotated[QuotasService, Depends(_quotas)]
 Tenants = Annotated[TenantsService, Depends(_tenants)]
 Prices = Annotated[PricesService, Depends(_prices)]
+Training = Annotated[TrainingService, Depends(_training)]
 Usage = Annotated[UsageService, Depends(_usage)]
 Export = Annotated[TenantExport, Depends(_export)]
 KeptRequests = Annotated[RequestLogs, Depends(_request_logs)]
