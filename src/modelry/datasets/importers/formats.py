@@ -74,6 +74,24 @@ FORMATS: Mapping[str, Format] = {
             declared.ImageFolderOptions,
             "image_folder",
         ),
+        Format(
+            "coco",
+            "Images with boxes: COCO's JSON, and the images in a zip.",
+            declared.CocoOptions,
+            "coco",
+        ),
+        Format(
+            "yolo",
+            "Images with boxes: a zip of images/, labels/ and data.yaml.",
+            declared.YoloOptions,
+            "yolo",
+        ),
+        Format(
+            "parallel-text",
+            "Texts and their counterparts: two files, tabs between them, or TMX.",
+            declared.ParallelTextOptions,
+            "parallel_text",
+        ),
     )
 }
 
