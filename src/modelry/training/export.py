@@ -77,14 +77,14 @@ def to_onnx(
             ) from error
     if made is None:
         raise NotSupported("The trained model cannot be exported to ONNX.")
-    file.write_bytes(_plain(made.model_proto))
+    file.write_bytes(plain_bytes(made.model_proto))
 
 
 def _as_signature(shapes: tuple[Any, ...]) -> Any:
     return shapes
 
 
-def _plain(proto: Any) -> bytes:
+def plain_bytes(proto: Any) -> bytes:
     """The file without what the exporter notes of source files and their lines."""
     for holder in (proto, proto.graph, *proto.functions):
         holder.ClearField("metadata_props")
