@@ -1,0 +1,94 @@
+"""Texts in two languages out of a Debian package: the strings of LibreOffice's user interface.
+
+They are fetched once with `apt-get download` and kept; nothing is installed. The texts are under
+the MPL and LGPL: nothing that is learnt from them is shipped.
+"""
+
+from __future__ import annotations
+
+import gettext
+import hashlib
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.weights import FETCH_TIMEOUT_S, FetchError, cache_folder
+
+PACKAGE = "libreoffice-l10n-{language}"
+_MNEMONIC = re.compile(r"[_~](?=\w)|(?<=\w)_(?=\w)")
+_KEY = re.compile(r"\W+")
+SPLITS = {"test": 5, "validation": 5}
+"""Shares in percent; the rest is learnt from."""
+
+
+def interface_texts(language: str = "de") -> dict[str, list[tuple[str, str]]]:
+    """English texts and their translations, by split: train, validation, test.
+
+    Signs for keys (`_File`, `~File`) are taken off, as are texts on several lines and those
+    without a letter. Each English text is there once, and which split it is in follows from its
+    letters alone, so that texts that differ in case or punctuation only are in the same one.
+
+    Raises:
+        FetchError: the package is not here yet and cannot be fetched.
+    """
+    found: dict[str, list[tuple[str, str]]] = {"train": [], "validation": [], "test": []}
+    seen: set[str] = set()
+    for message in _messages(_folder(language)):
+        source, target = (_MNEMONIC.sub("", one).strip() for one in message)
+        key = _KEY.sub(" ", source.lower()).strip()
+        if not any(map(str.isalpha, source)) or not target or "\n" in source + target:
+            continue
+        if source in seen:
+            continue
+        seen.add(source)
+        found[_split_of(key)].append((source, target))
+    return found
+
+
+def _split_of(key: str) -> str:
+    place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) % 100
+    for name, share in SPLITS.items():
+        if place < share:
+            return name
+        place -= share
+    return "train"
+
+
+def _messages(folder: Path) -> Iterator[tuple[str, str]]:
+    for file in sorted(folder.glob("*.mo")):
+        with file.open("rb") as opened:
+            catalogue = gettext.GNUTranslations(opened)._catalog  # type: ignore[attr-defined] # noqa: SLF001 - it has no other way to list messages
+        for message, translated in catalogue.items():
+            if isinstance(message, str) and message and isinstance(translated, str):
+                yield message.rpartition("\x04")[2], translated
+
+
+def _folder(language: str) -> Path:
+    """Where the message files are kept."""
+    kept = cache_folder().parent / "texts" / f"libreoffice-{language}"
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+            fetched = _fetch(PACKAGE.format(language=language), Path(folder))
+            if not kept.exists():
+                shutil.move(fetched, kept)
+    return kept
+
+
+def _fetch(package: str, folder: Path) -> Path:
+    try:
+        subprocess.run(
+            ["apt-get", "download", package],
+            cwd=folder, check=True, capture_output=True, timeout=FETCH_TIMEOUT_S,
+        )  # fmt: skip
+        (archive,) = folder.glob("*.deb")
+        subprocess.run(["dpkg-deb", "-x", archive, folder / "unpacked"], check=True)
+        (found,) = (folder / "unpacked").rglob("LC_MESSAGES")
+    except (OSError, ValueError, subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        said = getattr(error, "stderr", b"") or str(error).encode()
+        told = said.decode(errors="replace")[-300:]
+        raise FetchError(f"The Debian package {package} cannot be fetched: {told}") from None
+    return found
