@@ -193,7 +193,10 @@ async def installation(
     )
     request_logs = RequestLogs(database.request_logs, encryption, inference.groups)
     request_logs.queue.start()
-    retention = RetentionService(database.request_logs, database.request_logs, audit, trail)
+    jobs = JobsService(database.jobs, blobs)
+    retention = RetentionService(
+        database.request_logs, database.request_logs, audit, trail, jobs=jobs
+    )
     export = TenantExport(
         snapshots=database.snapshots,
         blobs=blobs,
@@ -205,7 +208,7 @@ async def installation(
     works = ThreadWorks(TrainWork())
     datasets = DatasetsService(database.datasets, catalog.contents, works)
     handler = TrainHandler(datasets, catalog, database.lineages, works, WorkLimits(threads=1))
-    jobs = JobsService(database.jobs, blobs, handlers=[handler])
+    jobs.add_handler(handler)
     training = TrainingService(jobs, catalog, database.lineages)
     app = build_app(
         catalog=catalog,

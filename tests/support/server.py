@@ -132,10 +132,15 @@ def _wait_until_listening(running: Running, timeout_s: float = 60.0) -> None:
 
 @contextlib.contextmanager
 def server(
-    data: Path, *, key: str | None = None, wrapper: Sequence[str] = (), **settings: str
+    data: Path,
+    *,
+    key: str | None = None,
+    wrapper: Sequence[str] = (),
+    module: str = "modelry",
+    **settings: str,
 ) -> Iterator[Running]:
     """A server that is stopped, and must stop cleanly, at the end."""
-    running = start(data, key=key, wrapper=wrapper, **settings)
+    running = start(data, key=key, wrapper=wrapper, module=module, **settings)
     try:
         yield running
     finally:

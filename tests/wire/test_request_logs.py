@@ -177,7 +177,7 @@ def test_the_sdk_does_all_of_it(words: Running, http, no_rule):
         assert client.request_logs.delete_all(deployment="words") >= 3
         client.request_logs.stop("words")
         kept_days = {one.what: one.days for one in client.retention.set({"request_logs": 20})}
-        assert kept_days == {"request_logs": 20, "audit": None}
+        assert kept_days == {"request_logs": 20, "audit": None, "jobs": 365}
         client.retention.set({"request_logs": None})
         with client.export_tenant() as pieces:
             whole = b"".join(pieces)

@@ -199,7 +199,11 @@ class Installation:
             redactor=_redactor(settings.presidio),
         )
         self.retention = RetentionService(
-            database.request_logs, database.request_logs, self.audit, self.trail
+            database.request_logs,
+            database.request_logs,
+            self.audit,
+            self.trail,
+            jobs=self.jobs.service,
         )
         self.export = TenantExport(
             snapshots=database.snapshots,

@@ -20,6 +20,7 @@ from modelry.cli.commands import (
     embed,
     encryption,
     infer,
+    jobs,
     keys,
     logs,
     members,
@@ -124,6 +125,7 @@ app.command("undeploy", rich_help_panel=_MODELS)(undeploy.undeploy)
 app.command("scale", rich_help_panel=_MODELS)(scale.scale)
 app.command("logs", rich_help_panel=_MODELS)(logs.logs)
 app.add_typer(requests.app, name="requests", rich_help_panel=_MODELS)
+app.add_typer(jobs.app, name="jobs", rich_help_panel=_MODELS)
 
 app.command("chat", rich_help_panel=_ASK)(chat.chat)
 app.command("embed", rich_help_panel=_ASK)(embed.embed)

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, Unpack, overload
 
 import httpx2
 
+from modelry.client.async_jobs import AsyncJobs
 from modelry.client.async_resources import (
     AsyncAliases,
     AsyncAudit,
@@ -98,6 +99,7 @@ class AsyncClient(AsyncResource):
         self.encryption = AsyncEncryption(self._transport)
         self.quotas = AsyncQuotas(self._transport)
         self.prices = AsyncPrices(self._transport)
+        self.jobs = AsyncJobs(self._transport)
 
     @property
     def url(self) -> str:

@@ -12,6 +12,7 @@ import httpx2
 from modelry.client.connection import BrowserSession, connection_to
 from modelry.client.errors import ConnectionLost
 from modelry.client.generation import ChatOptions, CompletionOptions, Delta, Generated, Message
+from modelry.client.jobs import Jobs
 from modelry.client.methods import SyncResource, blocking
 from modelry.client.operations import deployments as deploying
 from modelry.client.operations import (
@@ -97,6 +98,7 @@ class Client(SyncResource):
         self.encryption = Encryption(self._transport)
         self.quotas = Quotas(self._transport)
         self.prices = Prices(self._transport)
+        self.jobs = Jobs(self._transport)
 
     @property
     def url(self) -> str:

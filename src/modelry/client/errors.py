@@ -86,6 +86,12 @@ class TimedOut(ModelryError):
     code = "timed_out"
 
 
+class JobFailed(ModelryError):
+    """A job that was waited for failed or was cancelled; `code` and words are the job's own."""
+
+    code = "job_failed"
+
+
 class UnexpectedAnswer(ModelryError):
     """Something answered that does not speak this API; is the URL right?"""
 

@@ -9,15 +9,20 @@ from pathlib import Path
 import pytest
 
 from modelry.adapters.audit.head_file import HeadFile
+from modelry.adapters.blobs.file_store import FileBlobStore
 from modelry.adapters.sql.database import Database, open_database
 from modelry.domain.access import DEFAULT_TENANT_ID, Role
 from modelry.domain.errors import InvalidInput, PermissionDenied
+from modelry.domain.jobs import Job, JobState
 from modelry.services.audit.chain import ChainKeys
 from modelry.services.audit.ports import AuditFilter
 from modelry.services.audit.service import AuditService
 from modelry.services.audit.trail import ChainedTrail
+from modelry.services.jobs.ports import JobFilter
+from modelry.services.jobs.service import JobsService
 from modelry.services.privacy.ports import LogFilter, LoggedRequest, SealedLog
 from modelry.services.privacy.retention import DataClass, RetentionService
+from modelry.testing.encryption import memory_encryption
 from modelry.testing.samples import OTHER_TENANT_ID, add_tenants, principal
 
 NOW = datetime(2030, 6, 1, tzinfo=UTC)
@@ -37,7 +42,12 @@ def retention(database: Database, tmp_path: Path) -> RetentionService:
     audit = AuditService(database.audit, KEYS, HeadFile(tmp_path / "heads"), clock=lambda: NOW)
     trail = ChainedTrail(database.audit, KEYS, lambda: NOW)
     return RetentionService(
-        database.request_logs, database.request_logs, audit, trail, clock=lambda: NOW
+        database.request_logs,
+        database.request_logs,
+        audit,
+        trail,
+        jobs=JobsService(database.jobs, FileBlobStore(tmp_path / "blobs", memory_encryption())),
+        clock=lambda: NOW,
     )
 
 
@@ -70,6 +80,29 @@ def test_requests_end_with_their_own_time_or_the_tenants(database, retention):
     retention.sweep()
     swept = AuditFilter(action="retention.sweep")
     assert len(database.audit.entries(DEFAULT_TENANT_ID, swept, limit=9)) == 1
+
+
+def test_jobs_that_ended_long_ago_end_altogether(database, retention):
+    for number, days in ((1, 400), (2, 40), (3, 5)):
+        ended = NOW - timedelta(days=days)
+        job = Job(
+            DEFAULT_TENANT_ID, f"job-{number}", "train", {}, ended, "k",
+            state=JobState.FAILED, ended_at=ended,
+        )  # fmt: skip
+        database.jobs.write(DEFAULT_TENANT_ID, lambda records, job=job: records.add(job))
+
+    def left() -> list[str]:
+        found = database.jobs.read(
+            DEFAULT_TENANT_ID,
+            lambda records: records.list(DEFAULT_TENANT_ID, JobFilter(), None, 9),
+        )
+        return [one.job_id for one in found]
+
+    retention.sweep()
+    assert left() == ["job-3", "job-2"]
+    retention.put(principal(), {DataClass.JOBS: 30})
+    retention.sweep()
+    assert left() == ["job-3"]
 
 
 def test_audit_entries_are_kept_unless_somebody_says_how_long(database, retention):

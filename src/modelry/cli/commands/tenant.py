@@ -51,10 +51,11 @@ def retention(
     *,
     request_logs: Days = None,
     audit: Days = None,
+    jobs: Days = None,
     as_json: AsJson = False,
 ) -> None:
     """Show how long what is kept, or set it."""
-    wanted = {"request_logs": request_logs, "audit": audit}
+    wanted = {"request_logs": request_logs, "audit": audit, "jobs": jobs}
     chosen = {name: days or None for name, days in wanted.items() if days is not None}
     with client_of(context) as client:
         found = client.retention.set(chosen) if chosen else client.retention.list()

@@ -55,6 +55,7 @@ class RetentionBody(Body):
 
     request_logs: Days | None = None
     audit: Days | None = None
+    jobs: Days | None = None
 
 
 @router.get(

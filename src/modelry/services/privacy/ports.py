@@ -150,6 +150,14 @@ class RetentionStore(Protocol):
         ...
 
 
+class EndedJobs(Protocol):
+    """Knows jobs."""
+
+    def delete_ended(self, tenant_id: str, before: datetime) -> int:
+        """Delete jobs that ended before, with all that belongs to them; how many."""
+        ...
+
+
 TakeRow = Callable[[str, Mapping[str, Any]], None]
 """Takes a row of the table that is named first: JSON types, datetimes, dates and bytes."""
 

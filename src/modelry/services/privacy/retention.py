@@ -11,7 +11,12 @@ from modelry.domain.access import Permission, Principal
 from modelry.domain.errors import InvalidInput
 from modelry.services.audit.ports import AuditTrail
 from modelry.services.audit.service import AuditService
-from modelry.services.privacy.ports import LogFilter, RequestLogStore, RetentionStore
+from modelry.services.privacy.ports import (
+    EndedJobs,
+    LogFilter,
+    RequestLogStore,
+    RetentionStore,
+)
 
 SWEEPER = "server"
 
@@ -21,6 +26,7 @@ class DataClass(StrEnum):
 
     REQUEST_LOGS = "request_logs"
     AUDIT = "audit"
+    JOBS = "jobs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,7 @@ class Bounds:
 BOUNDS: dict[DataClass, Bounds] = {
     DataClass.REQUEST_LOGS: Bounds(1, 365, 365),
     DataClass.AUDIT: Bounds(90, 3650, None),
+    DataClass.JOBS: Bounds(1, 3650, 365),
 }
 
 
@@ -56,6 +63,7 @@ class RetentionService:
         logs: has request logs.
         audit: has audit entries.
         trail: is told of sweeps.
+        jobs: has jobs.
         clock: gives the time.
     """
 
@@ -66,12 +74,14 @@ class RetentionService:
         audit: AuditService,
         trail: AuditTrail,
         *,
+        jobs: EndedJobs,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
         self._logs = logs
         self._audit = audit
         self._trail = trail
+        self._jobs = jobs
         self._clock = clock
 
     def kept(self, principal: Principal) -> list[Kept]:
@@ -129,4 +139,11 @@ class RetentionService:
         entries = 0
         if audit_days is not None:
             entries = self._audit.sweep(tenant_id, now - timedelta(days=audit_days))
-        return [(DataClass.REQUEST_LOGS, logs), (DataClass.AUDIT, entries)]
+        jobs, job_days = 0, days[DataClass.JOBS]
+        if job_days is not None:
+            jobs = self._jobs.delete_ended(tenant_id, now - timedelta(days=job_days))
+        return [
+            (DataClass.REQUEST_LOGS, logs),
+            (DataClass.AUDIT, entries),
+            (DataClass.JOBS, jobs),
+        ]

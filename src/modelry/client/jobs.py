@@ -1,0 +1,205 @@
+"""Jobs for code that waits."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from modelry.client.errors import ModelryError
+from modelry.client.job_display import display_for
+from modelry.client.job_following import Following, JobView
+from modelry.client.job_records import CurvePoint, JobArtefact, JobEvent, JobLogLine, JobRecord
+from modelry.client.methods import SyncResource
+from modelry.client.operations import jobs as operations
+from modelry.client.transport import Transport
+
+
+class Job(JobView):
+    """A job on the server.
+
+    Args:
+        transport: reaches the server.
+        record: the job as it was told.
+    """
+
+    def __init__(self, transport: Transport, record: JobRecord) -> None:
+        super().__init__(record)
+        self._transport = transport
+
+    def refresh(self) -> Job:
+        """Ask how it is now."""
+        self._record = self._transport.run(operations.get_job(self.id))
+        return self
+
+    def wait(
+        self,
+        timeout_s: float | None = None,
+        *,
+        progress: bool | Callable[[JobEvent], Any] = True,
+        check: bool = True,
+    ) -> Job:
+        """Wait until it has ended; a server that restarts meanwhile is waited for.
+
+        Args:
+            timeout_s: how long at most; None for as long as it takes. A paused job is waited for.
+            progress: show it on stderr (live in a terminal, else a line now and then); or what is
+                called with each event.
+            check: raise unless it has succeeded.
+
+        Raises:
+            JobFailed: it failed or was cancelled; not without `check`.
+            TimedOut: it did not end in time. It goes on.
+        """
+        with display_for(progress, self._record) as show:
+            for event in self.events(timeout_s=timeout_s):
+                show(event)
+        self.refresh()
+        if check:
+            self.check_success()
+        return self
+
+    def events(self, after: int = 0, *, timeout_s: float | None = None) -> Iterator[JobEvent]:
+        """What happens to it and what it tells, until it has ended.
+
+        Args:
+            after: the number of the event that was had last; 0 begins with the first.
+            timeout_s: how long at most.
+
+        Raises:
+            TimedOut: it did not end in time.
+        """
+        following = Following(self.id, after, timeout_s)
+        while not following.is_over:
+            try:
+                request = following.request()
+                with self._transport.stream(request, operations.JobEventParser) as stream:
+                    for event in stream:
+                        following.heard(event)
+                        if event.job is not None:
+                            self._record = event.job
+                        if event.kind != "alive":
+                            yield event
+            except ModelryError as error:
+                time.sleep(following.pause_after(error))
+
+    def cancel(self) -> Job:
+        """End it for good; if it runs it ends soon."""
+        self._record = self._transport.run(operations.cancel_job(self.id))
+        return self
+
+    def pause(self) -> Job:
+        """Have it wait until it is resumed; if it runs it stops soon."""
+        self._record = self._transport.run(operations.pause_job(self.id))
+        return self
+
+    def resume(self) -> Job:
+        """Let it go on when it is paused or has failed, from its last checkpoint."""
+        self._record = self._transport.run(operations.resume_job(self.id))
+        return self
+
+    def log(self) -> list[JobLogLine]:
+        """All lines that it told so far."""
+        return self._transport.run(operations.job_log(self.id))
+
+    def metrics(self) -> list[CurvePoint]:
+        """Its curves, by step."""
+        return self._transport.run(operations.job_metrics(self.id))
+
+    def artefacts(self) -> Sequence[JobArtefact]:
+        """The files that are kept with it."""
+        return self.refresh().record.artefacts
+
+    def read_artefact(self, name: str) -> bytes:
+        """The content of one of its files."""
+        request = operations.artefact_request(self.id, name)
+        with self._transport.stream(request, operations.ArtefactParser) as chunks:
+            return b"".join(chunks)
+
+    def download(self, name: str, path: str | os.PathLike[str] | None = None) -> Path:
+        """Save one of its files; the place is replaced once all of it has come.
+
+        Args:
+            name: of the file, as `artefacts` has it.
+            path: where to; by default its own name in the working folder.
+        """
+        target = Path(path if path is not None else Path(name).name)
+        partial = target.with_name(target.name + ".part")
+        request = operations.artefact_request(self.id, name)
+        with (
+            self._transport.stream(request, operations.ArtefactParser) as chunks,
+            partial.open("wb") as file,
+        ):
+            for chunk in chunks:
+                file.write(chunk)
+        partial.replace(target)
+        return target
+
+
+class Jobs(SyncResource):
+    """Long work on the server."""
+
+    def submit(
+        self,
+        kind: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        name: str = "",
+        priority: int = 0,
+        after: Sequence[str | Job] = (),
+        not_before: datetime | None = None,
+        retries: int | None = None,
+    ) -> Job:
+        """Put a job into the queue.
+
+        Args:
+            kind: what is to be done; `kinds` tells which there are.
+            parameters: of the kind.
+            name: for people.
+            priority: -100 to 100; the highest of the tenant goes first.
+            after: jobs that must succeed before.
+            not_before: when it may begin at the earliest, with a time zone.
+            retries: how many failures in a row that another attempt may mend are tried again.
+        """
+        flow = operations.submit_job(
+            kind,
+            parameters,
+            name=name,
+            priority=priority,
+            after=[one.id if isinstance(one, Job) else one for one in after],
+            not_before=not_before,
+            retries=retries,
+        )
+        return Job(self._transport, self._transport.run(flow))
+
+    def get(self, job_id: str) -> Job:
+        """One job."""
+        return Job(self._transport, self._transport.run(operations.get_job(job_id)))
+
+    def kinds(self) -> Sequence[str]:
+        """The kinds of jobs that the server knows."""
+        return self._transport.run(operations.job_kinds())
+
+    def list(
+        self,
+        *,
+        kind: str | Sequence[str] = (),
+        state: str | Sequence[str] = (),
+        name: str | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> Sequence[Job]:
+        """Jobs, newest first.
+
+        Args:
+            kind: only of this kind, or these.
+            state: only in this state, or these.
+            name: only of this name.
+            before: only those submitted before this one; the last one's id gives the next page.
+            limit: how many at most, up to 500.
+        """
+        flow = operations.list_jobs(kind=kind, state=state, name=name, before=before, limit=limit)
+        return [Job(self._transport, one) for one in self._transport.run(flow)]
