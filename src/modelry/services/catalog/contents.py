@@ -38,6 +38,10 @@ class Contents:
         """Keep what is in a file; see `keep`."""
         return self.keep(tenant_id, _chunks(file))
 
+    def size_of(self, tenant_id: str, digest: str) -> int | None:
+        """How many bytes a content has; None if the tenant has none such."""
+        return self._uploads.size_of(tenant_id, digest)
+
     def open(self, tenant_id: str, digest: str, name: str) -> SealedFile:
         """A content in memory, which the caller closes.
 

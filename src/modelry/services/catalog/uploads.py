@@ -214,6 +214,11 @@ class Uploads:
         self._quarantine.kept(tenant_id, blob.digest, was_damaged=was_damaged)
         return blob
 
+    def size_of(self, tenant_id: str, digest: str) -> int | None:
+        """How many bytes a content has; None if the tenant has none such."""
+        found = self._store.read(tenant_id, lambda records: records.blobs.find(digest))
+        return None if found is None else found.size_bytes
+
     # ---- inside -----------------------------------------------------------------------------
 
     def _settled(self, tenant_id: str, record: UploadRecord) -> Upload:

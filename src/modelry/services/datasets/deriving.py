@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from modelry.datasets.plans import read_steps
 from modelry.domain.access import Permission, Principal
 from modelry.domain.catalog import check_name
 from modelry.domain.datasets import DatasetVersion
-from modelry.domain.errors import InvalidInput, NotFound, UnsupportedField
+from modelry.domain.errors import InvalidInput, NotFound
 from modelry.runtime_api.work import InputFile
+from modelry.services.datasets.asked import check_fields, text_of
 from modelry.services.datasets.making import MakingClient, keep_version, made_version
 from modelry.services.datasets.ports import NewVersion
 from modelry.services.datasets.service import DatasetsService
@@ -102,30 +102,3 @@ def source_wire(version: DatasetVersion) -> dict[str, Any]:
             for split in version.splits
         ],
     }
-
-
-def check_fields(parameters: Mapping[str, Any], known: frozenset[str]) -> None:
-    """Refuse fields that nobody reads.
-
-    Raises:
-        UnsupportedField: names the first.
-    """
-    for name in parameters:
-        if name not in known:
-            raise UnsupportedField(
-                f"The field '{str(name)[:80]}' is not known here; known are "
-                f"{', '.join(sorted(known))}.",
-                param=str(name)[:80],
-            )
-
-
-def text_of(parameters: Mapping[str, Any], name: str) -> str:
-    """A field that must be a text.
-
-    Raises:
-        InvalidInput: it is not there, or no text.
-    """
-    value = parameters.get(name)
-    if not isinstance(value, str) or not value:
-        raise InvalidInput(f"'{name}' must be given, as a text.", param=name)
-    return value

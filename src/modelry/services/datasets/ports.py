@@ -134,6 +134,10 @@ class Contents(Protocol):
         """Keep what is in a file; see `keep`."""
         ...
 
+    def size_of(self, tenant_id: str, digest: str) -> int | None:
+        """How many bytes a content has; None if the tenant has none such."""
+        ...
+
     def open(self, tenant_id: str, digest: str, name: str) -> SealedContent:
         """A content in memory, which the caller closes.
 
