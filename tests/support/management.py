@@ -19,6 +19,8 @@ from modelry.adapters.crypto.providers import ProviderChoice, open_provider
 from modelry.adapters.sql.database import Database, open_database
 from modelry.adapters.usage_spool import FileSegmentSpool
 from modelry.bootstrap.access import AccessFollower
+from modelry.datasets.import_work import ImportDataset
+from modelry.datasets.works import DeriveDataset, ReadRows
 from modelry.domain.access import Role
 from modelry.manifest.digests import digest_of_bytes
 from modelry.manifest.document import ManifestDocument, parse_manifest
@@ -32,6 +34,8 @@ from modelry.services.audit.denials import Denials
 from modelry.services.audit.service import AuditService
 from modelry.services.audit.trail import ChainedTrail
 from modelry.services.catalog.service import CatalogService
+from modelry.services.datasets.deriving import DeriveHandler
+from modelry.services.datasets.importing import ImportHandler
 from modelry.services.datasets.service import DatasetsService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.encryption.service import EncryptionService
@@ -205,10 +209,14 @@ async def installation(
         audit=audit,
         scratch=folder / "scratch",
     )
-    works = ThreadWorks(TrainWork())
+    works = ThreadWorks(TrainWork(), ImportDataset(), DeriveDataset(), ReadRows())
     datasets = DatasetsService(database.datasets, catalog.contents, works)
-    handler = TrainHandler(datasets, catalog, database.lineages, works, WorkLimits(threads=1))
-    jobs.add_handler(handler)
+    for handler in (
+        TrainHandler(datasets, catalog, database.lineages, works, WorkLimits(threads=1)),
+        DeriveHandler(datasets),
+        ImportHandler(datasets),
+    ):
+        jobs.add_handler(handler)
     training = TrainingService(jobs, catalog, database.lineages)
     app = build_app(
         catalog=catalog,
@@ -229,6 +237,7 @@ async def installation(
         export=export,
         jobs=jobs,
         training=training,
+        datasets=datasets,
         authenticator=authenticator,
         limits=limits,
         status=lambda: {"version": "1.2.3", "ready": True},

@@ -82,6 +82,7 @@ def build_doors(
         export=installation.export,
         jobs=installation.jobs.service,
         training=installation.training,
+        datasets=installation.datasets,
         authenticator=inference.authenticator,
         limits=limits,
         status=lambda: _status(installation, readiness()),

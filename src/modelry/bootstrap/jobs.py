@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from modelry.bootstrap.works import work_limits
+from modelry.services.datasets.deriving import DeriveHandler
+from modelry.services.datasets.importing import ImportHandler
 from modelry.services.jobs.attempts import Attempts
 from modelry.services.jobs.handlers import JobHandler
 from modelry.services.jobs.letting_go import LettingGo
@@ -29,6 +31,8 @@ def handlers_of(installation: Installation) -> Sequence[JobHandler]:
     limits = work_limits(installation.settings)
     return (
         TrainHandler(installation.datasets, catalog, database.lineages, installation.works, limits),
+        DeriveHandler(installation.datasets),
+        ImportHandler(installation.datasets),
     )
 
 

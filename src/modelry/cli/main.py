@@ -14,6 +14,7 @@ from modelry.cli.commands import (
     catalog,
     chat,
     classify,
+    datasets,
     deploy,
     detect,
     doctor,
@@ -95,6 +96,7 @@ def options(
 
 _SERVER = "Server"
 _MODELS = "Models"
+_TRAIN = "Train"
 _ASK = "Ask"
 
 app.command("up", rich_help_panel=_SERVER)(up.up)
@@ -126,6 +128,8 @@ app.command("scale", rich_help_panel=_MODELS)(scale.scale)
 app.command("logs", rich_help_panel=_MODELS)(logs.logs)
 app.add_typer(requests.app, name="requests", rich_help_panel=_MODELS)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=_MODELS)
+
+app.add_typer(datasets.app, name="datasets", rich_help_panel=_TRAIN)
 
 app.command("chat", rich_help_panel=_ASK)(chat.chat)
 app.command("embed", rich_help_panel=_ASK)(embed.embed)

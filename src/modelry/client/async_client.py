@@ -13,6 +13,7 @@ from modelry.client.async_jobs import AsyncJobs
 from modelry.client.async_resources import (
     AsyncAliases,
     AsyncAudit,
+    AsyncDatasets,
     AsyncDeployments,
     AsyncEncryption,
     AsyncKeys,
@@ -88,6 +89,7 @@ class AsyncClient(AsyncResource):
         self.models = AsyncModels(self._transport)
         self.versions = AsyncVersions(self._transport)
         self.aliases = AsyncAliases(self._transport)
+        self.datasets = AsyncDatasets(self._transport)
         self.deployments = AsyncDeployments(self._transport)
         self.keys = AsyncKeys(self._transport)
         self.tenants = AsyncTenants(self._transport)

@@ -6,6 +6,7 @@ from modelry.client.methods import AsyncResource, awaitable
 from modelry.client.operations import (
     aliases,
     audit,
+    datasets,
     deployments,
     encryption,
     keys,
@@ -42,6 +43,22 @@ class AsyncAliases(AsyncResource):
     set = awaitable(aliases.set_alias)
     delete = awaitable(aliases.delete_alias)
     moves = awaitable(aliases.list_alias_moves)
+
+
+class AsyncDatasets(AsyncResource):
+    """Datasets and their versions."""
+
+    import_ = awaitable(datasets.import_files)
+    start_import = awaitable(datasets.start_import)
+    from_arrays = awaitable(datasets.from_arrays)
+    derive = awaitable(datasets.derive)
+    start_derive = awaitable(datasets.start_derive)
+    await_version = awaitable(datasets.await_version)
+    list = awaitable(datasets.list_datasets)
+    versions = awaitable(datasets.list_dataset_versions)
+    get = awaitable(datasets.get_dataset)
+    rows = awaitable(datasets.read_rows)
+    delete = awaitable(datasets.delete_dataset)
 
 
 class AsyncDeployments(AsyncResource):

@@ -32,6 +32,7 @@ from modelry.client.records import PullProgress, Registration
 from modelry.client.resources import (
     Aliases,
     Audit,
+    Datasets,
     Deployments,
     Encryption,
     Keys,
@@ -87,6 +88,7 @@ class Client(SyncResource):
         self.models = Models(self._transport)
         self.versions = Versions(self._transport)
         self.aliases = Aliases(self._transport)
+        self.datasets = Datasets(self._transport)
         self.deployments = Deployments(self._transport)
         self.keys = Keys(self._transport)
         self.tenants = Tenants(self._transport)

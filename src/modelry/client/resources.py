@@ -6,6 +6,7 @@ from modelry.client.methods import SyncResource, blocking
 from modelry.client.operations import (
     aliases,
     audit,
+    datasets,
     deployments,
     encryption,
     keys,
@@ -42,6 +43,22 @@ class Aliases(SyncResource):
     set = blocking(aliases.set_alias)
     delete = blocking(aliases.delete_alias)
     moves = blocking(aliases.list_alias_moves)
+
+
+class Datasets(SyncResource):
+    """Datasets and their versions."""
+
+    import_ = blocking(datasets.import_files)
+    start_import = blocking(datasets.start_import)
+    from_arrays = blocking(datasets.from_arrays)
+    derive = blocking(datasets.derive)
+    start_derive = blocking(datasets.start_derive)
+    await_version = blocking(datasets.await_version)
+    list = blocking(datasets.list_datasets)
+    versions = blocking(datasets.list_dataset_versions)
+    get = blocking(datasets.get_dataset)
+    rows = blocking(datasets.read_rows)
+    delete = blocking(datasets.delete_dataset)
 
 
 class Deployments(SyncResource):

@@ -11,6 +11,7 @@ import pyarrow as pa
 from modelry.datasets import forms
 from modelry.datasets.shards import ShardWriter, version_digest
 from modelry.datasets.statistics import SplitStatistics
+from modelry.datasets.validation import Validator
 from modelry.domain.datasets import Schema
 from modelry.domain.errors import Cancelled, InvalidInput
 from modelry.runtime_api.work import WorkHost
@@ -39,21 +40,7 @@ class RowStream(Protocol):
         ...
 
 
-class Validator(Protocol):
-    """Looks at rows as they go by; see `datasets.validation`."""
-
-    def add(self, split: str, batch: pa.RecordBatch) -> None:
-        """See rows."""
-        ...
-
-    def report(self) -> Json:
-        """What was found."""
-        ...
-
-
-def write_version(
-    stream: RowStream, host: WorkHost, validator: Callable[[Schema], Validator] | None = None
-) -> Json:
+def write_version(stream: RowStream, host: WorkHost) -> Json:
     """Write all rows of `stream`, handing each shard over as it is full.
 
     Returns:
@@ -65,15 +52,14 @@ def write_version(
         Cancelled: the work was stopped.
     """
     writer = _VersionWriter(stream.schema, stream.splits, host)
-    found = None if validator is None else validator(stream.schema)
+    validator = Validator(stream.schema)
     for split, batch in stream.rows():
         if host.stop.is_set():
             raise Cancelled("The work was stopped.")
         fitted = forms.fitted(stream.schema, batch)
         writer.add(split, fitted)
-        if found is not None:
-            found.add(split, fitted)
-    return writer.finish() | {"report": {} if found is None else found.report()}
+        validator.add(split, fitted)
+    return writer.finish() | {"report": validator.report()}
 
 
 class _VersionWriter:

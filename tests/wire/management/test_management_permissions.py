@@ -10,6 +10,7 @@ from tests.support.management import OTHER, Installation
 from tests.support.usage import note
 
 from modelry.domain.access import DEFAULT_TENANT_ID, Permission, Role, effective_permissions
+from modelry.domain.datasets import Column, ColumnType, Schema
 from modelry.domain.errors import ERRORS_BY_CODE
 from modelry.protocols.http.limits import DoorLimits
 from modelry.protocols.management import PREFIX, build_app
@@ -20,6 +21,7 @@ from modelry.services.inference.metering import Meter
 from modelry.services.privacy.ports import LoggedRequest, SealedLog
 from modelry.services.quotas.service import QuotasService
 from modelry.services.usage.prices import PricesService
+from modelry.testing.datasets import keep_rows
 from modelry.testing.encryption import memory_encryption
 from modelry.testing.lineage_store import LINEAGE
 from modelry.testing.samples import OTHER_TENANT_ID, principal
@@ -52,6 +54,10 @@ REQUESTS: dict[tuple[str, str], Any] = {
     ("put", "/retention"): {"request_logs": 30},
     ("post", "/training"): {"recipe": "none", "dataset": "none", "model": "new"},
     ("post", "/models/{model}/versions/{version}/reproduce"): {},
+    ("post", "/datasets/{dataset}/imports"): {
+        "files": [{"name": "a.csv", "digest": "sha256:" + "0" * 64}]
+    },
+    ("post", "/datasets/{dataset}/derivations"): {"sources": ["things"]},
 }
 """Bodies of the routes that take JSON."""
 QUERIES: dict[tuple[str, str], str] = {
@@ -59,6 +65,7 @@ QUERIES: dict[tuple[str, str], str] = {
     ("delete", "/request-logs"): "?key_id=nobody",
 }
 """Queries that must be there."""
+THINGS = Schema((Column("n", ColumnType.INTEGER),))
 
 
 def operations(server: Installation) -> list[tuple[str, str, Permission]]:
@@ -90,6 +97,7 @@ async def things(server: Installation) -> dict[str, str]:
         begun = await owner.delete("/tenants/leaving?confirm=Leaving")
         assert begun.status_code == 202, begun.text
         price = (await owner.post("/prices", json=REQUESTS["post", "/prices"])).json()
+    keep_rows(server.datasets, principal(), "things", THINGS, {"train": {"n": [1, 2]}})
     meter = Meter()
     note(meter, request_id="mine-1")
     server.usage.ledger.add(meter.take())
@@ -106,6 +114,7 @@ async def things(server: Installation) -> dict[str, str]:
         "grant_id": share["grant_id"],
         "tenant_id": "leaving",
         "log_id": "kept",
+        "dataset": "things",
     }
 
 

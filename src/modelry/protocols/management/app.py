@@ -33,6 +33,9 @@ from modelry.protocols.management import (
     versions,
 )
 from modelry.protocols.management import (
+    datasets as dataset_routes,
+)
+from modelry.protocols.management import (
     encryption as encryption_routes,
 )
 from modelry.protocols.management import (
@@ -57,6 +60,7 @@ from modelry.services.audit.denials import Denials
 from modelry.services.audit.service import AuditService
 from modelry.services.audit.trail import ChainedTrail
 from modelry.services.catalog.service import CatalogService
+from modelry.services.datasets.service import DatasetsService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.encryption.service import EncryptionService
 from modelry.services.inference.authentication import Authenticator
@@ -100,6 +104,7 @@ ROUTERS: Sequence[APIRouter] = (
     export_routes.router,
     job_routes.router,
     training_routes.router,
+    dataset_routes.router,
 )
 """Every route of the management API."""
 
@@ -134,6 +139,7 @@ def build_app(
     export: TenantExport,
     jobs: JobsService,
     training: TrainingService,
+    datasets: DatasetsService,
     authenticator: Authenticator,
     limits: DoorLimits,
     status: StatusSource,
@@ -163,6 +169,7 @@ def build_app(
         export: gives all that belongs to a tenant.
         jobs: long work.
         training: recipes, and where versions come from.
+        datasets: rows to train and evaluate on.
         authenticator: keys to principals.
         limits: how many requests callers may send.
         status: what `/status` tells of the server itself.
@@ -194,6 +201,7 @@ def build_app(
         export=export,
         jobs=jobs,
         training=training,
+        datasets=datasets,
         authenticator=authenticator,
         limits=limits,
         status=status,

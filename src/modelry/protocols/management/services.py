@@ -15,6 +15,7 @@ from modelry.services.audit.denials import Denials
 from modelry.services.audit.service import AuditService
 from modelry.services.audit.trail import ChainedTrail
 from modelry.services.catalog.service import CatalogService
+from modelry.services.datasets.service import DatasetsService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.encryption.service import EncryptionService
 from modelry.services.inference.authentication import Authenticator
@@ -36,6 +37,7 @@ StatusSource = Callable[[], Mapping[str, Any]]
 
 MOST_UPLOADS = 64
 MOST_PULLS = 16
+MOST_LOOKS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,15 @@ class Services:
     export: TenantExport
     jobs: JobsService
     training: TrainingService
+    datasets: DatasetsService
     authenticator: Authenticator
     limits: DoorLimits
     status: StatusSource
     upload_threads: OwnThreads = field(
         default_factory=lambda: OwnThreads("uploads that are being sent", MOST_UPLOADS)
+    )
+    row_threads: OwnThreads = field(
+        default_factory=lambda: OwnThreads("looks at rows that are under way", MOST_LOOKS)
     )
     pull_threads: OwnThreads = field(
         default_factory=lambda: OwnThreads("pulls that are under way", MOST_PULLS)
@@ -141,6 +147,10 @@ async def _export(request: Request) -> TenantExport:
     return services_of(request).export
 
 
+async def _datasets(request: Request) -> DatasetsService:
+    return services_of(request).datasets
+
+
 async def _jobs(request: Request) -> JobsService:
     return services_of(request).jobs
 
@@ -157,6 +167,7 @@ All = Annotated[Services, Depends(_services)]
 Audit = Annotated[AuditService, Depends(_audit)]
 Caller = Annotated[Principal, Depends(_caller)]
 Catalog = Annotated[CatalogService, Depends(_catalog)]
+Datasets = Annotated[DatasetsService, Depends(_datasets)]
 Deployments = Annotated[DeploymentsService, Depends(_deployments)]
 Encryption = Annotated[EncryptionService, Depends(_encryption)]
 Jobs = Annotated[JobsService, Depends(_jobs)]

@@ -109,6 +109,14 @@ class DatasetsService:
         principal.require(Permission.ROWS_READ)
         return read_rows(self.find(principal, ref), asked, self.contents, self.works)
 
+    def check_may_make(self, principal: Principal) -> None:
+        """See that the caller may make versions.
+
+        Raises:
+            PermissionDenied: it may not.
+        """
+        principal.require(Permission.DATASETS_WRITE)
+
     def delete_version(self, principal: Principal, name: str, number: int) -> None:
         """Delete a version; its number is not given again, its rows are collected later.
 
