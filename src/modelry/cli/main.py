@@ -38,6 +38,7 @@ from modelry.cli.commands import (
     tabular,
     tenant,
     tenants,
+    train,
     undeploy,
     up,
     usage,
@@ -130,6 +131,10 @@ app.add_typer(requests.app, name="requests", rich_help_panel=_MODELS)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=_MODELS)
 
 app.add_typer(datasets.app, name="datasets", rich_help_panel=_TRAIN)
+app.command("recipes", rich_help_panel=_TRAIN)(train.recipes)
+app.command("train", rich_help_panel=_TRAIN)(train.train)
+app.command("lineage", rich_help_panel=_TRAIN)(train.lineage)
+app.command("reproduce", rich_help_panel=_TRAIN)(train.reproduce)
 
 app.command("chat", rich_help_panel=_ASK)(chat.chat)
 app.command("embed", rich_help_panel=_ASK)(embed.embed)

@@ -27,6 +27,7 @@ from modelry.client.async_resources import (
     AsyncTenants,
     AsyncVersions,
 )
+from modelry.client.async_training import AsyncTraining
 from modelry.client.async_transport import AsyncTransport
 from modelry.client.connection import BrowserSession, connection_to
 from modelry.client.errors import ConnectionLost
@@ -102,6 +103,7 @@ class AsyncClient(AsyncResource):
         self.quotas = AsyncQuotas(self._transport)
         self.prices = AsyncPrices(self._transport)
         self.jobs = AsyncJobs(self._transport)
+        self.training = AsyncTraining(self._transport)
 
     @property
     def url(self) -> str:

@@ -48,6 +48,7 @@ from modelry.client.resources import (
 )
 from modelry.client.retries import RetryPolicy
 from modelry.client.streams import Stream
+from modelry.client.training import Training
 from modelry.client.transport import Transport
 
 
@@ -101,6 +102,7 @@ class Client(SyncResource):
         self.quotas = Quotas(self._transport)
         self.prices = Prices(self._transport)
         self.jobs = Jobs(self._transport)
+        self.training = Training(self._transport)
 
     @property
     def url(self) -> str:

@@ -50,7 +50,9 @@ def read_parameters(recipe: Recipe, given: Mapping[str, Any]) -> Parameters:
     try:
         return recipe.parameters.model_validate(dict(given))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        found = error.errors(include_url=False)
+        # a misspelt name also makes another one missing
+        first = min(found, key=lambda one: one["type"] != "extra_forbidden")
         where = ".".join(map(str, first["loc"])) or "parameters"
         if first["type"] == "extra_forbidden":
             known = ", ".join(recipe.parameters.model_fields)
