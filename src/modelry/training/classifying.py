@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,3 +75,10 @@ def held_out_places(count: int, held_out: int, seed: int) -> tuple[torch.Tensor,
     """Which rows are learnt from and which are held out, by the seed; both in order."""
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed % 2**63))
     return order[held_out:].sort().values, order[:held_out].sort().values
+
+
+def accuracy_of(numbers: Numbers) -> tuple[str, Callable[[Mapping[str, Array]], float]]:
+    """The metric that is told of a parity check: the accuracy on rows of these classes."""
+    return "accuracy", lambda outputs: classification.accuracy(
+        numbers, outputs[OUTPUT].argmax(axis=1)
+    )

@@ -69,6 +69,10 @@ class Monitor:
             return not math.isnan(value)
         return value > than if self.larger_is_better else value < than
 
+    def is_as_good(self, value: float, than: float | None) -> bool:
+        """Whether it is at least as good: of equal epochs the later one has learnt more."""
+        return value == than or self.is_better(value, than)
+
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
@@ -336,13 +340,13 @@ class _Loop:
 
     def _keep_if_better(self, epoch: int) -> None:
         value = self.measured[self.monitor.name]
-        if self.monitor.is_better(value, self.best_value):
-            self.best_value, self.best_epoch, self.epochs_since_best = value, epoch, 0
+        is_better = self.monitor.is_better(value, self.best_value)
+        self.epochs_since_best = 0 if is_better else self.epochs_since_best + 1
+        if self.monitor.is_as_good(value, self.best_value):
+            self.best_value, self.best_epoch = value, epoch
             self.best_measured = self.measured
             if self.options.keep == "best":
                 self.best = copy_of(self.model.state_dict())
-        else:
-            self.epochs_since_best += 1
 
     def _is_enough(self) -> bool:
         patience = self.options.early_stopping

@@ -27,7 +27,9 @@ class Outcome:
         model: takes the inputs and gives the outputs of `signature`, in their order.
         signature: what the processing graph was built for.
         manifest: of the version, without `files`.
-        rows: input tensors of real rows by name, for the parity check; two at least.
+        rows: input tensors of real rows by name, for the parity check, in parts where they differ
+            in more than how many they are; two rows at least in the first, and no dimension of 1
+            there that is open.
         metrics: final ones.
         metric: name, and how outputs are measured that `rows` led to; for the parity check.
         dynamic: open dimensions beside the rows; see `to_onnx`.
@@ -39,7 +41,7 @@ class Outcome:
     model: torch.nn.Module
     signature: Signature
     manifest: Mapping[str, Any]
-    rows: Mapping[str, Array]
+    rows: Mapping[str, Array] | Sequence[Mapping[str, Array]]
     metrics: Mapping[str, float]
     metric: tuple[str, Callable[[Mapping[str, Array]], float]] | None = None
     dynamic: Dynamic | None = None
@@ -48,26 +50,75 @@ class Outcome:
     kept: Mapping[str, Path] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Exporting:
+    """Like `Outcome`, of a model that is no torch module.
+
+    Attributes:
+        write: writes the ONNX file.
+        answers: what the trained model answers: outputs by name for inputs by name.
+        weights_digest: of everything that it answers by.
+    """
+
+    write: Callable[[Path], None]
+    answers: Callable[[Mapping[str, Array]], Mapping[str, Array]]
+    weights_digest: str
+    signature: Signature
+    manifest: Mapping[str, Any]
+    rows: Mapping[str, Array] | Sequence[Mapping[str, Array]]
+    metrics: Mapping[str, float]
+    metric: tuple[str, Callable[[Mapping[str, Array]], float]] | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
+    tolerance: float = TOLERANCE
+    kept: Mapping[str, Path] = field(default_factory=dict)
+
+
 def finish(outcome: Outcome, run: Run) -> Trained:
-    """Export the model and compare what it answers with what the trained one does.
+    """Export a torch model and compare what it answers with what the trained one does.
 
     Raises:
         NotSupported: the model cannot be exported, or not as the graph expects it.
         ModelFailed: the exported model does not run.
     """
+    model, dynamic = outcome.model, outcome.dynamic
     names = [one.name for one in outcome.signature.inputs]
     outputs = [one.name for one in outcome.signature.outputs]
+    first = outcome.rows if isinstance(outcome.rows, Mapping) else outcome.rows[0]
+    example = {name: torch.from_numpy(first[name][:2].copy()) for name in names}
+    return finish_exported(
+        Exporting(
+            write=lambda file: to_onnx(model, example, outputs, file, dynamic=dynamic),
+            answers=lambda rows: _answers(model, names, outputs, rows),
+            weights_digest=digest_of(model.state_dict()),
+            signature=outcome.signature,
+            manifest=outcome.manifest,
+            rows=outcome.rows,
+            metrics=outcome.metrics,
+            metric=outcome.metric,
+            files=outcome.files,
+            tolerance=outcome.tolerance,
+            kept=outcome.kept,
+        ),
+        run,
+    )
+
+
+def finish_exported(outcome: Exporting, run: Run) -> Trained:
+    """Write the file and compare what it answers with what the trained model does.
+
+    Raises:
+        NotSupported: the file takes or gives other tensors than the graph expects.
+        ModelFailed: it does not run.
+    """
     run.progress(0, None, "steps", "exporting")
     file = run.scratch / MODEL_FILE
-    weights_digest = digest_of(outcome.model.state_dict())
-    example = {name: torch.from_numpy(outcome.rows[name][:2].copy()) for name in names}
-    to_onnx(outcome.model, example, outputs, file, dynamic=outcome.dynamic)
+    outcome.write(file)
     exported = Exported(file)
     exported.check(outcome.signature)
     run.progress(0, None, "steps", "checking parity")
     parity = compare(
         exported,
-        lambda rows: _answers(outcome.model, names, outputs, rows),
+        outcome.answers,
         outcome.rows,
         tolerance=outcome.tolerance,
         metric=outcome.metric,
@@ -85,7 +136,7 @@ def finish(outcome: Outcome, run: Run) -> Trained:
         files=files,
         metrics=outcome.metrics,
         parity=parity,
-        weights_digest=weights_digest,
+        weights_digest=outcome.weights_digest,
         kept=outcome.kept,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ class Exported:
 def compare(
     exported: Exported,
     trained: Callable[[Tensors], Tensors],
-    rows: Tensors,
+    rows: Tensors | Sequence[Tensors],
     *,
     tolerance: float = TOLERANCE,
     metric: tuple[str, Callable[[Tensors], float]] | None = None,
@@ -98,6 +98,7 @@ def compare(
         exported: the file.
         trained: outputs by name for inputs by name; may give fewer outputs than the file.
         rows: input tensors of real rows, as the processing graph made them; dimension 0 counts.
+            Several parts where other dimensions differ, such as texts of other lengths.
         tolerance: the largest absolute difference of any output that is accepted.
         metric: name, and the function that measures all outputs; told for both.
 
@@ -105,11 +106,9 @@ def compare(
         The largest differences. `max_rel` is relative to the larger of both magnitudes, where
         that is over 1e-6; NaN on one side alone counts as infinitely far.
     """
-    count = len(next(iter(rows.values())))
     ours: list[Tensors] = []
     theirs: list[Tensors] = []
-    for places in _batches(count):
-        part = {name: array[places] for name, array in rows.items()}
+    for part in _batches([rows] if isinstance(rows, Mapping) else rows):
         mine = trained(part)
         answers = exported(part)
         ours.append(mine)
@@ -125,7 +124,7 @@ def compare(
             "exported_metric": measure(whole[1]),
         }
     return Parity(
-        rows=count,
+        rows=len(next(iter(whole[0].values()))),
         max_abs=max(one for one, _ in far),
         max_rel=max(one for _, one in far),
         tolerance=tolerance,
@@ -133,12 +132,14 @@ def compare(
     )
 
 
-def _batches(count: int) -> Iterable[slice]:
-    start = turn = 0
-    while start < count:
-        size = BATCHES[turn % len(BATCHES)]
-        yield slice(start, start + size)
-        start, turn = start + size, turn + 1
+def _batches(parts: Sequence[Tensors]) -> Iterator[Tensors]:
+    turn = 0
+    for part in parts:
+        start, count = 0, len(next(iter(part.values())))
+        while start < count:
+            end = start + BATCHES[turn % len(BATCHES)]
+            yield {name: array[start:end] for name, array in part.items()}
+            start, turn = end, turn + 1
 
 
 def _joined(parts: Sequence[Tensors]) -> dict[str, Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,11 @@ import torch
 from modelry.domain.datasets import Column
 from modelry.domain.errors import Cancelled, InvalidInput
 from modelry.domain.signature import DYNAMIC, Datatype, Signature, TensorSpec
-from modelry.metrics.classification import accuracy
 from modelry.processing.graph import ProcessingGraph
 from modelry.training.augmentation import changed
 from modelry.training.classifying import (
-    OUTPUT,
     ClassLoss,
+    accuracy_of,
     class_steps,
     held_out_places,
     logits_over,
@@ -146,7 +145,7 @@ def train(data: TrainingData, parameters: ImageClassificationParameters, run: Ru
             manifest={"task": TASK, "pre": pre, "post": post, "labels": list(classes.names)},
             rows={INPUT: compared.inputs.take(places).numpy()},
             metrics=fitted.measured or {"loss": fitted.loss},
-            metric=("accuracy", _accuracy_of(compared.numbers[places.numpy()])),
+            metric=accuracy_of(compared.numbers[places.numpy()]),
         ),
         run,
     )
@@ -237,10 +236,3 @@ def _measuring(model: torch.nn.Module, rows: ImageRows, device: torch.device) ->
     if len(rows.places) == 0:
         return None
     return lambda: measured(logits_over(model, rows.pixels(), device), rows.chosen)
-
-
-def _accuracy_of(numbers: Numbers) -> Any:
-    def measure(outputs: Mapping[str, Any]) -> float:
-        return accuracy(numbers, outputs[OUTPUT].argmax(axis=1))
-
-    return measure
