@@ -42,6 +42,7 @@ from modelry.services.audit.service import AuditService
 from modelry.services.audit.trail import ChainedTrail
 from modelry.services.catalog.ports import FetchProgress
 from modelry.services.catalog.service import CatalogService
+from modelry.services.datasets.hub_files import HubFiles
 from modelry.services.datasets.service import DatasetsService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.deployments.starters import Starters
@@ -161,11 +162,12 @@ class Installation:
         entries = StarterEntries()
         # what is fetched comes from public places: it is not the tenants', and not in their folder
         cache = settings.cache.expanduser().absolute()
+        fetcher = CachingFetcher(cache, policy)
         self.catalog = CatalogService(
             store=database.catalog,
             blobs=blobs,
             rules=InstalledTasks(),
-            fetcher=CachingFetcher(cache, policy),
+            fetcher=fetcher,
             starters=entries,
             scratch=cache / "pulls",
             max_file_bytes=settings.max_upload_bytes,
@@ -174,6 +176,7 @@ class Installation:
         )
         self.works = open_works(settings, self.folder)
         self.datasets = DatasetsService(database.datasets, self.catalog.contents, self.works)
+        self.hub_files = HubFiles(fetcher, self.catalog.contents, cache / "pulls")
         self.jobs = Jobs(self, blobs)
         self.training = TrainingService(self.jobs.service, self.catalog, database.lineages)
         self.inference = InferenceService(

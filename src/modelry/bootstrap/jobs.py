@@ -32,7 +32,7 @@ def handlers_of(installation: Installation) -> Sequence[JobHandler]:
     return (
         TrainHandler(installation.datasets, catalog, database.lineages, installation.works, limits),
         DeriveHandler(installation.datasets),
-        ImportHandler(installation.datasets),
+        ImportHandler(installation.datasets, installation.hub_files),
     )
 
 

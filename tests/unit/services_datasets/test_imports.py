@@ -145,7 +145,8 @@ def test_what_is_asked_for_is_checked_before(kit: DatasetKit) -> None:
     file = {"name": "a.csv", "digest": kit.upload(FLOWERS)}
     asked = {"name": "data", "files": [file]}
 
-    assert check(ME, asked) == {**asked, "format": None, "options": {}, "split": None}
+    defaults = {"source": None, "format": None, "options": {}, "split": None}
+    assert check(ME, asked) == {**asked, **defaults}
     missing = {"name": "b.csv", "digest": "sha256:" + "0" * 64}
     wrong: list[tuple[Mapping[str, Any], type[Exception], str]] = [
         ({"files": []}, InvalidInput, "list of 1 to 1000 files"),

@@ -17,6 +17,7 @@ from modelry.cli.job_bar import JobBar
 from modelry.cli.output import AsJson, Output, size_text, table, time_text
 from modelry.cli.session import client_of
 from modelry.cli.transfers import TransferBars
+from modelry.client.operations.datasets import is_on_a_hub
 
 if TYPE_CHECKING:
     from modelry.client.dataset_records import DatasetVersion
@@ -34,11 +35,11 @@ Detach = Annotated[bool, typer.Option("--detach", help="Only start the job, and 
 def import_files(
     context: typer.Context,
     paths: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            exists=True,
             help="Files, or a folder of files: CSV, JSON lines, Parquet, NumPy .npz, IDX (MNIST), "
-            "a folder of images per class, COCO, YOLO, TSV, TMX.",
+            "a folder of images per class, COCO, YOLO, TSV, TMX. Or a dataset on a hub: "
+            "hf://datasets/org/repo@revision/folder.",
             show_default=False,
         ),
     ],
@@ -67,6 +68,7 @@ def import_files(
     as_json: AsJson = False,
 ) -> None:
     """Import files as a new version of a dataset; what the server has is not sent again."""
+    _check_paths(paths)
     options = _options(option or [])
     if label is not None:
         options["label"] = label
@@ -83,7 +85,7 @@ def import_files(
         raise usage_error("it says how rows are shared out; give --split too.", "--stratify")
     with client_of(context) as client:
         with TransferBars() as bars:
-            job_id = client.datasets.start_import([*paths], name, progress=bars.sent, **asked)
+            job_id = client.datasets.start_import(paths, name, progress=bars.sent, **asked)
         if detach:
             _tell_job(job_id, as_json=as_json)
             return
@@ -222,6 +224,14 @@ def delete(
         client.datasets.delete(ref)
     output = Output(as_json)
     output.result({"deleted": ref}, lambda: output.say(f"Deleted {what}."))
+
+
+def _check_paths(paths: Sequence[str]) -> None:
+    for path in paths:
+        if len(paths) == 1 and is_on_a_hub(path):
+            return
+        if not Path(path).exists():
+            raise usage_error(f"there is no file or folder '{path}'.", "PATHS")
 
 
 def _versions_table(versions: Sequence[DatasetVersion]) -> None:

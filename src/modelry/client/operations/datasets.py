@@ -15,6 +15,7 @@ from modelry.client.operations.paths import api
 from modelry.client.operations.uploads import Progress, upload_file
 from modelry.client.row_files import arrays_file, name_of, sendable
 
+ON_A_HUB = "hf://datasets/"
 FIRST_LOOK_S = 0.1
 LONGEST_PAUSE_S = 2.0
 
@@ -51,7 +52,8 @@ def import_files(
     """Import files, or folders of files, as a version of a dataset, and wait for it.
 
     Args:
-        paths: one or several; a folder is sent as one archive.
+        paths: one or several; a folder is sent as one archive. Or a dataset on a hub that the
+            server fetches: `hf://datasets/org/repo@revision/folder`.
         name: the dataset's, by default made of the first file's.
         progress: called as files are hashed and sent.
         watch: called with the job while it is waited for.
@@ -74,6 +76,11 @@ def start_import(
 ) -> Flow[str]:
     """As `import_files`, without waiting: the id of the job."""
     listed = [paths] if isinstance(paths, str | Path) else list(paths)
+    if len(listed) == 1 and is_on_a_hub(listed[0]):
+        source = str(listed[0])
+        repository = source.removeprefix(ON_A_HUB).split("/")[1:2]
+        wanted = name or "".join(repository).partition("@")[0].lower()
+        return (yield from _submitted(wanted, {"source": source}, asked))
     with ExitStack() as opened:
         files = yield from work(lambda: opened.enter_context(sendable(listed)))
         wanted = name or name_of(listed[0])
@@ -81,7 +88,12 @@ def start_import(
         for file in files:
             digest = yield from upload_file(file, progress=progress)
             sent.append({"name": file.name, "digest": digest})
-    return (yield from _submitted(wanted, sent, asked))
+    return (yield from _submitted(wanted, {"files": sent}, asked))
+
+
+def is_on_a_hub(path: str | Path) -> bool:
+    """Whether something to import is a dataset on a hub, and no file of this machine."""
+    return isinstance(path, str) and path.startswith(ON_A_HUB)
 
 
 def from_arrays(
@@ -129,12 +141,12 @@ def from_arrays(
         file = yield from work(lambda: opened.enter_context(arrays_file(arrays)))
         digest = yield from upload_file(file, progress=progress)
     sent = [{"name": file.name, "digest": digest}]
-    job_id = yield from _submitted(name, sent, {"format": "npz", **asked})
+    job_id = yield from _submitted(name, {"files": sent}, {"format": "npz", **asked})
     return (yield from await_version(job_id, watch=watch))
 
 
-def _submitted(name: str, files: Sequence[Mapping[str, str]], asked: ImportOptions) -> Flow[str]:
-    body: dict[str, Any] = {"files": files}
+def _submitted(name: str, what: Mapping[str, Any], asked: ImportOptions) -> Flow[str]:
+    body: dict[str, Any] = dict(what)
     body |= {key: asked[key] for key in ("format", "options", "priority") if key in asked}
     if "split" in asked:
         plan: dict[str, Any] = {"fractions": dict(asked["split"]), "seed": asked.get("seed", 0)}

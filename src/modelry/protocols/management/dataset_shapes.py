@@ -171,14 +171,15 @@ class UploadedFile(Body):
 
 
 class ImportBody(Body):
-    """What to import.
+    """What to import: uploaded `files`, or a `source` (`hf://datasets/org/repo@revision/folder`).
 
     `format` is told by the files if it is left out. `options` are those of the format. `split`
     shares out rows that come without splits: `fractions` by name, `seed`, and the column to
     `stratify` by, which is the label's by default.
     """
 
-    files: Annotated[list[UploadedFile], Field(min_length=1, max_length=MAX_FILES)]
+    files: Annotated[list[UploadedFile], Field(default_factory=list, max_length=MAX_FILES)]
+    source: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
     format: ShortText | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     split: dict[str, Any] | None = None

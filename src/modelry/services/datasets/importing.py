@@ -1,4 +1,4 @@
-"""The job `import-dataset`: a version made of files that were uploaded."""
+"""The job `import-dataset`: a version made of files that were uploaded, or that lie on a hub."""
 
 from __future__ import annotations
 
@@ -10,37 +10,46 @@ from modelry.datasets.importers.formats import check_options
 from modelry.datasets.plans import SplitPlan, read_plan
 from modelry.domain.access import Permission, Principal
 from modelry.domain.catalog import check_name
-from modelry.domain.errors import InvalidInput, NotFound
+from modelry.domain.errors import InvalidInput, NotFound, NotSupported
+from modelry.manifest.sources import parse_dataset_source
 from modelry.runtime_api.work import InputFile
 from modelry.services.datasets.asked import check_fields, text_of
+from modelry.services.datasets.hub_files import HubFiles
 from modelry.services.datasets.making import MakingClient, keep_version, made_version
 from modelry.services.datasets.ports import NewVersion
 from modelry.services.datasets.service import DatasetsService
 from modelry.services.jobs.handlers import JobRun, Json
 
 MAX_FILES = 1000
-FIELDS = frozenset({"name", "files", "format", "options", "split"})
+FIELDS = frozenset({"name", "files", "source", "format", "options", "split"})
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class ImportHandler:
     """Implements `JobHandler`.
 
-    Parameters: `name` of the dataset, `files` (each `name` and `digest` of an upload), `format`
-    (None to tell it by the files), `options` of the format, `split` (a `SplitPlan`, or None).
+    Parameters: `name` of the dataset, `files` (each `name` and `digest` of an upload) or `source`
+    (`hf://datasets/org/repo@revision/folder`), `format` (None to tell it by the files), `options`
+    of the format, `split` (a `SplitPlan`, or None).
+
+    Args:
+        datasets: keeps versions.
+        hub: brings files from a hub; None where there is none.
     """
 
     kind: ClassVar[str] = "import-dataset"
 
-    def __init__(self, datasets: DatasetsService) -> None:
+    def __init__(self, datasets: DatasetsService, hub: HubFiles | None = None) -> None:
         self._datasets = datasets
+        self._hub = hub
 
     def check(self, principal: Principal, parameters: Json) -> Json:
         """See `JobHandler.check`; options of a format that only the files tell are read later."""
         principal.require(Permission.DATASETS_WRITE)
         check_fields(parameters, FIELDS)
         name = check_name(text_of(parameters, "name"), "dataset")
-        files = self._files(principal, parameters.get("files"))
+        source = self._source(parameters)
+        files = [] if source else self._files(principal, parameters.get("files"))
         format_, options = parameters.get("format"), parameters.get("options", {})
         if format_ is not None and not isinstance(format_, str):
             raise InvalidInput("'format' must be a text.", param="format")
@@ -53,6 +62,7 @@ class ImportHandler:
         return {
             "name": name,
             "files": files,
+            "source": source,
             "format": format_,
             "options": options,
             "split": split,
@@ -62,6 +72,7 @@ class ImportHandler:
         """See `JobHandler.run`."""
         asked, principal = run.parameters, run.principal
         principal.require(Permission.DATASETS_WRITE)
+        asked = {**asked, **self._brought(run)}
         digests = {one["name"]: one["digest"] for one in asked["files"]}
 
         def opened(name: str) -> InputFile:
@@ -88,12 +99,30 @@ class ImportHandler:
             statistics=told["statistics"],
             report=told["report"],
             origin={
-                "import": {key: asked[key] for key in ("files", "format", "options", "split")},
+                "import": {key: asked[key] for key in FIELDS - {"name"} if asked[key] is not None},
                 "source": told.get("source", {}),
                 "job": run.job_id,
             },
         )
         return keep_version(self._datasets.store, version, run, told)
+
+    def _source(self, parameters: Json) -> str | None:
+        source = parameters.get("source")
+        if source is None:
+            return None
+        if parameters.get("files"):
+            raise InvalidInput("Give files or a source, not both.", param="source")
+        if self._hub is None:
+            raise NotSupported("This server imports nothing from a hub.", param="source")
+        return str(parse_dataset_source(text_of(parameters, "source")))
+
+    def _brought(self, run: JobRun) -> dict[str, Any]:
+        """The files of the source, at its commit of now."""
+        source = run.parameters.get("source")
+        if source is None or self._hub is None:
+            return {}
+        told = self._hub.bring(parse_dataset_source(source), run.parameters["format"], run)
+        return {"source": told.source, "files": told.files}
 
     def _files(self, principal: Principal, given: Any) -> list[Mapping[str, str]]:
         if not isinstance(given, list) or not 1 <= len(given) <= MAX_FILES:
