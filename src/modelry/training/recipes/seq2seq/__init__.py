@@ -1,4 +1,7 @@
-"""`seq2seq`: an encoder-decoder transformer learns to write texts for texts."""
+"""`seq2seq`: an encoder-decoder transformer learns to write texts for texts.
+
+A base version that this recipe made is trained further: its weights and vocabulary are kept.
+"""
 
 from __future__ import annotations
 

@@ -22,6 +22,8 @@ from modelry.training.recipes.seq2seq.network import Shape, sinusoids
 
 OPSET, IR_VERSION = 17, 9
 NEVER = -1e9
+TRANSPOSED = ".t"
+"""Ends the names of weights that the graphs hold turned round."""
 _FLOAT, _INT = TensorProto.FLOAT, TensorProto.INT64
 _EPSILON = 1e-5
 
@@ -61,7 +63,7 @@ class _Graph:
 
     def linear(self, given: str, layer: str) -> str:
         """Multiply and add."""
-        matrix = self.weight(f"{layer}.weight.t", self._weights[f"{layer}.weight"].T)
+        matrix = self.weight(f"{layer}.weight{TRANSPOSED}", self._weights[f"{layer}.weight"].T)
         return self.op("Add", self.op("MatMul", given, matrix), self.weight(f"{layer}.bias"))
 
     def norm(self, given: str, layer: str) -> str:
@@ -191,7 +193,7 @@ def write_decoder(
         text = graph.op("Add", text, graph.linear(read, f"{layer}.memory.out"))
         inner = graph.inner(graph.norm(text, f"{layer}.inner_norm"), f"{layer}.inner")
         text = graph.op("Add", text, inner)
-    table = graph.weight("table.weight.t", weights["table.weight"].T)
+    table = graph.weight(f"table.weight{TRANSPOSED}", weights["table.weight"].T)
     logits = graph.op("MatMul", graph.norm(text, "decoder_norm"), table)
     hidden = np.zeros(shape.vocabulary, np.float32)
     hidden[list(never)] = NEVER

@@ -18,6 +18,7 @@ from modelry.runtime_api.tensors import Array
 from modelry.training.contract import Run, Trained, TrainingData
 from modelry.training.loop import fit, prepare
 from modelry.training.recipes.seq2seq import Seq2SeqParameters, chosen_columns
+from modelry.training.recipes.seq2seq.base import base_tokenizer, take_weights
 from modelry.training.recipes.seq2seq.examples import Pair, Pairs
 from modelry.training.recipes.seq2seq.exported import Files, checked, measured_texts, write_files
 from modelry.training.recipes.seq2seq.network import Shape, Transformer
@@ -44,6 +45,9 @@ def train(data: TrainingData, parameters: Seq2SeqParameters, run: Run) -> Traine
     rows = _read(data, parameters, run)
     shape = _shape(rows.tokenizer, parameters)
     model = Transformer(shape).to(device)
+    if run.base:
+        take_weights(model, run.base)
+        run.log("going on from the weights and the vocabulary of the base version")
     learnt, held_out = (rows.pairs(places, device) for places in (rows.learnt, rows.held_out))
     fitted = fit(
         model,
@@ -113,10 +117,12 @@ def _read(data: TrainingData, parameters: Seq2SeqParameters, run: Run) -> _Rows:
     learnt, held_out = _places(count, splits, data, run.seed)
     is_learnt = np.zeros(count, bool)
     is_learnt[learnt] = True
-    run.progress(0, None, "rows", "learning the vocabulary")
-    tokenizer = learnt_tokenizer(
-        flattened(reader.texts(splits.train, is_learnt)), parameters.vocabulary
-    )
+    if run.base:
+        tokenizer = base_tokenizer(run.base)
+    else:
+        run.progress(0, None, "rows", "learning the vocabulary")
+        texts = flattened(reader.texts(splits.train, is_learnt))
+        tokenizer = learnt_tokenizer(texts, parameters.vocabulary)
     used = [splits.train, *([splits.validation] if splits.validation else [])]
     sources, targets = (
         token_rows(tokenizer, reader.column(used, column)) for column in (source, target)
