@@ -39,6 +39,7 @@ from modelry.services.datasets.importing import ImportHandler
 from modelry.services.datasets.service import DatasetsService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.encryption.service import EncryptionService
+from modelry.services.evaluation.service import EvaluationService
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.inference.routing import RouteTable
 from modelry.services.inference.service import InferenceService
@@ -103,6 +104,7 @@ class Installation:
     jobs: JobsService
     datasets: DatasetsService
     training: TrainingService
+    evaluations: EvaluationService
     pool: FakeReplicaPool
     fetcher: FakeFetcher
     starters: FakeStarters
@@ -217,6 +219,7 @@ async def installation(
         ImportHandler(datasets),
     ):
         jobs.add_handler(handler)
+    evaluations = EvaluationService(database.evaluations, catalog, catalog.contents)
     training = TrainingService(jobs, catalog, database.lineages)
     app = build_app(
         catalog=catalog,
@@ -238,6 +241,7 @@ async def installation(
         jobs=jobs,
         training=training,
         datasets=datasets,
+        evaluations=evaluations,
         authenticator=authenticator,
         limits=limits,
         status=lambda: {"version": "1.2.3", "ready": True},
@@ -264,6 +268,7 @@ async def installation(
             jobs=jobs,
             datasets=datasets,
             training=training,
+            evaluations=evaluations,
             pool=pool,
             fetcher=fetcher,
             starters=starters,

@@ -83,6 +83,7 @@ def build_doors(
         jobs=installation.jobs.service,
         training=installation.training,
         datasets=installation.datasets,
+        evaluations=installation.evaluations,
         authenticator=inference.authenticator,
         limits=limits,
         status=lambda: _status(installation, readiness()),

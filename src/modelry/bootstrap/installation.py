@@ -47,6 +47,7 @@ from modelry.services.datasets.service import DatasetsService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.deployments.starters import Starters
 from modelry.services.encryption.service import EncryptionService
+from modelry.services.evaluation.service import EvaluationService
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.inference.routing import RouteTable
 from modelry.services.inference.service import InferenceService
@@ -178,6 +179,9 @@ class Installation:
         self.datasets = DatasetsService(database.datasets, self.catalog.contents, self.works)
         self.hub_files = HubFiles(fetcher, self.catalog.contents, cache / "pulls")
         self.jobs = Jobs(self, blobs)
+        self.evaluations = EvaluationService(
+            database.evaluations, self.catalog, self.catalog.contents
+        )
         self.training = TrainingService(self.jobs.service, self.catalog, database.lineages)
         self.inference = InferenceService(
             Authenticator(self.tenancy, self.sessions),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from modelry.bootstrap.works import work_limits
 from modelry.services.datasets.deriving import DeriveHandler
 from modelry.services.datasets.importing import ImportHandler
+from modelry.services.evaluation.engines import EngineLoader
+from modelry.services.evaluation.handler import EvaluateHandler
 from modelry.services.jobs.attempts import Attempts
 from modelry.services.jobs.handlers import JobHandler
 from modelry.services.jobs.letting_go import LettingGo
@@ -30,6 +32,18 @@ def handlers_of(installation: Installation) -> Sequence[JobHandler]:
     database, catalog = installation.database, installation.catalog
     limits = work_limits(installation.settings)
     return (
+        EvaluateHandler(
+            store=database.evaluations,
+            versions=catalog,
+            datasets=installation.datasets,
+            contents=catalog.contents,
+            engines=EngineLoader(
+                installation.deployments,
+                installation.inference,
+                lambda: installation.deployments.loop,
+            ),
+            works=installation.works,
+        ),
         TrainHandler(installation.datasets, catalog, database.lineages, installation.works, limits),
         DeriveHandler(installation.datasets),
         ImportHandler(installation.datasets, installation.hub_files),

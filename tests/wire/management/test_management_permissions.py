@@ -52,6 +52,7 @@ REQUESTS: dict[tuple[str, str], Any] = {
     ("patch", "/tenants/{tenant_id}"): {"name": "Other"},
     ("put", "/deployments/{name}/request-log"): {"sample_rate": 0.5},
     ("put", "/retention"): {"request_logs": 30},
+    ("post", "/evaluations"): {"version": "none", "dataset": "none"},
     ("post", "/training"): {"recipe": "none", "dataset": "none", "model": "new"},
     ("post", "/models/{model}/versions/{version}/reproduce"): {},
     ("post", "/datasets/{dataset}/imports"): {
@@ -63,6 +64,7 @@ REQUESTS: dict[tuple[str, str], Any] = {
 QUERIES: dict[tuple[str, str], str] = {
     ("delete", "/tenants/{tenant_id}"): "?confirm=Leaving",
     ("delete", "/request-logs"): "?key_id=nobody",
+    ("get", "/comparisons"): "?version=none&version=none",
 }
 """Queries that must be there."""
 THINGS = Schema((Column("n", ColumnType.INTEGER),))
@@ -266,6 +268,7 @@ async def test_an_app_with_an_unchecked_route_is_not_built(server):
             export=server.export,
             jobs=server.jobs,
             training=server.training,
+            evaluations=server.evaluations,
             authenticator=server.inference.authenticator,
             limits=DoorLimits(server.inference.accounts),
             status=dict,

@@ -39,6 +39,9 @@ from modelry.protocols.management import (
     encryption as encryption_routes,
 )
 from modelry.protocols.management import (
+    evaluations as evaluation_routes,
+)
+from modelry.protocols.management import (
     export as export_routes,
 )
 from modelry.protocols.management import (
@@ -63,6 +66,7 @@ from modelry.services.catalog.service import CatalogService
 from modelry.services.datasets.service import DatasetsService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.encryption.service import EncryptionService
+from modelry.services.evaluation.service import EvaluationService
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.jobs.service import JobsService
 from modelry.services.privacy.export import TenantExport
@@ -105,6 +109,7 @@ ROUTERS: Sequence[APIRouter] = (
     job_routes.router,
     training_routes.router,
     dataset_routes.router,
+    evaluation_routes.router,
 )
 """Every route of the management API."""
 
@@ -140,6 +145,7 @@ def build_app(
     jobs: JobsService,
     training: TrainingService,
     datasets: DatasetsService,
+    evaluations: EvaluationService,
     authenticator: Authenticator,
     limits: DoorLimits,
     status: StatusSource,
@@ -170,6 +176,7 @@ def build_app(
         jobs: long work.
         training: recipes, and where versions come from.
         datasets: rows to train and evaluate on.
+        evaluations: how good versions are.
         authenticator: keys to principals.
         limits: how many requests callers may send.
         status: what `/status` tells of the server itself.
@@ -202,6 +209,7 @@ def build_app(
         jobs=jobs,
         training=training,
         datasets=datasets,
+        evaluations=evaluations,
         authenticator=authenticator,
         limits=limits,
         status=status,

@@ -18,6 +18,7 @@ from modelry.services.catalog.service import CatalogService
 from modelry.services.datasets.service import DatasetsService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.encryption.service import EncryptionService
+from modelry.services.evaluation.service import EvaluationService
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.jobs.service import JobsService
 from modelry.services.privacy.export import TenantExport
@@ -63,6 +64,7 @@ class Services:
     jobs: JobsService
     training: TrainingService
     datasets: DatasetsService
+    evaluations: EvaluationService
     authenticator: Authenticator
     limits: DoorLimits
     status: StatusSource
@@ -155,6 +157,10 @@ async def _jobs(request: Request) -> JobsService:
     return services_of(request).jobs
 
 
+async def _evaluations(request: Request) -> EvaluationService:
+    return services_of(request).evaluations
+
+
 async def _training(request: Request) -> TrainingService:
     return services_of(request).training
 
@@ -179,6 +185,7 @@ Tenants = Annotated[TenantsService, Depends(_tenants)]
 Prices = Annotated[PricesService, Depends(_prices)]
 Training = Annotated[TrainingService, Depends(_training)]
 Usage = Annotated[UsageService, Depends(_usage)]
+Evaluations = Annotated[EvaluationService, Depends(_evaluations)]
 Export = Annotated[TenantExport, Depends(_export)]
 KeptRequests = Annotated[RequestLogs, Depends(_request_logs)]
 Retention = Annotated[RetentionService, Depends(_retention)]

@@ -66,11 +66,24 @@ class DeploymentsService:
         self._changes = asyncio.Lock()
         self._leaving: dict[asyncio.Task[None], str] = {}
         self._ticker: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
         """Bring up all kept deployments; one that cannot be applied is logged, not fatal."""
+        self._loop = asyncio.get_running_loop()
         await self.follow()
         self._ticker = asyncio.create_task(self._tick())
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that it runs on, for threads that have something for it to do.
+
+        Raises:
+            ModelNotReady: it was not started yet.
+        """
+        if self._loop is None:
+            raise ModelNotReady("The server is being started.", retry_after_s=1)
+        return self._loop
 
     async def stop(self, drain_s: float = 10.0) -> None:
         """Drain and end every replica."""

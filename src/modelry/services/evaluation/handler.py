@@ -83,7 +83,7 @@ class EvaluateHandler:
         dataset = self._datasets.find(principal, _word(parameters, "dataset"))
         split = the_split(dataset, parameters.get("split"))
         batch_rows = parameters.get("batch_rows", BATCH_ROWS)
-        if not isinstance(batch_rows, int) or not 1 <= batch_rows <= MOST_BATCH_ROWS:
+        if type(batch_rows) is not int or not 1 <= batch_rows <= MOST_BATCH_ROWS:
             raise InvalidInput(
                 f"'batch_rows' must be a whole number from 1 to {MOST_BATCH_ROWS}.",
                 param="batch_rows",

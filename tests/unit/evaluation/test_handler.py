@@ -1,0 +1,290 @@
+"""The job that evaluates: what it refuses, what it measures, what it keeps."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pytest
+
+from modelry.datasets.shards import ShardWriter
+from modelry.domain.access import Principal, Role
+from modelry.domain.catalog import Version
+from modelry.domain.datasets import (
+    Column,
+    ColumnRole,
+    ColumnType,
+    DatasetVersion,
+    Schema,
+    Shard,
+    Split,
+)
+from modelry.domain.errors import (
+    Cancelled,
+    InvalidInput,
+    ModelryError,
+    NotFound,
+    NotSupported,
+    PermissionDenied,
+)
+from modelry.domain.evaluations import Evaluation
+from modelry.domain.signature import Signature
+from modelry.scoring.work import Score
+from modelry.services.deployments.service import DeploymentsService
+from modelry.services.evaluation.engines import EngineLoader
+from modelry.services.evaluation.handler import EvaluateHandler
+from modelry.services.inference.authentication import Authenticator, KeySnapshot
+from modelry.services.inference.call import Call
+from modelry.services.inference.routing import RouteTable
+from modelry.services.inference.service import InferenceService
+from modelry.testing import samples
+from modelry.testing.datasets import batch_of
+from modelry.testing.jobs import FakeJobRun
+from modelry.testing.replica_pool import FakeReplicaPool
+from modelry.testing.samples import NOW
+from modelry.testing.work import ThreadWorks
+
+SCHEMA = Schema(
+    (
+        Column("words", ColumnType.TEXT),
+        Column("kind", ColumnType.TEXT, ColumnRole.LABEL, classes=("ham", "spam")),
+    )
+)
+SPAM = "buy now"
+
+
+@dataclass
+class File:
+    path: Path
+
+    def close(self) -> None:
+        pass
+
+
+class Datasets:
+    """One dataset of two splits, whose shards are files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        splits = tuple(
+            Split(name, tuple(self._shards(name, count)))
+            for name, count in (("train", 1), ("test", 70), ("empty", 0))
+        )
+        self.version = DatasetVersion(
+            "default", "mails", 3, "sha256:" + "d" * 64, SCHEMA, splits, NOW, "k1"
+        )
+
+    def _shards(self, name: str, count: int) -> Iterator[Shard]:
+        kept: list[tuple[Path, int]] = []
+
+        def keep(file: Path, rows: int) -> None:
+            kept.append((file.rename(self._folder / f"{name}-{len(kept)}"), rows))
+
+        with closing(ShardWriter(SCHEMA, self._folder / "filling", keep)) as writer:
+            if count:
+                words = [SPAM if at % 7 == 0 else "hello" for at in range(count)]
+                kinds = ["spam" if at % 10 < 3 else "ham" for at in range(count)]
+                batch: pa.RecordBatch = batch_of(SCHEMA, {"words": words, "kind": kinds})
+                writer.write(batch)
+        for file, rows in kept:
+            yield Shard(file.name, rows, file.stat().st_size)
+
+    def find(self, principal: Principal, ref: str) -> DatasetVersion:
+        del principal
+        if ref not in ("mails", "mails@3"):
+            raise NotFound(f"Dataset '{ref}' does not exist.")
+        return self.version
+
+    def open_shard(self, tenant_id: str, digest: str) -> File:
+        assert tenant_id == "default"
+        return File(self._folder / digest)
+
+
+class Versions:
+    """One version."""
+
+    def __init__(self, task: str = "text-classification") -> None:
+        self.one = replace(
+            samples.version("filter"), task=task, signature=Signature((), (), batched=False)
+        )
+
+    def resolve(self, principal: Principal, reference: str) -> Version:
+        if reference not in ("filter", self.one.ref):
+            raise NotFound(f"Model '{reference}' does not exist.")
+        return self.one
+
+    def get_version(self, principal: Principal, name: str, number: int) -> Version:
+        return self.resolve(principal, f"{name}@{number}")
+
+    def version(self, tenant_id: str, model_name: str, number: int) -> Version:
+        return self.one
+
+    def open_files(self, version: Version) -> dict[str, Any]:
+        return {}
+
+
+class Contents:
+    """Reports in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    def keep_file(self, tenant_id: str, file: Path) -> Any:
+        digest = f"sha256:{len(self.kept):064}"
+        self.kept[digest] = file.read_bytes()
+        return samples.BlobRecord(digest, len(self.kept[digest]), NOW)
+
+
+class Store:
+    """Evaluations in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Evaluation] = {}
+
+    def add(self, evaluation: Evaluation) -> None:
+        self.kept.setdefault(evaluation.evaluation_id, evaluation)
+
+
+def labels(call: Call) -> tuple[bytes, bytes]:
+    """Takes for spam what says so, with a score of 0.8."""
+    asked = orjson.loads(call.header)
+    assert asked["options"] == {"top_k": 2, "min_score": 0}
+    items = []
+    for item in asked["items"]:
+        order = ["spam", "ham"] if item["text"] == SPAM else ["ham", "spam"]
+        ranked = zip(order, (0.8, 0.2), strict=True)
+        items.append({"labels": [{"label": one, "index": 0, "score": s} for one, s in ranked]})
+    return orjson.dumps({"items": items, "usage": {"items": len(items)}}), b""
+
+
+class NoKeys:
+    def digest(self, token: str) -> bytes:
+        return token.encode()
+
+    def snapshot(self) -> KeySnapshot:
+        return KeySnapshot({}, {}, {})
+
+
+class Kit:
+    """A handler on a data plane with replicas in this process."""
+
+    def __init__(self, folder: Path, loop: asyncio.AbstractEventLoop) -> None:
+        self.versions, self.store, self.contents = Versions(), Store(), Contents()
+        self.datasets = Datasets(folder)
+        self.pool = FakeReplicaPool()
+        self.pool.answer = labels
+        inference = InferenceService(Authenticator(NoKeys()), RouteTable())  # type: ignore[arg-type] # no keys are asked for
+        self.deployments = DeploymentsService(None, self.versions, self.pool, inference)  # type: ignore[arg-type] # nothing is kept
+        self.handler = EvaluateHandler(
+            store=self.store,  # type: ignore[arg-type] # as far as it is needed
+            versions=self.versions,
+            datasets=self.datasets,
+            contents=self.contents,  # type: ignore[arg-type] # likewise
+            engines=EngineLoader(self.deployments, inference, lambda: loop),
+            works=ThreadWorks(Score()),
+            clock=lambda: NOW,
+        )
+
+
+@pytest.fixture
+def kit(tmp_path: Path) -> Iterator[Kit]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    kit = Kit(tmp_path, loop)
+    yield kit
+    asyncio.run_coroutine_threadsafe(kit.deployments.stop(0.1), loop).result(5)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(5)
+    loop.close()
+
+
+ME = samples.principal()
+
+
+def test_names_are_pinned_and_the_usual_split_is_chosen(kit: Kit) -> None:
+    assert kit.handler.check(ME, {"version": "filter", "dataset": "mails"}) == {
+        "version": "filter@1", "dataset": "mails@3", "split": "test", "slices": [], "batch_rows": 32,
+    }  # fmt: skip
+
+
+def test_a_version_is_measured_through_its_engine(kit: Kit) -> None:
+    told = kit.handler.check(ME, {"version": "filter", "dataset": "mails", "slices": ["kind"]})
+    run = FakeJobRun(told)
+    outcome = kit.handler.run(run)
+    rows = range(70)
+    right = sum((at % 7 == 0) == (at % 10 < 3) for at in rows)
+    assert outcome["metrics"]["accuracy"]["value"] == pytest.approx(right / 70)
+    evaluation = kit.store.kept[outcome["evaluation_id"]]
+    assert (evaluation.version_ref, evaluation.dataset, evaluation.rows) == (
+        "filter@1", "mails@3", 70,
+    )  # fmt: skip
+    assert evaluation.metrics["accuracy"].value == pytest.approx(right / 70)
+    report = orjson.loads(kit.contents.kept[evaluation.report_digest])
+    assert report["rows"] == 70
+    assert [one["value"] for one in report["slices"]["kind"]] == ["spam", "ham"]
+    assert [done for done, *_ in run.told] == [32, 64, 70]
+    (replica,) = kit.pool.started  # loaded once, and not left behind
+    assert evaluation.speed["batch_rows"] == 32
+    assert not kit.deployments.has_replicas("default") or replica is not None
+
+
+def test_another_attempt_adds_no_second_evaluation(kit: Kit) -> None:
+    run = FakeJobRun(kit.handler.check(ME, {"version": "filter", "dataset": "mails"}))
+    assert kit.handler.run(run)["evaluation_id"] == kit.handler.run(run)["evaluation_id"]
+    assert len(kit.store.kept) == 1
+
+
+def test_a_job_that_is_stopped_ends_and_keeps_nothing(kit: Kit) -> None:
+    run = FakeJobRun(kit.handler.check(ME, {"version": "filter", "dataset": "mails"}))
+    run.stop.set()
+    with pytest.raises(Cancelled):
+        kit.handler.run(run)
+    assert not kit.store.kept
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "told"),
+    [
+        ({"dataset": "mails"}, InvalidInput, "'version' must name one"),
+        ({"version": "filter"}, InvalidInput, "'dataset' must name one"),
+        ({"version": "other", "dataset": "mails"}, NotFound, "'other'"),
+        ({"version": "filter", "dataset": "rows"}, NotFound, "'rows'"),
+        ({"split": "holdout"}, NotFound, "no split 'holdout'; it has train, test, empty"),
+        ({"split": "empty"}, InvalidInput, "has no rows"),
+        ({"split": 5}, NotFound, "no split '5'"),
+        ({"slices": ["place"]}, InvalidInput, "'place' is no column"),
+        ({"slices": "kind"}, InvalidInput, "must be a list"),
+        ({"batch_rows": 0}, InvalidInput, "from 1 to 1024"),
+        ({"batch_rows": True}, InvalidInput, "from 1 to 1024"),
+        ({"shuffle": True}, InvalidInput, "'shuffle' is no parameter"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_it_is_queued(
+    kit: Kit, parameters: dict[str, Any], error: type[ModelryError], told: str
+) -> None:
+    given = parameters if {"version", "dataset"} & set(parameters) else {
+        "version": "filter", "dataset": "mails", **parameters,
+    }  # fmt: skip
+    with pytest.raises(error, match=told):
+        kit.handler.check(ME, given)
+
+
+def test_tasks_that_nothing_scores_are_refused(kit: Kit) -> None:
+    kit.versions.one = replace(kit.versions.one, task="chat")
+    with pytest.raises(NotSupported, match="'chat' cannot be evaluated"):
+        kit.handler.check(ME, {"version": "filter", "dataset": "mails"})
+
+
+def test_who_may_not_write_models_may_not_evaluate(kit: Kit) -> None:
+    with pytest.raises(PermissionDenied):
+        kit.handler.check(
+            samples.principal(Role.OPERATOR), {"version": "filter", "dataset": "mails"}
+        )
