@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx2
 from starlette.types import ASGIApp
@@ -21,7 +21,7 @@ from modelry.adapters.usage_spool import FileSegmentSpool
 from modelry.bootstrap.access import AccessFollower
 from modelry.datasets.import_work import ImportDataset
 from modelry.datasets.works import DeriveDataset, ReadRows
-from modelry.domain.access import Role
+from modelry.domain.access import Principal, Role
 from modelry.manifest.digests import digest_of_bytes
 from modelry.manifest.document import ManifestDocument, parse_manifest
 from modelry.protocols.http.application import build_application
@@ -43,6 +43,7 @@ from modelry.services.evaluation.service import EvaluationService
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.inference.routing import RouteTable
 from modelry.services.inference.service import InferenceService
+from modelry.services.jobs.handlers import JobRun, Json
 from modelry.services.jobs.service import JobsService
 from modelry.services.privacy.export import TenantExport
 from modelry.services.privacy.request_logs import RequestLogs
@@ -80,6 +81,18 @@ def starter() -> ManifestDocument:
         "metadata: {description: Adds., license: MIT, size_bytes: 123}\n"
     )
     return entry
+
+
+class Nothing:
+    """A kind of job that waits in the queue: nothing runs jobs here."""
+
+    kind: ClassVar[str] = "nothing"
+
+    def check(self, principal: Principal, parameters: Json) -> Json:
+        return parameters
+
+    def run(self, run: JobRun) -> Json:
+        raise AssertionError("nothing runs jobs here")
 
 
 @dataclass
@@ -217,6 +230,7 @@ async def installation(
         TrainHandler(datasets, catalog, database.lineages, works, WorkLimits(threads=1)),
         DeriveHandler(datasets),
         ImportHandler(datasets),
+        Nothing(),
     ):
         jobs.add_handler(handler)
     evaluations = EvaluationService(database.evaluations, catalog, catalog.contents)

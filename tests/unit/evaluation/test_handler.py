@@ -211,7 +211,8 @@ ME = samples.principal()
 
 def test_names_are_pinned_and_the_usual_split_is_chosen(kit: Kit) -> None:
     assert kit.handler.check(ME, {"version": "filter", "dataset": "mails"}) == {
-        "version": "filter@1", "dataset": "mails@3", "split": "test", "slices": [], "batch_rows": 32,
+        "version": "filter@1", "dataset": "mails@3", "split": "test", "slices": [],
+        "batch_rows": 32,
     }  # fmt: skip
 
 

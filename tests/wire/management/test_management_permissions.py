@@ -12,6 +12,8 @@ from tests.support.usage import note
 from modelry.domain.access import DEFAULT_TENANT_ID, Permission, Role, effective_permissions
 from modelry.domain.datasets import Column, ColumnType, Schema
 from modelry.domain.errors import ERRORS_BY_CODE
+from modelry.domain.evaluations import Evaluation, Measured
+from modelry.domain.jobs import Artefact
 from modelry.protocols.http.limits import DoorLimits
 from modelry.protocols.management import PREFIX, build_app
 from modelry.protocols.management.app import ROUTERS
@@ -64,7 +66,7 @@ REQUESTS: dict[tuple[str, str], Any] = {
 QUERIES: dict[tuple[str, str], str] = {
     ("delete", "/tenants/{tenant_id}"): "?confirm=Leaving",
     ("delete", "/request-logs"): "?key_id=nobody",
-    ("get", "/comparisons"): "?version=none&version=none",
+    ("get", "/comparisons"): "?version=adder@1&version=adder@2",
 }
 """Queries that must be there."""
 THINGS = Schema((Column("n", ColumnType.INTEGER),))
@@ -103,7 +105,10 @@ async def things(server: Installation) -> dict[str, str]:
     meter = Meter()
     note(meter, request_id="mine-1")
     server.usage.ledger.add(meter.take())
+    evaluate(server)
     return {
+        "job_id": ended_job(server),
+        "evaluation_id": "measured",
         "price_id": price["price_id"],
         "request_id": "mine-1",
         "model": "adder",
@@ -118,6 +123,44 @@ async def things(server: Installation) -> dict[str, str]:
         "log_id": "kept",
         "dataset": "things",
     }
+
+
+def ended_job(server: Installation) -> str:
+    """A job that was cancelled, so that the stream of its events ends, with an artefact `live`."""
+    job = server.jobs.submit(principal(), "nothing", {})
+    kept = server.catalog.contents.keep(DEFAULT_TENANT_ID, [b"kept"])
+    artefact = Artefact("live", kept.digest, kept.size_bytes, datetime.now(UTC))
+    server.database.jobs.write(
+        DEFAULT_TENANT_ID,
+        lambda records: records.put_artefact(DEFAULT_TENANT_ID, job.job_id, artefact),
+    )
+    server.jobs.cancel(principal(), job.job_id)
+    return job.job_id
+
+
+def evaluate(server: Installation) -> None:
+    """An evaluation of the first version of the model `adder`."""
+    version = server.catalog.get_version(principal(), "adder", 1)
+    report = server.catalog.contents.keep(DEFAULT_TENANT_ID, [b"{}"])
+    server.database.evaluations.add(
+        Evaluation(
+            tenant_id=DEFAULT_TENANT_ID,
+            evaluation_id="measured",
+            model_name="adder",
+            version_number=1,
+            version_digest=version.digest,
+            dataset="things@1",
+            dataset_digest=version.digest,
+            split="test",
+            rows=1,
+            metrics={"accuracy": Measured(1.0)},
+            speed={},
+            report_digest=report.digest,
+            job_id="measured",
+            created_at=datetime.now(UTC),
+            created_by="owner",
+        )
+    )
 
 
 def keep_a_request(server: Installation) -> None:

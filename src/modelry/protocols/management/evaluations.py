@@ -84,7 +84,7 @@ class EvaluateBody(Body):
     version: Reference
     dataset: Reference
     split: Name | None = None
-    slices: Annotated[list[ShortText], Field(max_length=8)] = []
+    slices: Annotated[list[ShortText] | None, Field(max_length=8)] = None
     batch_rows: Annotated[int, Field(strict=True, ge=1, le=MOST_BATCH_ROWS)] | None = None
 
 
@@ -144,10 +144,10 @@ class Comparison(Answer):
     "/evaluations",
     status_code=201,
     summary="Measure a version on a dataset",
-    openapi_extra=needs(Permission.JOBS_WRITE, recorded=("version", "dataset", "split")),
+    openapi_extra=needs(Permission.MODELS_WRITE, recorded=("version", "dataset", "split")),
 )
 def evaluate(body: EvaluateBody, caller: Caller, jobs: Jobs) -> JobShape:
-    """As a job, through an engine of its own; needs the rights to models and datasets, too."""
+    """As a job, through an engine of its own; needs the rights to jobs and datasets, too."""
     parameters = body.model_dump(exclude_none=True)
     job = jobs.submit(caller, KIND, parameters, name=f"evaluate {body.version}")
     note(job_id=job.job_id)

@@ -143,11 +143,11 @@ def list_recipes(caller: Caller, training: Training) -> RecipeList:
     status_code=201,
     summary="Start to train",
     openapi_extra=needs(
-        Permission.JOBS_WRITE, recorded=("recipe", "dataset", "model", "seed", "base")
+        Permission.MODELS_WRITE, recorded=("recipe", "dataset", "model", "seed", "base")
     ),
 )
 def start_training(body: TrainingBody, caller: Caller, training: Training) -> JobShape:
-    """Queues a job whose outcome names the new version; needs models:write and datasets:read."""
+    """Queues a job whose outcome names the new version; needs jobs:write and datasets:read, too."""
     return JobShape.of(training.start(caller, body.order(), body.queueing()))
 
 
@@ -167,7 +167,7 @@ def get_lineage(
     "/models/{model}/versions/{version}/reproduce",
     status_code=201,
     summary="Train a version again, and compare",
-    openapi_extra=needs(Permission.JOBS_WRITE),
+    openapi_extra=needs(Permission.MODELS_WRITE),
 )
 def reproduce(
     model: str,
