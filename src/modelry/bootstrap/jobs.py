@@ -14,7 +14,7 @@ from modelry.services.jobs.attempts import Attempts
 from modelry.services.jobs.handlers import JobHandler
 from modelry.services.jobs.letting_go import LettingGo
 from modelry.services.jobs.ports import Contents
-from modelry.services.jobs.queue import JobQueue
+from modelry.services.jobs.queue import LEASE_S, JobQueue
 from modelry.services.jobs.runner import JobRunner, RunnerLimits
 from modelry.services.jobs.service import JobsService
 from modelry.services.tenancy.callers import KnownCallers
@@ -64,10 +64,10 @@ class Jobs:
         self.service = JobsService(store, contents)
         self.runner = JobRunner(
             self.service,
-            JobQueue(store, installation.folder.server_id()),
+            JobQueue(store, installation.folder.server_id(), lease_s=LEASE_S),
             Attempts(store),
             KnownCallers(installation.database.keys),
-            RunnerLimits(jobs=settings.jobs, jobs_per_tenant=settings.tenant_jobs),
+            RunnerLimits(jobs=settings.jobs, jobs_per_tenant=settings.tenant_jobs, lease_s=LEASE_S),
             let_go=self.letting_go,
         )
 
