@@ -218,7 +218,6 @@ class Host:
 def import_once(format_: str, files: list[Path]) -> dict[str, float]:
     """Import files in this process, and tell how long it took and what memory it needed."""
     from modelry.datasets.importers import open_source
-    from modelry.datasets.validation import Validator
     from modelry.datasets.writing import write_version
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -239,7 +238,7 @@ def import_once(format_: str, files: list[Path]) -> dict[str, float]:
                 for split in source.splits:
                     yield from ((split, batch) for batch in source.rows(split))
 
-        told = write_version(Rows(), host, Validator)  # type: ignore[arg-type]
+        told = write_version(Rows(), host)  # type: ignore[arg-type]
         written = time.perf_counter()
     rows = sum(shard["rows"] for split in told["splits"] for shard in split["shards"])
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -194,6 +194,7 @@ class ArraySource:
         plain = block.astype(block.dtype.newbyteorder("="), copy=False)
         if column.type is ColumnType.TENSOR:
             kind = arrow_type(column)
+            plain = plain.astype(column.dtype, copy=False)  # splits may have narrower ones
             if plain.dtype.kind == "b":
                 plain = plain.view(np.uint8)
             flat = pa.array(np.ascontiguousarray(plain).reshape(-1), kind.value_type)
@@ -218,13 +219,20 @@ def _check_splits(splits: Mapping[str, Mapping[str, Stored]]) -> None:
             )
         for name, one in arrays.items():
             like = first[name]
-            if one.shape[1:] != like.shape[1:] or one.dtype.kind != like.dtype.kind:
+            if one.shape[1:] != like.shape[1:] or not _are_alike(one.dtype, like.dtype):
                 raise InvalidInput(
                     f"{one.place} has rows of the shape {list(one.shape[1:])} and type "
                     f"'{one.dtype}'; {like.place} has {list(like.shape[1:])} and '{like.dtype}'. "
                     "All splits must have the same.",
                     param="files",
                 )
+
+
+def _are_alike(one: np.dtype[Any], other: np.dtype[Any]) -> bool:
+    """Whether values of both can be kept in one type, without a loss."""
+    if one.kind == other.kind:
+        return True
+    return {one.kind, other.kind} == {"i", "u"} and np.result_type(one, other).kind == "i"
 
 
 def _by_column(splits: Mapping[str, Mapping[str, Stored]]) -> dict[str, list[Stored]]:

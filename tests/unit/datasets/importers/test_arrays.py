@@ -96,6 +96,19 @@ def test_features_of_other_kinds(tmp_path: Path) -> None:
     assert rows["name"][1] == "ü"
 
 
+def test_splits_of_narrower_types_are_widened(tmp_path: Path) -> None:
+    narrow = {"x_test": X.astype(np.int16), "y_test": Y.astype(np.uint8)}
+    source = opened(tmp_path, {"a.npz": npz(x_train=X, y_train=Y, **narrow)})
+    assert source.schema.columns[0].dtype == "int16"
+    for split in source.splits:
+        rows = columns_of(source, split)
+        assert np.array_equal(np.array(rows["x"]).reshape(X.shape), X)
+        assert rows["y"] == [str(one) for one in Y]
+    mixed = npz(x_train=X.astype(np.float32), x_test=X.astype(np.float64))
+    assert opened(tmp_path, {"a.npz": mixed}).schema.columns[0].dtype == "float64"
+    refused(tmp_path, {"a.npz": npz(x_train=X, x_test=X * 0.5)}, "All splits must have the same")
+
+
 def test_columns_first_is_read_as_it_was_meant(tmp_path: Path) -> None:
     source = opened(tmp_path, {"a.npz": npz(x=np.asfortranarray(X), y=Y)})
     assert np.array_equal(np.array(columns_of(source)["x"]).reshape(X.shape), X)
