@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from modelry.bootstrap.works import work_limits
 from modelry.services.datasets.deriving import DeriveHandler
 from modelry.services.datasets.importing import ImportHandler
+from modelry.services.datasets.needed import needing
 from modelry.services.evaluation.engines import EngineLoader
 from modelry.services.evaluation.handler import EvaluateHandler
 from modelry.services.jobs.attempts import Attempts
@@ -75,3 +76,6 @@ class Jobs:
         """Add every kind of job, once all services are wired."""
         for handler in handlers_of(installation):
             self.service.add_handler(handler)
+        installation.datasets.used_by(
+            lambda tenant_id, version: needing(version, self.service.open_jobs(tenant_id))
+        )

@@ -2,7 +2,7 @@
 
 The two differ for tensors alone. Travelling, a tensor is a fixed-size list of its flattened array,
 which numpy sees without a copy. Kept, it is that list's bytes: Parquet takes lists value by value,
-ten times slower and a half larger for images of 8-bit pixels.
+five to ten times slower for images of 8-bit pixels.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Plan(BaseModel):
 class SplitPlan(Plan):
     """How rows without splits are shared out: by their content, so their order does not matter.
 
-    Rows with the same content (ids aside) come into the same split.
+    Rows of a class with the same features come into the same split.
     """
 
     fractions: Annotated[

@@ -41,6 +41,16 @@ def telling(schema: Schema) -> Schema:
     return Schema(columns or schema.columns)
 
 
+def predicting(schema: Schema) -> Schema:
+    """The columns that a row is predicted from; all that tell, if there are none.
+
+    Rows that share them are one question: in two splits, they would be a leak.
+    """
+    others = {ColumnRole.ID, ColumnRole.LABEL, ColumnRole.TARGET, ColumnRole.WEIGHT}
+    columns = tuple(one for one in schema.columns if one.role not in others)
+    return Schema(columns) if columns else telling(schema)
+
+
 def row_hashes(schema: Schema, batch: pa.RecordBatch) -> Hashes:
     """A number for each row of `batch`, over the columns of `schema`."""
     whole = np.full(len(batch), _BEGIN, dtype=np.uint64)

@@ -1,9 +1,9 @@
 """Shares rows out to splits by their content: seeded, stratified, and whatever order they come in.
 
-A row's place follows from the hash of its content and the seed. Rows are looked at twice: once to
-see which hashes each class has, so that every class is shared out in the wanted proportion to the
-row, and once to share them out. Rows with the same content have the same hash and stay together, so
-what is in one split is in no other.
+A row's place follows from the seed and the hash of what it is predicted from (its features, or its
+source). Rows are looked at twice: once to see which hashes each class has, so that every class is
+shared out in the wanted proportion to the row, and once to share them out. Rows that are the same
+question have the same hash and, within a class, stay together: what is in one split is in no other.
 
 Of the first pass 12 bytes a row are kept. Beyond `MAX_EXACT_ROWS` rows no more are: then a hash's
 place among all hashes decides, which meets the proportions within what chance does to so many rows.
@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from modelry.datasets.plans import SplitPlan
-from modelry.datasets.row_hashes import Hashes, mixed, row_hashes, telling, text_hash
+from modelry.datasets.row_hashes import Hashes, mixed, predicting, row_hashes, text_hash
 from modelry.domain.datasets import ColumnRole, ColumnType, Schema
 from modelry.domain.errors import InvalidInput
 
@@ -41,7 +41,7 @@ class Splitter:
     """
 
     def __init__(self, schema: Schema, plan: SplitPlan) -> None:
-        self._telling = telling(schema)
+        self._predicting = predicting(schema)
         self._plan = plan
         self._column = _column_of(schema, plan)
         self._codes: dict[Any, int] = {}
@@ -111,7 +111,7 @@ class Splitter:
 
     def _hashes(self, batch: pa.RecordBatch) -> Hashes:
         seed = mixed(np.array([self._plan.seed], dtype=np.uint64))
-        return mixed(row_hashes(self._telling, batch) ^ seed)
+        return mixed(row_hashes(self._predicting, batch) ^ seed)
 
     def _codes_of(self, batch: pa.RecordBatch, *, grow: bool) -> Codes:
         if self._column is None:

@@ -25,12 +25,14 @@ from modelry.domain.errors import (
     UnsupportedField,
     WorkFailed,
 )
+from modelry.domain.jobs import Job
 from modelry.runtime_api.work import WorkHost
 from modelry.services.datasets.deriving import DeriveHandler
+from modelry.services.datasets.needed import needing
 from modelry.services.datasets.previewing import RowsAsked
 from modelry.testing.datasets import keep_rows
 from modelry.testing.jobs import FakeJobRun
-from modelry.testing.samples import OTHER_TENANT_ID, principal
+from modelry.testing.samples import NOW, OTHER_TENANT_ID, principal
 from modelry.testing.work import ThreadWorks
 
 SCHEMA = Schema(
@@ -179,6 +181,23 @@ def test_what_is_asked_for_is_pinned_and_checked_before(kit: DatasetKit) -> None
     for changes, kind, says in wrong:
         with pytest.raises(kind, match=says):
             check(ME, {**asked, **changes})
+
+
+def test_jobs_need_the_versions_that_they_name(kit: DatasetKit) -> None:
+    version = kit.service.find(ME, "numbers")
+    jobs = [
+        Job(ME.tenant_id, f"j{at}", "train", parameters, NOW, "me")
+        for at, parameters in enumerate(
+            (
+                {"dataset": "numbers@1"},
+                {"from": ["a@1", "numbers@1"]},
+                {"dataset": "numbers@11"},
+                {},
+            )
+        )
+    ]
+
+    assert needing(version, jobs) == ["the job j0 (train)", "the job j1 (train)"]
 
 
 def test_what_needs_a_version_keeps_it(kit: DatasetKit) -> None:

@@ -122,10 +122,9 @@ def derive(
     detach: Detach = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a version of others: first --step in their order, then --filter, --distinct, --split."""
-    steps = [_step(one) for one in step or ()]
-    if filter is not None:
-        steps.append({"filter": filter})
+    """Make a version of others: first --filter, then each --step, then --distinct and --split."""
+    steps: list[Mapping[str, Any]] = [] if filter is None else [{"filter": filter}]
+    steps += [_step(one) for one in step or ()]
     if distinct:
         steps.append({"distinct": True})
     if split:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 import orjson
@@ -15,6 +16,7 @@ from modelry.domain.access import Permission, Principal
 from modelry.domain.errors import Conflict, InvalidInput, NotFound, QuotaExceeded
 from modelry.domain.jobs import (
     DEFAULT_RETRIES,
+    ENDED,
     MAX_DEPENDENCIES,
     MAX_PRIORITY,
     MAX_RETRIES,
@@ -290,6 +292,17 @@ class JobsService:
 
         return self._read(principal, work)
 
+    def open_jobs(self, tenant_id: str) -> Iterator[Job]:
+        """A tenant's jobs that have not ended; for the server itself."""
+        wanted = JobFilter(frozenset(), frozenset(JobState) - ENDED, None)
+        before: str | None = None
+        while True:
+            found = self._store.read(tenant_id, partial(_listed, tenant_id, wanted, before))
+            yield from found
+            if len(found) < MAX_LISTED:
+                return
+            before = found[-1].job_id
+
     def list(
         self,
         principal: Principal,
@@ -494,3 +507,9 @@ def _check_dependency(records: JobRecords, job: Job, job_id: str) -> None:
             "begin.",
             param="after",
         )
+
+
+def _listed(
+    tenant_id: str, wanted: JobFilter, before: str | None, records: JobRecords
+) -> Sequence[Job]:
+    return records.list(tenant_id, wanted, before, MAX_LISTED)
