@@ -23,6 +23,8 @@ from modelry.bootstrap.observer import Unwatched
 from modelry.cli.main import app
 from modelry.client import Client
 from modelry.client.methods import SyncResource
+from modelry.datasets.importers import FORMATS
+from modelry.datasets.importers.options import ImportOptions
 from modelry.domain.access import (
     MEANING,
     PLATFORM_PERMISSIONS,
@@ -344,6 +346,36 @@ def recipes_page() -> str:
     return "\n".join(parts)
 
 
+def import_formats_page() -> str:
+    """Every format of files that become datasets, with its options."""
+    shared = ImportOptions.model_fields
+    parts = [
+        f"# Formats of imports\n\n{NOTE}{IMPORT_MANNERS}",
+        "## What every format takes\n",
+        _parameters(ImportOptions, shared),
+    ]
+    for name, format_ in FORMATS.items():
+        kind = format_.options
+        own = {field: held for field, held in kind.model_fields.items() if field not in shared}
+        parts += [f"## `{name}`\n\n{format_.summary}\n", _parameters(kind, own)]
+    return "\n".join(parts)
+
+
+IMPORT_MANNERS = """\
+`modelry datasets import FILES --format FORMAT --option NAME=VALUE`, `options` in Python and in the
+API. The format is told by names and first bytes where it is left out. Files are read in a
+locked-down process, in bounded memory; types hold for all rows, as every row is looked at before
+any is made.
+
+Which split files belong to is told by words in their names (`train`, `val`, `test`, ...). Rows that
+cannot be used end the import with the first twenty of them named, by file and place; with
+`on_bad_rows=skip` they are left out, counted and named in the version's origin. Texts that are no
+times, numbers or truth values in every row are texts: codes such as `007` and whole numbers with
+more digits than are kept stay as they are. A label of a few whole numbers is taken for classes;
+`labels=numbers` says that it is a quantity.
+"""
+
+
 RECIPE_MANNERS = """\
 A recipe trains a model on a dataset version and makes a version of a model of it: data, model,
 loss, optimiser, loop, export to ONNX, parity check. `modelry train RECIPE DATASET --name MODEL -p
@@ -404,6 +436,7 @@ PAGES = {
     "steps.md": steps_page,
     "tasks.md": tasks_page,
     "recipes.md": recipes_page,
+    "import-formats.md": import_formats_page,
 }
 
 

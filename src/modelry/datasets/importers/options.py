@@ -104,7 +104,9 @@ class CsvOptions(TableOptions):
     """Options of CSV files."""
 
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
-        None, description="What stands between cells: by default , ; tab or | as the header shows."
+        None,
+        description="What stands between cells: by default a comma, semicolon, tab or bar, as the "
+        "header shows.",
     )
     quote: Annotated[str, Field(min_length=1, max_length=1)] = Field(
         '"', description="What stands around cells that hold delimiters or line ends."
