@@ -20,6 +20,7 @@ from modelry.services.jobs.runner import JobRunner, RunnerLimits
 from modelry.services.jobs.service import JobsService
 from modelry.services.tenancy.callers import KnownCallers
 from modelry.services.training.handler import TrainHandler
+from modelry.services.training.search import SearchHandler
 
 if TYPE_CHECKING:
     from modelry.bootstrap.installation import Installation
@@ -32,6 +33,9 @@ def handlers_of(installation: Installation) -> Sequence[JobHandler]:
     """
     database, catalog = installation.database, installation.catalog
     limits = work_limits(installation.settings)
+    training = TrainHandler(
+        installation.datasets, catalog, database.lineages, installation.works, limits
+    )
     return (
         EvaluateHandler(
             store=database.evaluations,
@@ -45,7 +49,8 @@ def handlers_of(installation: Installation) -> Sequence[JobHandler]:
             ),
             works=installation.works,
         ),
-        TrainHandler(installation.datasets, catalog, database.lineages, installation.works, limits),
+        training,
+        SearchHandler(training),
         DeriveHandler(installation.datasets),
         ImportHandler(installation.datasets, installation.hub_files),
     )

@@ -190,7 +190,7 @@ def test_it_learns_as_plain_keras_does(tmp_path):
 def test_training_ends_early_when_nothing_gets_better(tmp_path):
     options = {"epochs": 50, "early_stopping": 2, "monitor": "accuracy", "learning_rate": 1e-9}
     _, run = train(TENSORFLOW, tmp_path, optimizer="sgd", metrics=["accuracy"], **options)
-    assert run.lines[-2] == "accuracy was not better for 2 epochs: stopped early"
+    assert run.lines[-3] == "accuracy was not better for 2 epochs: stopped early"
     assert max(run.curves) == 9
     with pytest.raises(InvalidInput, match="There is no curve 'nonsense' to watch; there are loss"):
         train(TENSORFLOW, tmp_path, early_stopping=1, monitor="nonsense")

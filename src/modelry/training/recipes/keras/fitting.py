@@ -92,8 +92,11 @@ class Fitting:
                 f"going on after step {self._standing.step} of epoch {self._standing.epoch + 1}"
             )
         standing = self._standing
+        began, first = time.monotonic(), self._steps * standing.epoch + standing.step
         while standing.epoch < self._parameters.epochs and not standing.stopped:
             self._one_epoch(standing)
+        done = self._steps * standing.epoch + standing.step - first
+        self._run.log(f"trained {done} steps in {time.monotonic() - began:.2f} s")
         if self._parameters.keep == "best" and self._best is not None:
             set_values(self._model.weights, self._best)
         elif getattr(self._model.optimizer, "use_ema", False):
