@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, Unpack, overload
 
 import httpx2
 
-from modelry.client.async_jobs import AsyncJobs
+from modelry.client.async_jobs import AsyncJob, AsyncJobs
 from modelry.client.async_resources import (
     AsyncAliases,
     AsyncAudit,
@@ -38,6 +38,7 @@ from modelry.client.operations import (
     embeddings,
     generation,
     inference,
+    own_models,
     registration,
     sessions,
     tables,
@@ -139,6 +140,30 @@ class AsyncClient(AsyncResource):
     register_found = awaitable(registration.register_found)
     deploy = awaitable(deploying.deploy)
     undeploy = awaitable(deploying.undeploy)
+
+    async def train(self, model: Any, data: Any, **options: Any) -> AsyncJob:
+        """Train a model of your own, or by a recipe, on the server; a version comes of it.
+
+            job = await client.train(model, (x_train, y_train), epochs=10)
+            await job.wait()
+            deployment = await client.deploy(job.version)
+            await client.predict(deployment, x_test)
+
+        Args:
+            model: a Keras model (compiled, or `loss=…` is given), the path of a `.keras` file, or
+                the name of a recipe such as `image-classification`.
+            data: the name of a dataset (its newest version, or `name@3`), or arrays `(x, y)`,
+                which become a dataset.
+            options: parameters of the recipe, such as `epochs` and `batch_size`; and `name`,
+                `validation_data`, `dataset`, `seed`, `threads`, `priority`, `progress`: see
+                `TrainOptions`.
+
+        Raises:
+            InvalidInput: model, data and parameters do not suit each other.
+            RowsInvalid: arrays that cannot be rows; names the first.
+        """
+        flow = own_models.train(model, data, **options)
+        return AsyncJob(self._transport, await self._transport.run(flow))
 
     async def pull(
         self,
@@ -282,6 +307,7 @@ class AsyncClient(AsyncResource):
     summarize_many = awaitable(typed_tasks.summarize_many)
     tabular = awaitable(tables.tabular)
     infer = awaitable(inference.infer)
+    predict = awaitable(own_models.predict)
 
     # ---- its life ---------------------------------------------------------------------------
 

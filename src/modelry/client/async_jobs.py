@@ -14,6 +14,7 @@ from modelry.client.errors import ModelryError
 from modelry.client.job_display import display_for
 from modelry.client.job_following import Following, JobView
 from modelry.client.job_records import CurvePoint, JobArtefact, JobEvent, JobLogLine, JobRecord
+from modelry.client.keras_models import KEPT, load_model
 from modelry.client.methods import AsyncResource
 from modelry.client.operations import jobs as operations
 
@@ -122,6 +123,15 @@ class AsyncJob(JobView):
         request = operations.artefact_request(self.id, name)
         async with await self._transport.stream(request, operations.ArtefactParser) as chunks:
             return b"".join([chunk async for chunk in chunks])
+
+    async def keras_model(self) -> Any:
+        """The model that a job of the recipe `keras` trained, by the Keras that is installed here.
+
+        Raises:
+            NotFound: it has none (yet).
+            InvalidInput: Keras is not installed here.
+        """
+        return load_model(await self.read_artefact(KEPT))
 
     async def download(self, name: str, path: str | os.PathLike[str] | None = None) -> Path:
         """Save one of its files; the place is replaced once all of it has come.

@@ -12,13 +12,14 @@ import httpx2
 from modelry.client.connection import BrowserSession, connection_to
 from modelry.client.errors import ConnectionLost
 from modelry.client.generation import ChatOptions, CompletionOptions, Delta, Generated, Message
-from modelry.client.jobs import Jobs
+from modelry.client.jobs import Job, Jobs
 from modelry.client.methods import SyncResource, blocking
 from modelry.client.operations import deployments as deploying
 from modelry.client.operations import (
     embeddings,
     generation,
     inference,
+    own_models,
     registration,
     sessions,
     tables,
@@ -138,6 +139,29 @@ class Client(SyncResource):
     register_found = blocking(registration.register_found)
     deploy = blocking(deploying.deploy)
     undeploy = blocking(deploying.undeploy)
+
+    def train(self, model: Any, data: Any, **options: Any) -> Job:
+        """Train a model of your own, or by a recipe, on the server; a version comes of it.
+
+            job = client.train(model, (x_train, y_train), epochs=10)
+            deployment = client.deploy(job.wait().version)
+            client.predict(deployment, x_test)
+
+        Args:
+            model: a Keras model (compiled, or `loss=…` is given), the path of a `.keras` file, or
+                the name of a recipe such as `image-classification`.
+            data: the name of a dataset (its newest version, or `name@3`), or arrays `(x, y)`,
+                which become a dataset.
+            options: parameters of the recipe, such as `epochs` and `batch_size`; and `name`,
+                `validation_data`, `dataset`, `seed`, `threads`, `priority`, `progress`: see
+                `TrainOptions`.
+
+        Raises:
+            InvalidInput: model, data and parameters do not suit each other.
+            RowsInvalid: arrays that cannot be rows; names the first.
+        """
+        flow = own_models.train(model, data, **options)
+        return Job(self._transport, self._transport.run(flow))
 
     def pull(
         self,
@@ -279,6 +303,7 @@ class Client(SyncResource):
     summarize_many = blocking(typed_tasks.summarize_many)
     tabular = blocking(tables.tabular)
     infer = blocking(inference.infer)
+    predict = blocking(own_models.predict)
 
     # ---- its life ---------------------------------------------------------------------------
 

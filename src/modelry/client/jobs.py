@@ -13,6 +13,7 @@ from modelry.client.errors import ModelryError
 from modelry.client.job_display import display_for
 from modelry.client.job_following import Following, JobView
 from modelry.client.job_records import CurvePoint, JobArtefact, JobEvent, JobLogLine, JobRecord
+from modelry.client.keras_models import KEPT, load_model
 from modelry.client.methods import SyncResource
 from modelry.client.operations import jobs as operations
 from modelry.client.transport import Transport
@@ -118,6 +119,15 @@ class Job(JobView):
         request = operations.artefact_request(self.id, name)
         with self._transport.stream(request, operations.ArtefactParser) as chunks:
             return b"".join(chunks)
+
+    def keras_model(self) -> Any:
+        """The model that a job of the recipe `keras` trained, by the Keras that is installed here.
+
+        Raises:
+            NotFound: it has none (yet).
+            InvalidInput: Keras is not installed here.
+        """
+        return load_model(self.read_artefact(KEPT))
 
     def download(self, name: str, path: str | os.PathLike[str] | None = None) -> Path:
         """Save one of its files; the place is replaced once all of it has come.

@@ -79,8 +79,9 @@ def load_model(content: bytes) -> Any:
 
 def _installed() -> Any:
     # a program that uses tensorflow.keras goes on with the Keras that it has loaded
-    if "keras" in sys.modules:
-        return sys.modules["keras"]
+    loaded = sys.modules.get("keras")
+    if loaded is not None:
+        return loaded
     try:
         return importlib.import_module("keras")
     except ImportError:

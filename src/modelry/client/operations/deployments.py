@@ -42,7 +42,8 @@ def deploy(
     """Create a deployment or change it; what is not given stays, or takes its default.
 
     Args:
-        name: of the deployment; clients call it by this.
+        name: of the deployment; clients call it by this. Or a version, such as `digits@3`: it is
+            deployed under its model's name.
         model: the model, by default the one of the deployment's name.
         version: number or alias; all traffic goes to it. By default the newest version.
         traffic: percent by version number, instead of `version`.
@@ -52,6 +53,9 @@ def deploy(
         limits: queue, deadline_s, load_timeout_s, hang_timeout_s, memory_bytes.
         engine_options: for the runtime, such as threads or slots.
     """
+    if "@" in name and model is None and version is None:
+        name, _, number = name.partition("@")
+        version = int(number) if number.isdigit() else number
     body: dict[str, Any] = {
         "model": model,
         "version": version,

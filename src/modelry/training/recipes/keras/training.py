@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,7 @@ class _Parts:
     measured: Rows | None
 
 
-def _base(run: Run) -> Any:
+def _base(run: Run) -> Path:
     base = run.base.get(BASE)
     if base is None:
         raise InvalidInput(
@@ -97,7 +98,8 @@ def _base(run: Run) -> Any:
             f"'{BASE}'. 'client.train(model, data)' does that.",
             param="base",
         )
-    return base
+    # a work process has its files open, behind links of its own making
+    return base.readlink() if base.is_symlink() else base
 
 
 def _read(
