@@ -6,7 +6,7 @@ BIN := .venv/bin
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 .DEFAULT_GOAL := help
 
-.PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-compute bench-chat bench-sandbox bench-ledger bench-encryption bench-fairness bench-overhead bench-import bench-training clean proto docs
+.PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-compute bench-chat bench-sandbox bench-ledger bench-encryption bench-fairness bench-overhead bench-import bench-training bench-kill-training clean proto docs
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -66,6 +66,9 @@ bench-overhead: .venv/.dev ## what authorisation, limits and metering cost
 
 bench-import: .venv/.dev ## importing datasets: rows per second and memory
 	@$(BIN)/python -m benchmarks.dataset_import $(ARGS)
+
+bench-kill-training: .venv/.dev ## training that is killed at random points, against one that is not
+	@$(BIN)/python -m benchmarks.kill_training $(ARGS)
 
 bench-chat: .venv/.dev ## chat serving against the engine's own server
 	@$(BIN)/python -m benchmarks.chat $(ARGS)
