@@ -153,10 +153,11 @@ def _distance(one: Array, other: Array) -> tuple[float, float]:
     if one.size == 0:
         return 0.0, 0.0
     a, b = one.astype(np.float64), other.astype(np.float64)
-    apart = np.abs(a - b)
-    apart[np.isnan(a) & np.isnan(b) | (a == b)] = 0.0  # equal infinities too
-    apart[np.isnan(apart)] = np.inf
-    size = np.maximum(np.abs(a), np.abs(b))
-    relative = np.where(size > 1e-6, apart / np.maximum(size, 1e-6), 0.0)
+    with np.errstate(invalid="ignore"):  # infinities may meet; what comes of it is NaN
+        apart = np.abs(a - b)
+        apart[(np.isnan(a) & np.isnan(b)) | (a == b)] = 0.0  # equal infinities too
+        apart[np.isnan(apart)] = np.inf
+        size = np.maximum(np.abs(a), np.abs(b))
+        relative = np.where(size > 1e-6, apart / np.maximum(size, 1e-6), 0.0)
     relative[np.isnan(relative)] = np.inf
     return float(apart.max()), float(relative.max())

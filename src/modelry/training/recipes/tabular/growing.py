@@ -22,6 +22,7 @@ MISSING_BIN = BINS - 1
 LEAST_CURVATURE = 1e-3
 """Of a leaf: the sum of second derivatives that its answer is divided by."""
 LEAST_GAIN = 1e-7
+LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,9 @@ def _cuts(values: Cells) -> npt.NDArray[np.float32]:
     if len(distinct) > MISSING_BIN:
         shares = np.linspace(0, 1, MISSING_BIN + 1)[1:-1]
         distinct = np.unique(np.quantile(values, shares, method="lower"))
-    middle = distinct[:-1] / 2 + distinct[1:] / 2
-    return np.unique(middle.astype(np.float32))
+    lower, upper = distinct[:-1], distinct[1:]
+    middle = (lower / 2 + upper / 2).astype(np.float32)
+    return np.where((lower <= middle) & (middle < upper), middle, lower)  # neighbours: no middle
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +150,11 @@ class _Growing:
         for at, parent in enumerate(level):
             which, cut, missing_left = best[at]
             column = int(self.columns[which])
-            if not gains[at] > LEAST_GAIN or cut >= len(self.binned.cuts[column]):
+            if not gains[at] > LEAST_GAIN:
                 continue
-            threshold = float(self.binned.cuts[column][cut])
+            cuts = self.binned.cuts[column]
+            # beyond the last cut lie the missing cells alone
+            threshold = float(cuts[cut]) if cut < len(cuts) else LARGEST
             self.nodes.split(parent, column, threshold, missing_left=missing_left)
             here = self.node == parent
             bins = self.places[here, which] - column * BINS
