@@ -20,6 +20,7 @@ from modelry.cli.commands import (
     doctor,
     embed,
     encryption,
+    evaluations,
     infer,
     jobs,
     keys,
@@ -133,6 +134,10 @@ app.add_typer(jobs.app, name="jobs", rich_help_panel=_MODELS)
 app.add_typer(datasets.app, name="datasets", rich_help_panel=_TRAIN)
 app.command("recipes", rich_help_panel=_TRAIN)(train.recipes)
 app.command("train", rich_help_panel=_TRAIN)(train.train)
+app.command("evaluate", rich_help_panel=_TRAIN)(evaluations.evaluate)
+app.command("evaluations", rich_help_panel=_TRAIN)(evaluations.evaluations)
+app.command("compare", rich_help_panel=_TRAIN)(evaluations.compare)
+app.command("card", rich_help_panel=_TRAIN)(evaluations.card)
 app.command("lineage", rich_help_panel=_TRAIN)(train.lineage)
 app.command("reproduce", rich_help_panel=_TRAIN)(train.reproduce)
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, Unpack, overload
 
 import httpx2
 
+from modelry.client.async_evaluations import AsyncEvaluations
 from modelry.client.async_jobs import AsyncJob, AsyncJobs
 from modelry.client.async_resources import (
     AsyncAliases,
@@ -105,6 +106,7 @@ class AsyncClient(AsyncResource):
         self.prices = AsyncPrices(self._transport)
         self.jobs = AsyncJobs(self._transport)
         self.training = AsyncTraining(self._transport)
+        self.evaluations = AsyncEvaluations(self._transport)
 
     @property
     def url(self) -> str:

@@ -11,6 +11,7 @@ import httpx2
 
 from modelry.client.connection import BrowserSession, connection_to
 from modelry.client.errors import ConnectionLost
+from modelry.client.evaluations import Evaluations
 from modelry.client.generation import ChatOptions, CompletionOptions, Delta, Generated, Message
 from modelry.client.jobs import Job, Jobs
 from modelry.client.methods import SyncResource, blocking
@@ -104,6 +105,7 @@ class Client(SyncResource):
         self.prices = Prices(self._transport)
         self.jobs = Jobs(self._transport)
         self.training = Training(self._transport)
+        self.evaluations = Evaluations(self._transport)
 
     @property
     def url(self) -> str:

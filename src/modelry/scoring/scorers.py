@@ -11,6 +11,7 @@ from modelry.scoring.classes import LabelScorer, TensorClassScorer
 from modelry.scoring.columns import one_column
 from modelry.scoring.contract import Scorer, Subject
 from modelry.scoring.questions import image_items, row_items, text_items
+from modelry.scoring.texts import TextScorer
 from modelry.scoring.values import ValueScorer
 
 
@@ -69,4 +70,6 @@ _SCORERS: Mapping[str, Callable[[Subject], Scorer]] = {
     "object-detection": BoxScorer,
     "tabular": _of_table,
     "tensor": _of_tensors,
+    "translation": TextScorer,
+    "summarization": TextScorer,
 }

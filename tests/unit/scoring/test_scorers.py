@@ -208,6 +208,31 @@ def test_boxes_are_measured_as_coco_does() -> None:
     assert told["of_unknown_classes"] == 1
 
 
+PAIRS = Schema(
+    (
+        Column("de", ColumnType.TEXT, ColumnRole.SOURCE),
+        Column("en", ColumnType.TEXT, ColumnRole.TARGET),
+    )
+)
+
+
+def test_written_texts_are_measured_against_those_that_are_there() -> None:
+    words = {"Datei öffnen": "Open file", "Seite löschen": "Delete page", "Ja": "No"}
+    told = scored(
+        Subject("translation", PAIRS),
+        {"de": [*words], "en": ["Open file", "Delete page", "Yes"]},
+        lambda question: Answers([{"text": words[one["text"]]} for one in question.items]),
+    )
+    assert told["metrics"]["exact"]["value"] == pytest.approx(200 / 3)
+    assert told["metrics"]["rouge_l"]["value"] == pytest.approx(200 / 3)
+    assert 50 < told["metrics"]["chrf"]["value"] < 100
+    assert told["worst"][0] == {"row": 2, "rouge_l": 0.0}
+    assert set(scored(
+        Subject("summarization", PAIRS), {"de": ["Ja"], "en": ["Yes"]},
+        lambda _: Answers([{"text": "Yes"}]),
+    )["metrics"]) == {"exact", "rouge_1", "rouge_2", "rouge_l"}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("subject", "error", "told"),
     [
