@@ -16,7 +16,7 @@ from modelry.datasets.importers.contract import ImportRequest, Source
 from modelry.datasets.importers.csv_text import NO_UTF8, Dialect, Utf8Stream, last_row, read_dialect
 from modelry.datasets.importers.label_values import LabelValues
 from modelry.datasets.importers.problems import Problems
-from modelry.datasets.importers.roles import assign_roles, check_left_out, check_roles
+from modelry.datasets.importers.roles import assign_roles, check_left_out, settled_roles
 from modelry.datasets.importers.split_names import assign
 from modelry.datasets.importers.text_types import TypeGuess, Values
 from modelry.domain.datasets import Column, ColumnRole, ColumnType, Schema
@@ -102,8 +102,7 @@ class CsvSource:
                 )
         self._kinds = {name: self._said.get(name, guesses[name].kind) for name in self._names}
         columns = tuple(self._column(name, guesses[name], labels) for name in self._names)
-        check_roles(columns)
-        return Schema(columns)
+        return Schema(settled_roles(columns, self._request.options))
 
     def _column(self, name: str, guess: TypeGuess, labels: dict[str, LabelValues]) -> Column:
         kind = self._kinds[name]

@@ -187,7 +187,8 @@ def _known(encoding: str) -> str:
     try:
         info = codecs.lookup(encoding)
         "x".encode(info.name)  # not a codec from bytes to bytes, such as zlib
-        codecs.getincrementaldecoder(info.name)
+        for errors in ("replace", "strict"):
+            codecs.getincrementaldecoder(info.name)(errors).decode(b"x")
     except (LookupError, ValueError):
         raise InvalidInput(
             f"There is no text encoding '{encoding}'; expected one such as utf-8, utf-16, cp1252.",

@@ -29,8 +29,8 @@ from modelry.datasets.importers.roles import (
     assign_roles,
     check_left_out,
     check_names,
-    check_roles,
     may_be_label,
+    settled_roles,
 )
 from modelry.datasets.importers.split_names import assign
 from modelry.datasets.importers.streams import open_stream
@@ -170,8 +170,7 @@ class JsonLinesSource:
         columns = tuple(
             self._column(name, roles[name], labels) for name in self._seen if name in roles
         )
-        check_roles(columns)
-        return Schema(columns)
+        return Schema(settled_roles(columns, options))
 
     def _look_at(self, name: str, labels: dict[str, LabelValues]) -> int:
         """See all rows of a file; gives how many are good."""

@@ -14,7 +14,12 @@ from modelry.datasets.forms import arrow_schema
 from modelry.datasets.importers.arrow_columns import ArrowColumn, flat_columns
 from modelry.datasets.importers.bad_places import BadPlaces
 from modelry.datasets.importers.contract import ImportRequest, Source
-from modelry.datasets.importers.roles import assign_roles, check_left_out, check_names, check_roles
+from modelry.datasets.importers.roles import (
+    assign_roles,
+    check_left_out,
+    check_names,
+    settled_roles,
+)
 from modelry.datasets.importers.split_names import assign
 from modelry.domain.datasets import Column, ColumnRole, Schema
 from modelry.domain.errors import InvalidInput
@@ -122,8 +127,7 @@ class ParquetSource:
                     f"{', '.join(files)}: there is no row that can be used.", param="files"
                 )
         columns: tuple[Column, ...] = tuple(one.column() for one in self._columns.values())
-        check_roles(columns)
-        return Schema(columns)
+        return Schema(settled_roles(columns, options))
 
     def _with_named_classes(self, roles: Mapping[str, ColumnRole]) -> dict[str, ColumnRole]:
         """The only column with named classes is the label, if nothing else is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from modelry.datasets.importers.options import TableOptions
 from modelry.domain.datasets import Column, ColumnRole, ColumnType
@@ -29,7 +30,7 @@ def check_names(names: Sequence[str], file: str) -> None:
     for place, name in enumerate(names, start=1):
         if not name.strip() or len(name) > 200 or not name.isprintable():
             raise InvalidInput(
-                f"Column {place} of '{file}' is called '{name[:40]}'; expected a name of 1 to 200 "
+                f"Column {place} of '{file}' is called {name[:40]!r}; expected a name of 1 to 200 "
                 "printable characters.",
                 param=file,
             )
@@ -107,26 +108,33 @@ def assign_roles(
     return roles | given
 
 
-def check_roles(columns: Sequence[Column]) -> None:
-    """See that columns can be what they are for.
+def settled_roles(columns: Sequence[Column], options: TableOptions) -> tuple[Column, ...]:
+    """Columns whose values can be what they are for: roles that were only guessed are given up.
 
     Raises:
-        InvalidInput: a text of a pair that is no text, or a weight that is no number.
+        InvalidInput: what is said to be a text of a pair is no text, or a weight no number.
     """
+    said = options.roles()
+    unfit = {one.name for one in columns if not _fits(one)}
     for column in columns:
-        is_text_role = column.role in (ColumnRole.SOURCE, ColumnRole.TARGET)
-        if is_text_role and column.type is not ColumnType.TEXT:
+        if column.name in unfit and column.name in said:
             raise InvalidInput(
-                f"Column '{column.name}' is to be the {column.role.value} of a pair of texts, and "
-                f"holds {column.type.value} values; give types={{{column.name}: text}}.",
+                f"Column '{column.name}' is to be the {column.role.value} of rows, and holds "
+                f"{column.type.value} values; expected "
+                f"{'numbers' if column.role is ColumnRole.WEIGHT else 'texts'}.",
                 param=column.name,
             )
-        if column.role is ColumnRole.WEIGHT and column.type not in (
-            ColumnType.INTEGER,
-            ColumnType.NUMBER,
-        ):
-            raise InvalidInput(
-                f"Column '{column.name}' is to be the weight of rows, and holds "
-                f"{column.type.value} values; expected numbers.",
-                param=column.name,
-            )
+    pair = {one.name for one in columns if one.role in (ColumnRole.SOURCE, ColumnRole.TARGET)}
+    if pair & unfit:
+        unfit |= pair
+    return tuple(
+        replace(one, role=ColumnRole.FEATURE) if one.name in unfit else one for one in columns
+    )
+
+
+def _fits(column: Column) -> bool:
+    if column.role in (ColumnRole.SOURCE, ColumnRole.TARGET):
+        return column.type is ColumnType.TEXT
+    if column.role is ColumnRole.WEIGHT:
+        return column.type in (ColumnType.INTEGER, ColumnType.NUMBER)
+    return True

@@ -154,6 +154,7 @@ def test_a_row_that_is_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.M
         (b"5.1,3.5,0\n4.9,3.0,1\n", {}, "is no header"),
         (b"a\0b\n", {}, "bytes of 0"),
         (b"a,b\n1,2\n", {"encoding": "zlib"}, "no text encoding 'zlib'"),
+        (b"a,b\n1,2\n", {"encoding": "idna"}, "no text encoding 'idna'"),
         (b"a,b\n1,2\n", {"encoding": "nope"}, "no text encoding 'nope'"),
         (b"a,b\n1,\xff\n", {"encoding": "ascii"}, "no text in the encoding ascii"),
         (b"a,b\n1,2\n", {"label": "c"}, "no column 'c'; there are a, b"),
@@ -162,7 +163,7 @@ def test_a_row_that_is_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.M
         (b"a,b\n1,2\n", {"colour": 1}, "The option 'colour' of an import of csv is wrong"),
         (b"a,b\n1,x\n", {"label": "b", "labels": "numbers"}, "expected numbers"),
         (b"a,b\n1,x\n", {"label": "b", "classes": ["y"]}, "the class 'x', which is not among"),
-        (b"a,b\n1,x\n", {"weight": "b"}, "weight of rows"),
+        (b"a,b\n1,x\n", {"weight": "b"}, "the weight of rows"),
         (b"a,b\n1,2\n", {"header": ["x"]}, "has 2 cells; the header that was given has 1"),
         (b"\xff\xfe\x00", {}, "is"),
     ],
@@ -226,6 +227,19 @@ def test_labels_of_numbers(tmp_path: Path) -> None:
     source, rows = read(tmp_path, b"a,y\n1,true\n2,False\n")
     assert source.schema.columns[1].classes == ("false", "true")
     assert rows["y"] == ["true", "false"]
+
+
+def test_roles_that_were_only_guessed_are_given_up(tmp_path: Path) -> None:
+    source, _ = read(tmp_path, b"source,target,sample_weight\n1,x,heavy\n")
+    assert {one.role for one in source.schema.columns} == {ColumnRole.FEATURE}
+    source, _ = read(tmp_path, b"source,target,sample_weight\nhi,hallo,2\n")
+    assert [one.role for one in source.schema.columns] == [
+        ColumnRole.SOURCE,
+        ColumnRole.TARGET,
+        ColumnRole.WEIGHT,
+    ]
+    with pytest.raises(InvalidInput, match="expected texts"):
+        read(tmp_path, b"source,target\n1,x\n", source="source", target="target")
 
 
 def test_splits_come_from_names_or_as_given(tmp_path: Path) -> None:
