@@ -57,6 +57,7 @@ REQUESTS: dict[tuple[str, str], Any] = {
     ("post", "/evaluations"): {"version": "none", "dataset": "none"},
     ("post", "/training"): {"recipe": "none", "dataset": "none", "model": "new"},
     ("post", "/models/{model}/versions/{version}/reproduce"): {},
+    ("post", "/jobs"): {"kind": "nothing"},
     ("post", "/datasets/{dataset}/imports"): {
         "files": [{"name": "a.csv", "digest": "sha256:" + "0" * 64}]
     },
