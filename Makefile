@@ -79,6 +79,10 @@ bench-training: .venv/.dev ## how well and how fast recipes train
 clean: ## remove the virtual environment and build leftovers
 	rm -rf .venv dist build
 
+.PHONY: bench-translation
+bench-translation: .venv/.dev ## a translator trained here, against copying and word for word
+	@$(BIN)/python -m benchmarks.translation $(ARGS)
+
 proto: .venv/.dev ## renew the generated gRPC messages
 	@cd src/modelry/protocols/oip && ../../../../$(BIN)/python -m grpc_tools.protoc -I. --python_out=generated --pyi_out=generated open_inference.proto
 	@# messages of a pool of their own: tritonclient, whose messages have the same names, may be in the process

@@ -68,11 +68,11 @@ def interface_rows() -> Rows:
     """LibreOffice's strings, English to German."""
     splits = interface_texts("de")
     parameters = {
-        "vocabulary": 4000,
+        "vocabulary": 3000,
         "width": 192,
         "encoder_layers": 3,
         "decoder_layers": 3,
-        "dropout": 0.2,
+        "dropout": 0.15,
         "epochs": 40,
         "tokens_per_batch": 1024,
         "learning_rate": 2e-3,
