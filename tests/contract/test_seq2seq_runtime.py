@@ -12,6 +12,7 @@ from tests.support import sequence_models
 from tests.support.onnx_models import tiny_cnn
 
 from modelry.domain.errors import Cancelled, InvalidInput, ModelFailed
+from modelry.processing.sequences.batch import SearchBatch
 from modelry.runtime_api.engine import LoadSpec, StopSignal
 from modelry.runtime_api.text_to_text import TextOptions
 from modelry.runtimes.seq2seq import Seq2SeqRuntime
@@ -103,6 +104,22 @@ def test_log_probabilities_that_are_no_numbers_are_told(tmp_path: Path) -> None:
 def test_more_texts_than_rows_take_turns(tmp_path: Path) -> None:
     engine = loaded(tmp_path, rows=2)
     assert [one.text for one in write(engine, *["the cat"] * 30, beams=4)] == ["die katze"] * 30
+    engine.close()
+
+
+def test_no_call_waits_for_ever_when_the_loop_itself_breaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = loaded(tmp_path)
+
+    def no_memory(*_: Any) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SearchBatch, "drop", no_memory)
+        with pytest.raises(ModelFailed, match="memory"):
+            write(engine, "the cat", "the mouse sleeps")
+    assert write(engine, "the cat")[0].text == "die katze"
     engine.close()
 
 

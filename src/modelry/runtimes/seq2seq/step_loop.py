@@ -135,17 +135,26 @@ class StepLoop:
 
     def _loop(self) -> None:
         while self._wait_for_work():
-            self._let_go()
-            self._admit()
-            for batch in tuple(self._batches.values()):
-                if batch.searches:
-                    self._step(batch)
-        closed = ModelFailed("The model was unloaded while it answered; send it again.")
-        for batch in self._batches.values():
-            for search in batch.searches:
-                search.owner.call.fail(closed)
-        for call in self._waiting:
-            call.fail(closed)
+            try:
+                self._let_go()
+                self._admit()
+                for batch in tuple(self._batches.values()):
+                    if batch.searches:
+                        self._step(batch)
+            except Exception as error:  # noqa: BLE001 - no call may wait for a thread that is gone
+                self._fail_all(_told(error))
+        self._fail_all(ModelFailed("The model was unloaded while it answered; send it again."))
+
+    def _fail_all(self, failure: ModelryError) -> None:
+        with self._changed:
+            calls = list(self._waiting)
+            self._waiting.clear()
+        calls += [
+            search.owner.call for batch in self._batches.values() for search in batch.searches
+        ]
+        self._batches.clear()
+        for call in calls:
+            call.fail(failure)
 
     def _wait_for_work(self) -> bool:
         with self._changed:
@@ -254,4 +263,6 @@ def _groups(texts: Sequence[_Text]) -> list[list[_Text]]:
 def _told(error: Exception) -> ModelryError:
     if isinstance(error, ModelryError):
         return error
+    if isinstance(error, MemoryError):
+        return ModelFailed("There is not enough memory for this text beside the others.")
     return ModelFailed(f"ONNX Runtime failed on this text: {tell_reason(str(error))}")
