@@ -78,6 +78,7 @@ def interface_rows() -> Rows:
         "learning_rate": 2e-3,
         "source_tokens": 256,
         "target_tokens": 256,
+        "length_penalty": 1.5,
         "source_language": "en",
         "target_language": "de",
     }

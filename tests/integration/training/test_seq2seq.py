@@ -124,7 +124,7 @@ def test_the_version_is_what_the_catalogue_takes(trained):
     )
     rules = InstalledTasks()
     rules.check(document, facts, rules.steps(document, facts))
-    assert document.defaults == {"beams": 3}
+    assert document.defaults == {"beams": 3, "length_penalty": 1.0}
     assert document.metadata == {"source_language": "en", "target_language": "de"}
     assert rules.recognise(facts)[0].task == "translation"
 

@@ -69,6 +69,13 @@ class Seq2SeqParameters(LoopParameters):
     beams: int = Field(
         4, ge=1, le=16, description="that the version follows when a request does not say"
     )
+    length_penalty: float = Field(
+        1.0,
+        ge=0.0,
+        le=4.0,
+        description="of the version's answers when a request does not say: larger values favour "
+        "longer ones",
+    )
     optimiser: Optimiser = Field("adamw", description="how gradients change weights")
     learning_rate: float = Field(1.5e-3, gt=0.0, le=100.0, description="its largest step size")
     schedule: ScheduleName = Field(

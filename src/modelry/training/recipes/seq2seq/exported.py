@@ -134,7 +134,10 @@ def measured_texts(
 ) -> Mapping[str, float]:
     """How close the texts that the exported files write are to the rows' own."""
     found = search_all(
-        files.graphs(), [sources[at].tolist() for at in places], beams=parameters.beams
+        files.graphs(),
+        [sources[at].tolist() for at in places],
+        beams=parameters.beams,
+        length_penalty=parameters.length_penalty,
     )
     written = [_text(files.tokenizer, one.tokens) for one in found]
     wanted = [_text(files.tokenizer, targets[at].tolist()) for at in places]

@@ -239,7 +239,7 @@ def _manifest(files: Files, parameters: Seq2SeqParameters) -> Mapping[str, objec
     return {
         "task": parameters.task,
         "files": {role: path.name for role, path in files.by_role().items()},
-        "defaults": {"beams": parameters.beams},
+        "defaults": {"beams": parameters.beams, "length_penalty": parameters.length_penalty},
         **({"metadata": languages} if languages else {}),
     }
 
