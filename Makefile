@@ -6,7 +6,7 @@ BIN := .venv/bin
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 .DEFAULT_GOAL := help
 
-.PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-compute bench-chat bench-sandbox bench-ledger bench-encryption bench-fairness bench-overhead bench-import bench-training bench-kill-training clean proto docs
+.PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-compute bench-chat bench-sandbox bench-ledger bench-encryption bench-fairness bench-overhead bench-import bench-training bench-kill-training bench-detection bench-words clean proto docs
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -63,6 +63,12 @@ bench-fairness: .venv/.dev ## what a flooding tenant does to a quiet one
 
 bench-overhead: .venv/.dev ## what authorisation, limits and metering cost
 	@$(BIN)/python -m benchmarks.overhead $(ARGS)
+
+bench-detection: .venv/.dev ## a detector trained on the made set, asked through /v1/detect
+	@$(BIN)/python -m benchmarks.detection $(ARGS)
+
+bench-words: .venv/.dev ## word embeddings beside gensim's own and the same in torch
+	@$(BIN)/python -m benchmarks.word_embeddings $(ARGS)
 
 bench-import: .venv/.dev ## importing datasets: rows per second and memory
 	@$(BIN)/python -m benchmarks.dataset_import $(ARGS)

@@ -60,7 +60,7 @@ def modelry(*module: str) -> Iterator[Served]:
         try:
             url = f"http://127.0.0.1:{port}"
             client = Client(url=url, api_key=key)
-            client.wait_ready(timeout_s=30)
+            client.wait_ready(timeout_s=120)
             yield Served(url, key, client, server.pid)
         finally:
             server.terminate()

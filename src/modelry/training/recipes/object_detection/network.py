@@ -26,6 +26,9 @@ BINS = 16
 
 _SURE_AT_FIRST = 0.01
 """What every class scores before training: most cells see nothing."""
+_CELLS_AT_FIRST = 2.0
+"""How far edges are said to be before training, with as much doubt: a uniform distribution would
+make boxes of half the image, which overlap no object enough to be learnt from."""
 
 
 class Seen(NamedTuple):
@@ -122,6 +125,9 @@ class LevelHead(nn.Module):
         self.class_branch = nn.Sequential(ConvNorm(width, width), nn.Conv2d(width, class_count, 1))
         self.edge_branch = nn.Sequential(ConvNorm(width, width), nn.Conv2d(width, 4 * BINS, 1))
         nn.init.constant_(_bias(self.class_branch[1]), -math.log(1 / _SURE_AT_FIRST - 1))
+        near = -0.5 * ((torch.arange(BINS) - _CELLS_AT_FIRST) / _CELLS_AT_FIRST) ** 2
+        with torch.no_grad():
+            _bias(self.edge_branch[1]).copy_(near.repeat(4))
 
     def forward(self, level: Tensor) -> tuple[Tensor, Tensor]:
         """Cells row by row."""
