@@ -72,7 +72,16 @@ def theirs(world: World) -> dict[str, str]:
     wait_until(lambda: bool(owner.call("GET", kept)["requests"]), "the request was kept", 20)
     price = {"unit": "requests", "amount": "0.01", "currency": "EUR", "tenant": GLOBEX}
     share = owner.call("POST", "/shares", json={"deployment": name, "tenant_id": "default"})
+    dataset = f"d{secrets.token_hex(8)}"
+    rows = {"name": "rows.csv", "digest": owner.upload(b"n,kind\n1,a\n2,b\n")}
+    imported = owner.call("POST", f"/datasets/{dataset}/imports", json={"files": [rows]})
+    job_id = imported["job_id"]
+    job = f"/jobs/{job_id}"
+    wait_until(lambda: owner.call("GET", job)["state"] == "succeeded", "rows are imported", 60)
     return {
+        "dataset": dataset,
+        "job_id": job_id,
+        "evaluation_id": job_id,
         "model": name,
         "name": name,
         "alias": "champion",
@@ -126,6 +135,10 @@ def bodies_of(ids: dict[str, str]) -> dict[str, Any]:
         "PUT /api/v1/quotas/tenants/{tenant_id}": {"requests_per_second": 1},
         "PATCH /api/v1/tenants/{tenant_id}": {"name": "Mine"},
         "PUT /api/v1/deployments/{name}/request-log": {"retention_days": 1},
+        "POST /api/v1/datasets/{dataset}/imports": {
+            "files": [{"name": "rows.csv", "digest": ids["digest"]}]
+        },
+        "POST /api/v1/datasets/{dataset}/derivations": {"sources": [ids["dataset"]]},
         "POST /v2/models/{model}/infer": tensors,
         "POST /v2/models/{model}/versions/{version}/infer": tensors,
     }

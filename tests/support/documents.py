@@ -13,8 +13,9 @@ RUN = ("bash", "python")
 """Blocks in these languages are run, in order, in one folder per page."""
 FRESH_CLONE = "sh"
 """Blocks of commands for a fresh clone, which have tests of their own."""
-SHOWN = ("text", "json", "yaml", "toml")
-"""Blocks that show something."""
+SHOWN = ("text", "json", "yaml", "toml", "console", "py")
+"""Blocks that show something. Commands (`console`) and code (`py`) are shown only where they need
+data of the reader's, or minutes of training: the tests of jobs and recipes do the same."""
 
 
 @dataclass(frozen=True)

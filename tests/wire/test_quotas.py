@@ -16,6 +16,7 @@ import httpx2
 import openai
 import pytest
 from PIL import Image
+from tests.support import sequence_models
 from tests.support.operating import Operator
 from tests.support.server import Running
 from tests.support.task_models import linear_classifier
@@ -40,6 +41,10 @@ def picture() -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
+TYPED = ("/v1/classify", "/v1/detect", "/v1/summarize", "/v1/tabular", "/v1/translate")
+SEQUENCE_FILES = (
+    "{model: seq2seq.json, encoder: encoder.onnx, decoder: decoder.onnx, tokenizer: tokenizer.json}"
+)
 QUESTIONS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "/v1/chat/completions": [
         ("", {"model": "chat", "messages": [{"role": "user", "content": "a"}], "max_tokens": 2}),
@@ -62,6 +67,8 @@ QUESTIONS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "/v1/classify": [("", {"model": "colours", "image": picture()})],
     "/v1/detect": [("", {"model": "bounded-halves", "image": picture()})],
     "/v1/tabular": [("", {"model": "bounded-columns", "row": [1.0, 2.0, 3.0]})],
+    "/v1/summarize": [("", {"model": "bounded-summaries", "text": "the cat"})],
+    "/v1/translate": [("", {"model": "bounded-words", "text": "the cat"})],
     "/v2/models/{model}/infer": [
         ("/v2/models/bounded/infer", {"inputs": [TENSOR]}),
         ("/v2/models/bounded/infer?asgi=1", {"inputs": [TENSOR]}),
@@ -124,6 +131,11 @@ def models(wired: Operator, chat: Running, words: Running, colours: Running) -> 
     )
     wired.deploy("bounded-columns")
     wired.load("bounded-columns")
+    for name, task in (("bounded-words", "translation"), ("bounded-summaries", "summarization")):
+        manifest = f"name: {name}\ntask: {task}\nfiles: {SEQUENCE_FILES}\n"
+        wired.register_manifest(manifest, sequence_models.files())
+        wired.deploy(name)
+        wired.load(name)
     return wired
 
 
@@ -184,7 +196,7 @@ def test_every_route_refuses_in_its_own_shape(
         error = answer.json()["error"]
         if path.startswith("/v2"):
             assert error.startswith("This key may use 0.02 requests per second")
-        elif path in ("/v1/classify", "/v1/detect", "/v1/tabular"):
+        elif path in TYPED:
             assert error["code"] == "quota_exceeded"
         else:
             assert error["code"] == error["type"] == "rate_limit_exceeded"

@@ -5,6 +5,7 @@ ModelryError
 ├── ConnectionLost          the connection broke before the answer was complete
 ├── TimedOut                no answer in time
 ├── UnexpectedAnswer        something answered that is not this API
+├── JobFailed               a job that was waited for failed or was cancelled
 └── ApiError                the server said no; `code` tells why
     ├── InvalidInput            mend the request and send it again
     │   ├── TensorMismatch  UnsupportedField  ContextLengthExceeded

@@ -14,7 +14,9 @@ from tests.wire.management.test_management_permissions import keep_a_request, th
 
 from modelry.adapters.sql.stores.deletions import tenant_tables
 from modelry.adapters.sql.tables import Base
+from modelry.domain.access import DEFAULT_TENANT_ID
 from modelry.domain.errors import DataDamaged
+from modelry.services.catalog.ports import CatalogRecords
 from modelry.services.inference.metering import Meter
 from modelry.services.privacy.export import SECRET_COLUMNS
 
@@ -84,6 +86,10 @@ def test_every_column_of_bytes_is_a_known_secret_or_known_to_be_none():
     assert binary == told | set(SECRET_COLUMNS)
 
 
+def _digests(records: CatalogRecords) -> set[str]:
+    return records.blobs.digests()
+
+
 async def test_what_cannot_be_read_is_named(server, monkeypatch):
     await things(server)
 
@@ -93,7 +99,10 @@ async def test_what_cannot_be_read_is_named(server, monkeypatch):
     monkeypatch.setattr(server.export._blobs, "open_sealed", damaged)
     monkeypatch.setattr(server.encryption, "unseal", damaged)
     manifest = json.loads((await export(server))["MANIFEST.json"])
-    assert len(manifest["missing"]) == 3
+    assert (
+        len(manifest["missing"])
+        == len(server.database.catalog.read(DEFAULT_TENANT_ID, _digests)) + 1
+    )
     assert {one["reason"] for one in manifest["missing"]} == {"data_damaged"}
 
 

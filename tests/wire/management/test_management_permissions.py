@@ -314,6 +314,7 @@ async def test_an_app_with_an_unchecked_route_is_not_built(server):
             export=server.export,
             jobs=server.jobs,
             training=server.training,
+            datasets=server.datasets,
             evaluations=server.evaluations,
             authenticator=server.inference.authenticator,
             limits=DoorLimits(server.inference.accounts),

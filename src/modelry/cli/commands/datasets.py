@@ -17,7 +17,6 @@ from modelry.cli.job_bar import JobBar
 from modelry.cli.output import AsJson, Output, size_text, table, time_text
 from modelry.cli.session import client_of
 from modelry.cli.transfers import TransferBars
-from modelry.client.operations.datasets import is_on_a_hub
 
 if TYPE_CHECKING:
     from modelry.client.dataset_records import DatasetVersion
@@ -226,6 +225,8 @@ def delete(
 
 
 def _check_paths(paths: Sequence[str]) -> None:
+    from modelry.client.operations.datasets import is_on_a_hub
+
     for path in paths:
         if len(paths) == 1 and is_on_a_hub(path):
             return

@@ -170,12 +170,7 @@ def get_lineage(
     openapi_extra=needs(Permission.MODELS_WRITE),
 )
 def reproduce(
-    model: str,
-    version: NumberInPath,
-    caller: Caller,
-    training: Training,
-    body: QueueingBody | None = None,
+    model: str, version: NumberInPath, body: QueueingBody, caller: Caller, training: Training
 ) -> JobShape:
     """Queues a job whose outcome tells whether the same came of it; registers nothing."""
-    queueing = (body or QueueingBody()).queueing()
-    return JobShape.of(training.reproduce(caller, f"{model}@{version}", queueing))
+    return JobShape.of(training.reproduce(caller, f"{model}@{version}", body.queueing()))
