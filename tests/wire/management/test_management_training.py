@@ -115,7 +115,7 @@ async def test_lineage_is_told_and_a_run_done_again(server, owner, tmp_path):
     told = (await owner.get("/models/adder/versions/1/lineage")).json()
     assert (told["ref"], told["recipe"], told["seed"]) == ("adder@1", "steady", 7)
     assert told["environment"] == LINEAGE.environment
-    job = (await owner.post("/models/adder/versions/1/reproduce")).json()
+    job = (await owner.post("/models/adder/versions/1/reproduce", json={})).json()
     assert job["parameters"]["reproduces"] == "adder@1"
     assert job["parameters"]["seed"] == 7
     assert job["parameters"]["threads"] == 2
