@@ -139,6 +139,7 @@ def bodies_of(ids: dict[str, str]) -> dict[str, Any]:
             "files": [{"name": "rows.csv", "digest": ids["digest"]}]
         },
         "POST /api/v1/datasets/{dataset}/derivations": {"sources": [ids["dataset"]]},
+        "POST /api/v1/models/{model}/versions/{version}/reproduce": {},
         "POST /v2/models/{model}/infer": tensors,
         "POST /v2/models/{model}/versions/{version}/infer": tensors,
     }

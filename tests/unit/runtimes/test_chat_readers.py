@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from modelry.domain.errors import ModelFailed
@@ -67,6 +67,8 @@ TAGGED = st.lists(
 
 
 @given(TAGGED, CUTS)
+@example('a<tool_call>{"name": "f", "arguments": {"x": 1}}</tool_call>a ', [61])
+@example('<tool_call>{"name": "f"}</tool_call>  a', [38])
 def test_cuts_do_not_change_what_is_read(written: str, cuts: list[int]) -> None:
     whole = read(TaggedCallReader(["f"]), written)
     assert read(TaggedCallReader(["f"]), written, cuts) == whole

@@ -175,6 +175,9 @@ class TaggedCallReader:
         self._held_logprobs: Logprobs = ()
         self._inside = False
         self._calls = 0
+        self._blank: str | None = ""
+        """Space since the last call, None once other text followed; between calls alone it is no
+        text. It is held back until that is known, wherever the text was cut."""
 
     def feed(self, text: str, logprobs: Logprobs) -> Sequence[Piece]:
         """Text up to a tag, and every call that is complete."""
@@ -219,7 +222,13 @@ class TaggedCallReader:
         return False
 
     def _release(self, text: str, pieces: list[Piece]) -> None:
-        if text and not (self._calls and text.isspace()):
+        if self._calls and self._blank is not None:
+            text = self._blank + text
+            if text.isspace():
+                self._blank = text
+                return
+        if text:
+            self._blank = None
             pieces.append(TextPiece(text, self._held_logprobs))
             self._held_logprobs = ()
 
@@ -230,6 +239,7 @@ class TaggedCallReader:
             return
         pieces.append(CallPiece(self._calls, new_call_id(), *call))
         self._calls += 1
+        self._blank = ""
         self._held_logprobs = ()
 
 
