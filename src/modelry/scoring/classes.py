@@ -18,7 +18,7 @@ from modelry.runtime_api.tensors import NUMPY_TYPES, Array
 from modelry.scoring.columns import known_values, one_column
 from modelry.scoring.contract import Answers, Json, Question, Rows, Subject
 from modelry.scoring.measuring import mean, measured
-from modelry.scoring.questions import ColumnItems
+from modelry.scoring.questions import ColumnItems, ImageItems
 from modelry.scoring.slicing import Slices
 from modelry.scoring.worst import Worst
 
@@ -104,7 +104,7 @@ class ClassTally:
 class LabelScorer:
     """A `Scorer` of answers that are ranked labels."""
 
-    def __init__(self, subject: Subject, items: ColumnItems) -> None:
+    def __init__(self, subject: Subject, items: ColumnItems | ImageItems) -> None:
         self._label = one_column(subject, ColumnRole.LABEL)
         self._items = items
         slices = Slices(subject)

@@ -1,8 +1,4 @@
-"""Rows with images: as items for the graph, and what the first of them look like.
-
-Arrays of 8-bit pixels (from `.npz` or IDX files) become PNG files, which lose nothing: they go the
-same way as the images that will be sent to the version.
-"""
+"""What the first images of a dataset look like."""
 
 from __future__ import annotations
 
@@ -11,11 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import pyarrow as pa
 from PIL import Image, UnidentifiedImageError
 
-from modelry.datasets.forms import tensor_values
-from modelry.domain.datasets import Column, ColumnType
+from modelry.datasets.pictures import image_files
+from modelry.domain.datasets import Column
 from modelry.domain.errors import RowsInvalid
 from modelry.training.contract import TrainingData
 
@@ -30,15 +25,6 @@ class Looks:
     width: int
     height: int
     are_gray: bool
-
-
-def image_files(column: Column, cells: pa.Array) -> list[bytes | None]:
-    """The image file of each cell; None where it is missing."""
-    if column.type is ColumnType.IMAGE:
-        files: list[bytes | None] = cells.to_pylist()
-        return files
-    return [_png(one.reshape(one.shape[:2]) if one.ndim == 3 and one.shape[2] == 1 else one)
-            for one in tensor_values(column, cells)]  # fmt: skip
 
 
 def looks(data: TrainingData, split: str, column: Column) -> Looks:
@@ -73,9 +59,3 @@ def _first_files(data: TrainingData, split: str, column: Column) -> Iterator[byt
         left -= len(batch)
         if left <= 0:
             return
-
-
-def _png(pixels: object) -> bytes:
-    held = io.BytesIO()
-    Image.fromarray(pixels).save(held, "PNG", compress_level=1)  # type: ignore[arg-type]
-    return held.getvalue()

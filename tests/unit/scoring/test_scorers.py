@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from modelry.domain.datasets import Column, ColumnRole, ColumnType, Schema
 from modelry.domain.errors import InvalidInput, NotSupported, RowsInvalid
@@ -175,6 +177,21 @@ def test_tensors_go_in_as_the_version_takes_them() -> None:
     assert [one.shape for one in seen] == [(2, 2, 2), (1, 2, 2)]
     assert told["metrics"]["accuracy"]["value"] == pytest.approx(2 / 3)
     assert told["worst"][0]["row"] == 2
+
+
+def test_pixels_are_sent_as_image_files() -> None:
+    pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    schema = Schema((Column("pixels", ColumnType.TENSOR, shape=(4, 3), dtype="uint8"), LABEL))
+    seen: list[np.ndarray[Any, Any]] = []
+
+    def answer(question: Question) -> Answers:
+        seen.extend(np.asarray(Image.open(io.BytesIO(one["image"]))) for one in question.items)
+        return Answers([ranked(0.9) for _ in question.items])
+
+    columns = {"pixels": pixels, "kind": ["cat", "dog"]}
+    told = scored(Subject("image-classification", schema), columns, answer)
+    assert np.array_equal(np.stack(seen), pixels)
+    assert told["metrics"]["accuracy"]["value"] == 0.5
 
 
 BOXES = Schema(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from modelry.datasets.pictures import image_files
 from modelry.domain.datasets import Column
 from modelry.domain.errors import Cancelled, InvalidInput
 from modelry.domain.signature import DYNAMIC, Datatype, Signature, TensorSpec
@@ -24,7 +25,7 @@ from modelry.training.classifying import (
     measured,
 )
 from modelry.training.contract import Run, Trained, TrainingData
-from modelry.training.images import image_files, looks
+from modelry.training.images import looks
 from modelry.training.inputs import CHUNK, Inputs, Rows, graph_of
 from modelry.training.labels import Classes, Numbers, check_occurring, find_classes
 from modelry.training.loop import Monitor, fit, prepare

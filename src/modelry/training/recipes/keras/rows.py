@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modelry.datasets.forms import tensor_values
+from modelry.datasets.pictures import image_files
 from modelry.domain.datasets import Column, ColumnType
 from modelry.domain.errors import Cancelled, InvalidInput, RowsInvalid
 from modelry.processing.graph import ProcessingGraph
 from modelry.runtime_api.tensors import Array
 from modelry.training.contract import Run, TrainingData
-from modelry.training.images import image_files
 from modelry.training.inputs import CHUNK, processed
 from modelry.training.inputs import Rows as Items
 from modelry.training.recipes.keras.slots import Binding, Feed, LabelKind, Target, fitted_shape
