@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 
 from modelry.domain.datasets import ColumnRole, ColumnType
@@ -23,6 +25,7 @@ class TextScorer:
         self._is_summary = subject.task == "summarization"
         self._written: list[str] = []
         self._wanted: list[str] = []
+        self._close = array("d")
         self._slices = Slices(subject)
         self._worst = Worst()
         columns = [*self._items.columns, self._target.name, *self._slices.columns]
@@ -41,16 +44,12 @@ class TextScorer:
             self._written.append(written)
             self._wanted.append(wanted)
             close = rouge_l([written], [wanted])
+            self._close.append(close)
             self._worst.add(-close, {"row": row, "rouge_l": round(close, 3)})
 
     def report(self) -> Json:
         """See `Scorer.report`."""
-        close = np.array(
-            [
-                rouge_l([ours], [theirs])
-                for ours, theirs in zip(self._written, self._wanted, strict=True)
-            ]
-        )
+        close = np.array(self._close)
         metrics = {"exact": {"value": exact_matches(self._written, self._wanted)}}
         if self._is_summary:
             metrics["rouge_1"] = {"value": rouge_n(self._written, self._wanted, 1)}

@@ -11,6 +11,7 @@ import orjson
 
 from modelry.domain.datasets import DataDescription, Schema
 from modelry.domain.errors import Cancelled
+from modelry.runtime_api.items import encode_items
 from modelry.runtime_api.tensors import pack_tensors, unpack_tensors
 from modelry.runtime_api.work import Json, WorkHost
 from modelry.scoring.contract import Answers, Question, Rows, Subject
@@ -102,36 +103,6 @@ def _ask(host: WorkHost, question: Question) -> tuple[Answers, float]:
         answer = host.ask(PREDICT, {"items": items, "options": dict(question.options)}, body)
     arrays = unpack_tensors(answer.header.get("arrays", []), answer.body)
     return Answers(answer.header.get("items", []), arrays), float(answer.header["seconds"])
-
-
-def encode_items(items: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], bytes]:
-    """Items as JSON types; values of bytes become places in one body."""
-    parts: list[bytes] = []
-    position = 0
-    encoded: list[dict[str, Any]] = []
-    for item in items:
-        wire: dict[str, Any] = {}
-        for name, value in item.items():
-            if isinstance(value, bytes):
-                wire[name] = {"$bytes": [position, len(value)]}
-                parts.append(value)
-                position += len(value)
-            else:
-                wire[name] = value
-        encoded.append(wire)
-    return encoded, b"".join(parts)
-
-
-def decode_items(items: Sequence[Mapping[str, Any]], body: bytes) -> list[dict[str, Any]]:
-    """What `encode_items` was given."""
-    return [{name: _decoded(value, body) for name, value in item.items()} for item in items]
-
-
-def _decoded(value: Any, body: bytes) -> Any:
-    if isinstance(value, dict) and "$bytes" in value:
-        start, size = value["$bytes"]
-        return body[start : start + size]
-    return value
 
 
 def _speed(seconds: Sequence[float], rate: float, batch_rows: int) -> dict[str, Any]:

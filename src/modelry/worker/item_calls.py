@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import orjson
 
-from modelry.domain.errors import InternalError, InvalidInput
+from modelry.domain.errors import InternalError
 from modelry.runtime_api.engine import StopSignal, SupportsTextEmbedding
 from modelry.runtime_api.frames import Frame, Kind, encode
+from modelry.runtime_api.items import decode_item
 from modelry.runtime_api.tensors import Array, pack_tensors
 from modelry.tasks.prediction import Answer, Predictor, Prepared, join_answers
 from modelry.worker.calls import OpenCalls, as_told
@@ -70,7 +71,7 @@ class ItemCalls:
 
     def _prepare_items(self, frame: Frame, work: ItemsWork) -> None:
         header = frame.json()
-        items = [_with_bytes(item, frame.body) for item in header["items"]]
+        items = [decode_item(item, frame.body) for item in header["items"]]
         self._queue(work, items, header.get("options") or {})
 
     def _prepare_texts(self, frame: Frame, work: ItemsWork) -> None:
@@ -180,29 +181,3 @@ def _result(call_id: int, answer: Answer) -> bytes:
     except orjson.JSONEncodeError as error:
         raise InternalError(f"The result of the model cannot be told as JSON: {error}.") from None
     return encode(_RESULT, call_id, raw, b"".join(parts))
-
-
-def _with_bytes(item: Mapping[str, Any], body: bytes) -> dict[str, Any]:
-    """An item whose `{"$bytes": [offset, length]}` values are taken from the frame's body."""
-    found: dict[str, Any] = {}
-    for name, value in item.items():
-        if isinstance(value, dict) and value.keys() == {"$bytes"}:
-            found[name] = _slice(name, value["$bytes"], body)
-        else:
-            found[name] = value
-    return found
-
-
-def _slice(name: str, place: Any, body: bytes) -> bytes:
-    if not (
-        isinstance(place, list)
-        and len(place) == 2
-        and all(type(number) is int and number >= 0 for number in place)
-        and sum(place) <= len(body)
-    ):
-        raise InvalidInput(
-            f"Item field '{name}' points at bytes that were not sent; expected offset and length "
-            "within the body.",
-            param=name,
-        )
-    return body[place[0] : place[0] + place[1]]

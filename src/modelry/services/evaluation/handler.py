@@ -12,11 +12,12 @@ from modelry.domain.catalog import Version
 from modelry.domain.datasets import DatasetVersion, Split
 from modelry.domain.errors import InvalidInput, NotFound
 from modelry.domain.evaluations import Evaluation, Measured
+from modelry.runtime_api.items import decode_item
 from modelry.runtime_api.tensors import pack_tensors, unpack_tensors
 from modelry.runtime_api.work import Answer, InputFile, WorkLimits, WorkOrder, Works
 from modelry.scoring.contract import Subject
 from modelry.scoring.scorers import scorer_for
-from modelry.scoring.work import INFER, PREDICT, REPORT, Score, decode_items, subject_to_wire
+from modelry.scoring.work import INFER, PREDICT, REPORT, Score, subject_to_wire
 from modelry.services.catalog.contents import Contents
 from modelry.services.evaluation.engines import EngineLoader, OpenEngine
 from modelry.services.evaluation.ports import Datasets, EvaluationStore, Versions
@@ -195,7 +196,7 @@ class _ScoreClient:
     def answer(self, what: str, header: Json, body: bytes) -> Answer:
         """Ask the version."""
         if what == PREDICT:
-            items = decode_items(header["items"], body)
+            items = [decode_item(one, body) for one in header["items"]]
             results, arrays, seconds = self._engine.predict(items, header["options"])
             entries, parts = pack_tensors(arrays)
             told = {"items": results, "arrays": entries, "seconds": seconds}

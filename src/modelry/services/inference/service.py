@@ -21,6 +21,7 @@ from modelry.runtime_api.generation import (
     event_from_wire,
     request_to_wire,
 )
+from modelry.runtime_api.items import encode_items
 from modelry.runtime_api.tensors import Array, pack_tensors, unpack_tensors
 from modelry.services.inference.authentication import Authenticator, tenant_refusal
 from modelry.services.inference.call import ItemsCall, RawCall, StreamedCall
@@ -168,7 +169,7 @@ class InferenceService:
         """
         if not items:
             raise InvalidInput("The request holds no items; send at least one.", param="input")
-        encoded, body = _encode_items(items)
+        encoded, body = encode_items(items)
         header = orjson.dumps({"items": encoded, "options": dict(options or {})})
         call = ItemsCall(principal, Kind.PREDICT, header, body)
         call.demand = items_demand(target.version.task, len(items), header)
@@ -269,23 +270,3 @@ def require_task(target: Target, *tasks: str) -> None:
             f"{' and '.join(tasks)}.",
             param="model",
         )
-
-
-def _encode_items(
-    items: Sequence[Mapping[str, Any]],
-) -> tuple[list[dict[str, Any]], bytes]:
-    """Items as JSON types; bytes values become offsets into one body."""
-    parts: list[bytes] = []
-    position = 0
-    encoded: list[dict[str, Any]] = []
-    for item in items:
-        wire: dict[str, Any] = {}
-        for name, value in item.items():
-            if isinstance(value, bytes | bytearray | memoryview):
-                wire[name] = {"$bytes": [position, len(value)]}
-                parts.append(bytes(value))
-                position += len(value)
-            else:
-                wire[name] = value
-        encoded.append(wire)
-    return encoded, b"".join(parts)
