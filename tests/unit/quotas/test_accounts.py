@@ -255,3 +255,52 @@ def test_a_prompt_and_all_its_answers_are_reserved():
 )
 def test_waits_are_told_as_people_read_them(seconds, words):
     assert told(seconds) == words
+
+
+@given(
+    gaps=st.lists(st.sampled_from([0.0, 0.00002, 0.0005, 0.002]), max_size=80),
+    looks=st.sets(st.integers(0, 80)),
+)
+def test_what_is_counted_in_advance_is_what_came_once_somebody_looks(gaps, looks):
+    made = accounts(
+        tenant={"requests_per_day": 1_000_000, "requests_per_second": 10_000},
+        key={"requests_per_month": 1_000_000},
+    )
+    account = made.of(WHO)
+    now = far(account)
+    for came, gap in enumerate(gaps, start=1):
+        now += gap
+        one_request(account, now)
+        if came in looks:
+            assert account.allowance(Unit.REQUESTS, now).remaining <= 1_000_000 - came
+            assert [gate.day for gate in account.gates] == [came, came]
+            assert [gate.pending for gate in account.gates] == [came, came]
+    account.advance.give_back(now)
+    assert [gate.month for gate in account.gates] == [len(gaps), len(gaps)]
+    level = account.tenant.gates[0].bucket.fill(now)
+    assert 10_000 - len(gaps) <= level <= 10_000
+
+
+def test_nothing_is_counted_in_advance_where_little_is_left_or_requests_are_few():
+    little = accounts(key={"requests_per_day": 1000}).of(WHO)
+    for _ in range(1000):
+        one_request(little)
+        assert little.advance.left == 0
+    with pytest.raises(BudgetExceeded):
+        one_request(little)
+    slow = accounts(key={"requests_per_day": 1_000_000}).of(WHO)
+    for number in range(1, 20):
+        one_request(slow, number * 0.01)
+        assert slow.advance.left == 0
+
+
+def test_limits_that_change_take_no_advance_with_them():
+    made = accounts(key={"requests_per_day": 1_000_000})
+    account = made.of(WHO)
+    for _ in range(5):
+        one_request(account)
+    assert account.advance.left
+    made.apply({(TENANT, KEY): QuotaLimits(requests_per_day=6)})
+    one_request(account)
+    with pytest.raises(BudgetExceeded):
+        one_request(account)

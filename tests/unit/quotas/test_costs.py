@@ -165,10 +165,10 @@ def test_keys_pay_on_their_tenants_budget_too(gateway: Gateway) -> None:
 def test_without_limits_of_cost_nothing_is_counted(gateway: Gateway) -> None:
     gateway.price("requests", "1")
     gateway.limit(QuotaLimits(requests_per_day=5))
-    assert not gateway.costs.is_counting
+    assert not gateway.costs.accounts.counts_cost
     gateway.use()
     gateway.limit(TEN_A_DAY)
-    assert gateway.costs.is_counting
+    assert gateway.costs.accounts.counts_cost
     assert gateway.left() == 10, "a budget counts from when it is set"
 
 
@@ -176,7 +176,7 @@ def test_defaults_count_as_well(database: MemoryDatabase, clock: Clock) -> None:
     gateway = Gateway(database, clock)
     accounts = Accounts(clock=clock, key_defaults=TEN_A_DAY)
     costs = CostBudgets(accounts, gateway.prices, clock=clock)
-    assert costs.is_counting
+    assert costs.accounts.counts_cost
     gateway.price("requests", "10")
     now = time.monotonic()
     costs.settle((WHO.tenant_id, "any"), CHAT, "ok", (now, now), (None, 0))

@@ -117,6 +117,7 @@ def header_lines(account: Account) -> bytes:
     now = time.monotonic()
     if now < account.told_until:
         return account.told
+    account.advance.give_back(now)
     lines = b""
     least = math.inf
     for name, gates in account.limited_units:
@@ -130,6 +131,7 @@ def header_lines(account: Account) -> bytes:
 
 def _lines(account: Account) -> list[tuple[str, str]]:
     now = time.monotonic()
+    account.advance.give_back(now)
     lines: list[tuple[str, str]] = []
     for name, gates in account.limited_units:
         lines += _unit_lines(name.decode(), Allowance(*narrowest(gates, now)))

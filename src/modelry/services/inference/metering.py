@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from modelry.domain.errors import Cancelled, InternalError, ModelryError, Overloaded
 from modelry.domain.usage import NOWHERE, Origin
+from modelry.services.inference.request_ids import ID_CHARS
 
 if TYPE_CHECKING:
     from modelry.domain.access import Principal
@@ -43,40 +44,32 @@ class Series:
 
     `started` is monotonic time in seconds until `Meter.take` makes it Unix time. `units` has what
     a request used and the place of the first request that used it, wherever that changes: requests
-    with the same plan share one object.
+    with the same plan share one object. `ids` has the ids of `ID_CHARS` characters one after the
+    other, all others are in `other_ids` with their places: the objects of many thousand ids, kept
+    until they are taken, would drive all else out of the processor's caches.
     """
 
-    __slots__ = ("_last_units", "durations", "engine_us", "key", "request_ids", "started", "units")
+    __slots__ = (
+        "durations", "engine_us", "ids", "key", "last_units", "other_ids", "started", "units",
+    )  # fmt: skip
 
     def __init__(self, key: SeriesKey) -> None:
         self.key = key
         self.started = array("d")
         self.durations = array("d")
         self.engine_us = array("q")
-        self.request_ids: list[bytes] = []
+        self.ids = bytearray()
+        self.other_ids: list[tuple[int, bytes]] = []
         self.units: list[tuple[int, Mapping[str, int] | None]] = []
-        self._last_units: object = _NEVER
+        self.last_units: object = _NEVER
 
     def __len__(self) -> int:
-        return len(self.request_ids)
+        return len(self.started)
 
-    def add(
-        self,
-        started: float,
-        ended: float,
-        request_id: bytes,
-        used: tuple[Mapping[str, int] | None, int],
-    ) -> None:
-        """Keep a request; see `Meter.note`."""
-        units, engine_us = used
-        request_ids = self.request_ids
-        if units is not self._last_units:
-            self._last_units = units
-            self.units.append((len(request_ids), units))
-        self.started.append(started)
-        self.durations.append(ended - started)
-        self.engine_us.append(engine_us)
-        request_ids.append(request_id)
+    def add_units(self, units: Mapping[str, int] | None) -> None:
+        """The next request used others than the last one."""
+        self.last_units = units
+        self.units.append((len(self.started), units))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +131,21 @@ class Meter:
         if self.is_full and key[3] == Overloaded.code:
             self.dropped += 1
             return
-        if self.costs is not None and self.costs.is_counting:
+        if self.costs is not None and self.costs.accounts.counts_cost:
             self.costs.settle((key[1], key[2]), key[0], key[3], (started, ended), used)
         series = self._series.get(key)
         if series is None:
             series = self._series[key] = Series(SeriesKey(*key))
-        series.add(started, ended, request_id, used)
+        units, engine_us = used
+        if units is not series.last_units:
+            series.add_units(units)
+        if len(request_id) == ID_CHARS:
+            series.ids += request_id
+        else:
+            series.other_ids.append((len(series.started), request_id))
+        series.started.append(started)
+        series.durations.append(ended - started)
+        series.engine_us.append(engine_us)
 
     def take(self) -> Taken:
         """What was noted since the last time; it starts again from nothing."""

@@ -12,6 +12,8 @@ import re
 import time
 from contextvars import ContextVar
 
+ID_CHARS = 32
+"""Of an id that we make."""
 MAX_CHARS = 64
 _SOUND = re.compile(rb"[A-Za-z0-9._-]{1,%d}" % MAX_CHARS)
 _OURS = re.compile(r"req_([0-9a-f]{12})[0-9a-f]{16}")

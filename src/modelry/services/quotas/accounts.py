@@ -11,6 +11,7 @@ from typing import NamedTuple
 from modelry.domain.access import Principal
 from modelry.domain.errors import BudgetExceeded, QuotaExceeded
 from modelry.domain.quotas import TENANT_WIDE, UNLIMITED, Quota, QuotaLimits
+from modelry.services.quotas.advance import Advance
 from modelry.services.quotas.buckets import TokenBucket
 from modelry.services.quotas.gates import Allowance, Demand, Gate, Unit, counted_as
 from modelry.services.quotas.periods import told, utc_now
@@ -157,18 +158,22 @@ class Account:
     and settled when the request ends; costs when it is metered.
     """
 
-    __slots__ = ("_admitting", "cost_gates", "counts_contents", "gates", "is_forgotten", "key",
-                 "limited_units", "tenant", "told", "told_until", "was_refused")  # fmt: skip
+    __slots__ = ("_admitting", "advance", "cost_gates", "counts_contents", "gates", "is_forgotten",
+                 "key", "limited_units", "tenant", "told", "told_until",
+                 "was_refused")  # fmt: skip
 
     def __init__(self, tenant: Level, key: Level) -> None:
+        self.advance = Advance(())
         self.tenant = tenant
         self.key = key
         self.was_refused = False
         self.is_forgotten = False
-        self.join_gates()
+        self.join_gates(0.0)
 
     gates: tuple[Gate, ...]
     """Those of the key and of the tenant together."""
+    advance: Advance
+    """Counts requests on those of them for requests."""
     cost_gates: tuple[Gate, ...]
     """Those of them for costs."""
     counts_contents: bool
@@ -183,8 +188,9 @@ class Account:
     was_refused: bool
     """Whether the last request was; doors then ask before they read the next one's body."""
 
-    def join_gates(self) -> None:
+    def join_gates(self, now: float) -> None:
         """Take over the gates that key and tenant have now."""
+        self.advance.give_back(now)
         self.gates = (*self.key.gates, *self.tenant.gates)
         self.counts_contents = any(gate.unit in (Unit.TOKENS, Unit.IMAGES) for gate in self.gates)
         self.told, self.told_until = b"", 0.0
@@ -198,6 +204,7 @@ class Account:
             (unit.replace("_", "-").encode(), gates) for unit, gates in of_units if gates
         )
         counted = tuple(gate for gate in self.gates if gate.unit is Unit.REQUESTS)
+        self.advance = Advance(counted)
         self._admitting: Gates = (
             counted,
             tuple(gate for gate in self.gates if gate not in counted),
@@ -235,10 +242,11 @@ class Account:
         for gate in settled:
             if gate.is_shut(demand[gate.place], now):
                 self._refuse(demand, now)
-        for gate in counted:
-            if not gate.count_one(now):
-                for earlier in counted[: counted.index(gate)]:
-                    earlier.uncount_one(now)
+        if counted:
+            advance = self.advance
+            if advance.left and now < advance.until:
+                advance.left -= 1
+            elif not advance.count(now):
                 self._refuse(demand, now)
         for gate in settled:
             gate.reserve(demand[gate.place], now)
@@ -254,7 +262,7 @@ class Account:
         counted, settled = gates
         if use is None:
             for gate in counted:
-                gate.uncount_one(now)
+                gate.uncount(1, now)
         for gate in settled:
             used = 0.0 if use is None else use.amount(gate, demand)
             gate.settle(demand[gate.place], used, now)
@@ -290,6 +298,7 @@ class Account:
 
     def allowance(self, unit: Unit, now: float) -> Allowance | None:
         """What is left of a unit by the narrower of the key's and the tenant's limits."""
+        self.advance.give_back(now)
         gates = tuple(gate for gate in self.gates if gate.unit is unit)
         return Allowance(*narrowest(gates, now)) if gates else None
 
@@ -403,7 +412,7 @@ class Accounts:
         for level in self.levels():
             self._set(level, now)
         for account in self._accounts.values():
-            account.join_gates()
+            account.join_gates(now)
 
     def _set(self, level: Level, now: float) -> None:
         wanted = self.limits_of(level.tenant_id, level.key_id)
@@ -421,6 +430,13 @@ class Accounts:
         yield from self._tenants.values()
         for account in self._accounts.values():
             yield account.key
+
+    def give_back(self) -> None:
+        """Let the levels count no more than what came."""
+        now = time.monotonic()
+        for account in self._accounts.values():
+            if account.advance.left:
+                account.advance.give_back(now)
 
     def open_requests(self) -> int:
         """How many requests of all tenants are being answered or wait."""

@@ -30,14 +30,9 @@ class CostBudgets:
     def __init__(
         self, accounts: Accounts, prices: Prices, *, clock: Callable[[], datetime] = utc_now
     ) -> None:
-        self._accounts = accounts
+        self.accounts = accounts
         self._prices = prices
         self._clock = clock
-
-    @property
-    def is_counting(self) -> bool:
-        """Whether anybody's costs are limited."""
-        return self._accounts.counts_cost
 
     def check(self, account: Account, origin: Origin) -> None:
         """Refuse what is priced in another currency than a budget that it would have to count on.
@@ -74,7 +69,7 @@ class CostBudgets:
             times: when it came and ended, monotonic seconds.
             used: its units, and the microseconds of its replica's time.
         """
-        gates = self._accounts.of_caller(*caller).cost_gates
+        gates = self.accounts.of_caller(*caller).cost_gates
         if not gates:
             return
         started, ended = times

@@ -86,6 +86,7 @@ class CountExchange:
         used: dict[UseKey, float] = {}
         open_: dict[Subject, int] = {}
         shares_open = False
+        self._accounts.give_back()
         for level in self._accounts.levels():
             for gate in level.gates:
                 if gate.pending:

@@ -199,13 +199,13 @@ class Gate:
         self.pending += 1
         return True
 
-    def uncount_one(self, now: float) -> None:
-        """As if `count_one` had not been called."""
-        self.day -= 1
-        self.month -= 1
-        self.pending -= 1
+    def uncount(self, amount: int, now: float) -> None:
+        """As if `count_one` had been called `amount` times less; more often where that is < 0."""
+        self.day -= amount
+        self.month -= amount
+        self.pending -= amount
         if self.bucket is not None:
-            self.bucket.take(-1, now)
+            self.bucket.take(-amount, now)
 
     def settle(self, reserved: float, used: float, now: float) -> None:
         """A request ended that `reserved` was taken for; it used `used`."""

@@ -11,7 +11,8 @@ import orjson
 
 from modelry.domain.usage import ENGINE, UsageRecord
 from modelry.runtime_api.tensors import Array
-from modelry.services.usage.segments import FORMAT, OUR_ID_BYTES, PREFIX, moment_of
+from modelry.services.usage.segment_ids import OUR_ID_BYTES
+from modelry.services.usage.segments import FORMAT, PREFIX, moment_of
 
 
 def may_hold(other_ids: bytes, request_id: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -21,19 +21,13 @@ import orjson
 from modelry.domain.usage import DURATION, ENGINE, REQUESTS
 from modelry.runtime_api.tensors import Array
 from modelry.services.inference.metering import Series, Taken
-from modelry.services.inference.request_ids import made_at
 from modelry.services.usage.ports import Segment, UsageAmount
+from modelry.services.usage.segment_ids import SegmentIds
 
 FORMAT = 1
 MINUTE_US = 60_000_000
 _COMPRESSION = 1
 PREFIX = struct.Struct("<BI")
-_OUR_ID = b"req_"
-_OUR_CHARS = 32
-OUR_ID_BYTES = 14
-_OUR_TIME_BYTES = 6
-LEEWAY_MS = 1000
-"""How far the time in an id may be from those of its request."""
 _TOTALLED = ("caller", "key_id", "deployment", "model", "version_number", "task", "status")
 
 
@@ -119,10 +113,9 @@ def _segment(
         }
         _add_up(amounts, view, started_us[at:until], measured, constant)
         at = until
-    request_ids = [one for view in views for one in view.series.request_ids]
-    packed_ids, others = _packed_ids(request_ids)
-    header = orjson.dumps({"series": entries, "others": others})
-    data = b"".join((header, packed_ids, *columns))
+    ids = SegmentIds([view.series for view in views])
+    header = orjson.dumps({"series": entries, "others": ids.others})
+    data = b"".join((header, ids.packed, *columns))
     first, last = int(started_us.min()), int((started_us + duration_us).max())
     return Segment(
         tenant_id=tenant_id,
@@ -130,11 +123,9 @@ def _segment(
         sequence=identity[1],
         first_at=moment_of(first),
         last_at=moment_of(last),
-        records=len(request_ids),
+        records=at,
         data=PREFIX.pack(FORMAT, len(header)) + zlib.compress(data, _COMPRESSION),
-        other_ids=_fingerprints(
-            [*(other for _, other in others), *_misdated(request_ids, packed_ids, (first, last))]
-        ),
+        other_ids=ids.fingerprints(first, last),
         amounts=tuple(replace(one, amount=amount) for one, amount in amounts.items()),
     )
 
@@ -188,63 +179,6 @@ def _add_up(
 def _packed(column: Array) -> bytes:
     """The bytes of 64-bit numbers, those of the same significance together."""
     return np.ascontiguousarray(column, "<i8").view(np.uint8).reshape(-1, 8).T.tobytes()
-
-
-def _packed_ids(request_ids: Sequence[bytes]) -> tuple[bytes, list[tuple[int, str]]]:
-    """Ids of our making as their bytes, and all others by their place."""
-    raw = _our_bytes(request_ids)
-    if raw is not None:
-        return raw, []
-    ours: list[bytes] = []
-    others: list[tuple[int, str]] = []
-    for place, one in enumerate(request_ids):
-        if made_at(one.decode()) is None:
-            others.append((place, one.decode()))
-        else:
-            ours.append(one)
-    return _our_bytes(ours) or b"", others
-
-
-def _our_bytes(request_ids: Sequence[bytes]) -> bytes | None:
-    """The bytes of ids that all look like ours, by significance; None when one does not.
-
-    Thousands are looked at as one array: the event loop runs on meanwhile.
-    """
-    if set(map(len, request_ids)) - {_OUR_CHARS}:
-        return None
-    joined = np.frombuffer(b"".join(request_ids), np.uint8)
-    characters = joined.reshape(len(request_ids), _OUR_CHARS)
-    if (characters[:, : len(_OUR_ID)] != np.frombuffer(_OUR_ID, np.uint8)).any():
-        return None
-    digits = np.ascontiguousarray(characters[:, len(_OUR_ID) :].T)
-    values = (digits & 15) + 9 * (digits >> 6)  # of 0-9 and a-f; of others, anything
-    if (values + 48 + 39 * (values > 9).view(np.uint8) != digits).any():
-        return None
-    return (values[::2] << 4 | values[1::2]).tobytes()
-
-
-def _misdated(
-    request_ids: Sequence[bytes], packed_ids: bytes, bounds_us: tuple[int, int]
-) -> list[str]:
-    """Ids that look like ours and tell a time at which no request of the segment ran."""
-    by_significance = np.frombuffer(packed_ids, np.uint8).reshape(OUR_ID_BYTES, -1)
-    made_ms = np.zeros(by_significance.shape[1], np.int64)
-    for byte in by_significance[:_OUR_TIME_BYTES]:
-        made_ms = made_ms << 8 | byte
-    first_ms, last_ms = (bound // 1000 for bound in bounds_us)
-    if not ((made_ms < first_ms - LEEWAY_MS) | (made_ms > last_ms + LEEWAY_MS)).any():
-        return []
-    return [
-        one
-        for one in map(bytes.decode, request_ids)
-        if (made := made_at(one)) is not None
-        and not first_ms - LEEWAY_MS <= made * 1000 <= last_ms + LEEWAY_MS
-    ]
-
-
-def _fingerprints(request_ids: Iterable[str]) -> bytes:
-    found = sorted({zlib.crc32(one.encode()) for one in request_ids})
-    return np.array(found, "<u4").tobytes()
 
 
 def moment_of(unix_us: int) -> datetime:

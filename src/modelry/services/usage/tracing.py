@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from modelry.domain.usage import UsageRecord
 from modelry.services.inference.request_ids import made_at
 from modelry.services.usage.ports import KeptSegment, UsageStore
+from modelry.services.usage.segment_ids import LEEWAY_MS
 from modelry.services.usage.segment_reader import SegmentReader, may_hold
-from modelry.services.usage.segments import LEEWAY_MS
 
 MOST_RECORDS = 100
 
