@@ -8,7 +8,9 @@ does meanwhile meets all of them alike; what the parts cost is the median of the
 That is told as a share of what a request without these parts costs a real server: the CPU time of
 its gateway (HTTP, sockets, event loop) and of its worker, under load. Real servers without and with
 these parts take turns, too, and are compared as a whole. That tells how the parts do where the
-processor's caches are not theirs alone, but what else the machine does shows much more.
+processor's caches are not theirs alone, but what else the machine does shows much more, and two
+servers that were started from the same code differ by a few percent, as their memory happens to
+lie: they are started anew several times.
 
 With `--key-check` it measures instead whether the time that a key's check takes tells anything
 about the key: Welch's t between keys that share all but the last character with a valid one and
@@ -155,20 +157,41 @@ def servers() -> Iterator[dict[str, Loaded]]:
         }
 
 
-def overhead(rounds: int, seconds: int, turns: int, count: int) -> None:
-    """Measure and write the tables."""
+def measure(
+    starts: int, rounds: int, seconds: int, of_parts: tuple[int, int]
+) -> tuple[list[dict[str, float]], list[dict[str, Request]]]:
+    """What the parts cost in this process, and what requests cost real servers, by rounds.
+
+    Args:
+        starts: how often the servers are started.
+        rounds: with the same servers.
+        seconds: of load on each server in a round.
+        of_parts: turns, and requests of a turn, in this process in a round.
+    """
     found: list[dict[str, float]] = []
     requests: list[dict[str, Request]] = []
-    with servers() as loaded:
-        for number in range(rounds):
-            found.append(asyncio.run(costs(turns, count)))
-            requests.append({name: one.request(seconds) for name, one in loaded.items()})
-            parts = ", ".join(f"{name} {value * 1e6:.2f} us" for name, value in found[-1].items())
-            whole = ", ".join(
-                f"{name} {one.gateway * 1e6:.1f} + {one.worker * 1e6:.1f} us"
-                for name, one in requests[-1].items()
-            )
-            print(f"round {number + 1}: {whole}; in this process: {parts}", flush=True)
+    for _ in range(starts):
+        with servers() as loaded:
+            for _ in range(rounds):
+                found.append(asyncio.run(costs(*of_parts)))
+                requests.append({name: one.request(seconds) for name, one in loaded.items()})
+                _tell(len(found), found[-1], requests[-1])
+    return found, requests
+
+
+def _tell(number: int, found: dict[str, float], requests: dict[str, Request]) -> None:
+    parts = ", ".join(f"{name} {value * 1e6:.2f} us" for name, value in found.items())
+    whole = ", ".join(
+        f"{name} {one.gateway * 1e6:.1f} + {one.worker * 1e6:.1f} us"
+        for name, one in requests.items()
+    )
+    print(f"round {number}: {whole}; in this process: {parts}", flush=True)
+
+
+def overhead(starts: int, rounds: int, seconds: int, of_parts: tuple[int, int]) -> None:
+    """Measure and write the tables."""
+    found, requests = measure(starts, rounds, seconds, of_parts)
+    turns, count = of_parts
     bare = [one["bare"] for one in requests]
     rows = [
         [
@@ -190,7 +213,7 @@ def overhead(rounds: int, seconds: int, turns: int, count: int) -> None:
     ]
     lines = [
         *machine.describe(["modelry", "uvicorn", "uvloop"]),
-        f"- medians of {rounds} rounds, in each of {turns} turns of {count} requests",
+        f"- medians of {len(found)} rounds, in each of {turns} turns of {count} requests",
         "- 'bare' is a request without these parts, of the tiny CNN (batch 1 of 28 x 28)",
         f"- goal: at most {GOAL:.0%} of a bare request, as its gateway and its worker work for it",
         "",
@@ -202,7 +225,7 @@ def overhead(rounds: int, seconds: int, turns: int, count: int) -> None:
             rows,
         ),
         "",
-        f"Real servers in turns, {CONNECTIONS} connections; what else the machine does shows too:",
+        f"Real servers in turns, started {starts} times, {CONNECTIONS} connections, on a noisy machine:",
         "",
         *machine.table(
             ["authorisation, metering and", "us of CPU in the gateway", "in the worker",
@@ -271,7 +294,8 @@ def key_check(count: int) -> None:
 def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--starts", type=int, default=1, help="of the real servers")
+    parser.add_argument("--rounds", type=int, default=3, help="with each start")
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--turns", type=int, default=200)
     parser.add_argument("--count", type=int, help="requests of a turn, or checks of each kind")
@@ -281,7 +305,8 @@ def main() -> None:
         key_check(given.count or 100_000)
     else:
         wrk.require()
-        overhead(given.rounds, given.seconds, given.turns, given.count or 500)
+        of_parts = (given.turns, given.count or 500)
+        overhead(given.starts, given.rounds, given.seconds, of_parts)
 
 
 if __name__ == "__main__":

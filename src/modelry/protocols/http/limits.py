@@ -20,7 +20,7 @@ from modelry.services.quotas.accounts import Account, Accounts, narrowest
 from modelry.services.quotas.gates import NOTHING, Allowance
 from modelry.services.quotas.pacing import Pacer
 
-TOLD_S = 0.001
+TOLD_S = 0.005
 """For how long the heads of the hot route repeat what they told, while much is left."""
 _MUCH = 1000
 

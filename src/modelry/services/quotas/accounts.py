@@ -435,8 +435,7 @@ class Accounts:
         """Let the levels count no more than what came."""
         now = time.monotonic()
         for account in self._accounts.values():
-            if account.advance.left:
-                account.advance.give_back(now)
+            account.advance.give_back(now)
 
     def open_requests(self) -> int:
         """How many requests of all tenants are being answered or wait."""
