@@ -39,7 +39,7 @@ def create(
 ) -> None:
     """Make a tenant. Its first owner's key is shown this once: stdout holds the key alone."""
     with client_of(context) as client:
-        made = client.tenants.create(tenant_id, name or tenant_id)
+        made = client.tenants.create(tenant_id, name)
     output = Output(as_json)
 
     def show() -> None:

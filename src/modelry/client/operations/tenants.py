@@ -25,14 +25,14 @@ def get_tenant(tenant_id: str) -> Flow[Tenant]:
     return decode(Tenant, (yield from send_json(request)))
 
 
-def create_tenant(tenant_id: str, name: str) -> Flow[NewTenant]:
+def create_tenant(tenant_id: str, name: str | None = None) -> Flow[NewTenant]:
     """Make a tenant and its first owner's key, whose token is told this once.
 
     Args:
         tenant_id: 2 to 40 lower-case letters, digits or '-'; for good.
-        name: what people call it.
+        name: what people call it; by default the id.
     """
-    body = {"tenant_id": tenant_id, "name": name}
+    body = {"tenant_id": tenant_id, "name": tenant_id if name is None else name}
     return decode(NewTenant, (yield from send_json(Request("POST", api("tenants"), json=body))))
 
 
