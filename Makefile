@@ -6,7 +6,7 @@ BIN := .venv/bin
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 .DEFAULT_GOAL := help
 
-.PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-compute bench-chat bench-sandbox bench-ledger bench-encryption bench-fairness bench-overhead bench-import bench-training bench-kill-training bench-detection bench-words clean proto docs
+.PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-compute bench-chat bench-sandbox bench-ledger bench-encryption bench-fairness bench-overhead bench-import bench-training bench-kill-training bench-detection bench-words bench-keras bench-serving-while-training clean proto docs
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -72,6 +72,12 @@ bench-words: .venv/.dev ## word embeddings beside gensim's own and the same in t
 
 bench-import: .venv/.dev ## importing datasets: rows per second and memory
 	@$(BIN)/python -m benchmarks.dataset_import $(ARGS)
+
+bench-keras: .venv/.dev ## the Keras program of the documentation, plain and on Modelry
+	@$(BIN)/python -m benchmarks.keras_program $(ARGS)
+
+bench-serving-while-training: .venv/.dev ## what a training job does to the latency of serving
+	@$(BIN)/python -m benchmarks.serving_while_training $(ARGS)
 
 bench-kill-training: .venv/.dev ## training that is killed at random points, against one that is not
 	@$(BIN)/python -m benchmarks.kill_training $(ARGS)

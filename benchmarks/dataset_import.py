@@ -1,4 +1,4 @@
-"""Importing datasets: rows per second and peak memory, by format and number of rows.
+"""`make bench-import`: importing datasets, by format: rows per second and peak memory.
 
 Each import runs in a process of its own, as the job does: files are made, read twice where the
 format needs it, validated, and written as shards. Memory must not grow with the rows.

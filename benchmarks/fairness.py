@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,6 +23,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from benchmarks import machine, tiny_cnn, wrk
+from benchmarks.paced import Seen, raw, seen_by, started
 from benchmarks.served import Served, modelry
 from benchmarks.tensor import binary_request
 from modelry.client import Client
@@ -48,24 +47,6 @@ class Caller:
         image = np.random.default_rng(0).random((1, 1, 28, 28), np.float32)
         body, headers = binary_request(image)
         return body, {"Authorization": f"Bearer {self.token}", **headers}
-
-    def raw(self) -> bytes:
-        """The whole request."""
-        body, headers = self.headers()
-        parts = urlsplit(self.url)
-        lines = [f"POST {parts.path} HTTP/1.1", f"Host: {parts.netloc}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        lines += [f"Content-Length: {len(body)}", "", ""]
-        return "\r\n".join(lines).encode() + body
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the quiet tenant saw in one run."""
-
-    p50_ms: float
-    p99_ms: float
-    failed: int
 
 
 def tenants(served: Served, model: Path, *, shared: bool) -> tuple[Caller, Caller]:
@@ -96,23 +77,8 @@ def _serve(client: Client, model: Path) -> None:
 def paced(caller: Caller, folder: Path, rate: float, seconds: float) -> subprocess.Popen[str]:
     """A process that asks as `caller` at `rate`."""
     request = folder / f"{caller.tenant_id}.request"
-    request.write_bytes(caller.raw())
-    command = [sys.executable, "-m", "benchmarks.paced", str(request),
-               "--port", str(urlsplit(caller.url).port), "--rate", str(rate),
-               "--seconds", str(seconds), "--connections", "16"]  # fmt: skip
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def seen_by(process: subprocess.Popen[str]) -> Seen:
-    """What a paced process saw."""
-    out, _ = process.communicate()
-    if process.returncode:
-        sys.exit("the load generator failed")
-    told = json.loads(out)
-    latencies = sorted(told["latencies_ms"])
-    failed = sum(count for status, count in told["statuses"].items() if status != "200")
-    p99 = latencies[min(len(latencies) - 1, int(len(latencies) * 0.99))]
-    return Seen(statistics.median(latencies), p99, failed)
+    request.write_bytes(raw(caller.url, *caller.headers()))
+    return started(request, urlsplit(caller.url).port or 0, rate, seconds)
 
 
 @contextlib.contextmanager

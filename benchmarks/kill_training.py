@@ -1,17 +1,18 @@
-"""Kills training at random points, and sees that nothing comes out otherwise.
+"""`make bench-kill-training`: training that is killed at random points comes to the same end.
 
 A server of its own is started; one run is left alone. Then, `--kills` times, the same is trained
 again: at a random moment the process that trains, or the server, gets SIGKILL (the server is
 started again). Each job must end with the weights of the undisturbed run, and lose at most the work
-since its last checkpoint:
+since its last checkpoint. Ends with 1 when one does not.
 
-    python -m benchmarks.kill_training --kills 50 --output benchmarks/results/kill_training.md
+    python -m benchmarks.kill_training --kills 50
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
 import random
 import re
@@ -28,6 +29,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from benchmarks import machine
 from modelry import Client
 from modelry.client.errors import ModelryError
 from modelry.client.job_records import JobRecord
@@ -117,7 +119,17 @@ class Run:
     lost_steps: list[int] = field(default_factory=list)
 
 
-def main() -> None:
+@dataclass
+class Alone:
+    """The run that is left alone."""
+
+    digest: str
+    took_s: float
+    interval_steps: int
+    """The most steps between two of its checkpoints."""
+
+
+def main() -> int:
     """Run it, and write a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
@@ -126,44 +138,56 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--checkpoint-every-s", type=float, default=0.5)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         server = Server(Path(folder))
         try:
             server.start()
-            text = _measure(server, arguments)
+            runs, alone = _measure(server, arguments)
         finally:
             server.stop()
-    print(text)
-    if arguments.output is not None:
-        arguments.output.write_text(text)
+    lines = _table(runs, alone, arguments)
+    print("\n".join(lines))
+    machine.write("kill-training", "Training that is killed", lines)
+    is_same = all(one.state == "succeeded" and one.digest == alone.digest for one in runs)
+    return 0 if is_same else 1
 
 
-def _measure(server: Server, arguments: argparse.Namespace) -> str:
+def _measure(server: Server, arguments: argparse.Namespace) -> tuple[list[Run], Alone]:
     draw = random.Random(arguments.seed)
     with server.client() as client:
         _make_dataset(client, arguments.rows)
-    begun = time.monotonic()
-    undisturbed = _wait(server, _start(server, arguments))
-    alone_s = time.monotonic() - begun
-    if undisturbed.outcome is None:
-        raise SystemExit(f"the undisturbed run ended as {undisturbed.error}")
-    wanted = undisturbed.outcome["weights_digest"]
+    alone = _left_alone(server, arguments)
     runs = []
     for number in range(arguments.kills):
         what = arguments.what
         if what == "both":
             what = ("process", "server")[number % 2]
-        run = _disturbed(server, arguments, what, draw.uniform(0.3, alone_s))
+        run = _disturbed(server, arguments, what, draw.uniform(0.3, alone.took_s))
         runs.append(run)
         print(
             f"{number + 1:3d} {run.what:8s} after {run.after_s:5.1f} s: {run.state}, "
-            f"{run.attempts} attempts, same weights: {run.digest == wanted}, "
+            f"{run.attempts} attempts, same weights: {run.digest == alone.digest}, "
             f"steps lost {run.lost_steps}",
             file=sys.stderr,
+            flush=True,
         )
-    return _table(runs, wanted, alone_s, arguments)
+    return runs, alone
+
+
+def _left_alone(server: Server, arguments: argparse.Namespace) -> Alone:
+    begun = time.monotonic()
+    job_id = _start(server, arguments)
+    record = _wait(server, job_id)
+    took_s = time.monotonic() - begun
+    if record.outcome is None:
+        raise SystemExit(f"the undisturbed run ended as {record.error}")
+    with server.client() as client:
+        events = [one for one in client.jobs.get(job_id).events() if one.kind == "checkpoint"]
+    steps = [0, *(int(one.data["step"]) for one in events)]
+    # the last one holds the result, and is no step
+    widths = [later - earlier for earlier, later in itertools.pairwise(steps[:-1])]
+    return Alone(record.outcome["weights_digest"], took_s, max(widths, default=0))
 
 
 def _make_dataset(client: Client, rows: int) -> None:
@@ -208,9 +232,7 @@ def _disturbed(server: Server, arguments: argparse.Namespace, what: str, after_s
         server.kill()
         server.start()
     else:
-        for process in server.workers():
-            with contextlib.suppress(psutil.Error):
-                process.send_signal(signal.SIGKILL)
+        _kill_process(server, job_id)
     ended = _wait(server, job_id)
     run.took_s = time.monotonic() - begun
     run.state, run.attempts = ended.state, ended.attempts
@@ -218,6 +240,19 @@ def _disturbed(server: Server, arguments: argparse.Namespace, what: str, after_s
     with server.client() as client:
         run.lost_steps = list(_lost_steps(client.jobs.get(job_id)))
     return run
+
+
+def _kill_process(server: Server, job_id: str) -> None:
+    """SIGKILL to the process that trains, as soon as there is one, unless the job has ended."""
+    with server.client() as client:
+        while not client.jobs.get(job_id).has_ended:
+            workers = server.workers()
+            for process in workers:
+                with contextlib.suppress(psutil.Error):
+                    process.send_signal(signal.SIGKILL)
+            if workers:
+                return
+            time.sleep(0.05)
 
 
 def _lost_steps(job: Job) -> Iterator[int]:
@@ -230,27 +265,32 @@ def _lost_steps(job: Job) -> Iterator[int]:
                 yield max(0, furthest - int(found[1]))
 
 
-def _table(runs: list[Run], wanted: str, alone_s: float, arguments: argparse.Namespace) -> str:
-    setting = (
-        f"{len(runs)} runs of `image-classification` ({arguments.rows} rows, {arguments.epochs} "
-        f"epochs, a checkpoint every {arguments.checkpoint_every_s:g} s, one thread), each killed "
-        f"once at a random moment; a run that is left alone takes {alone_s:.1f} s."
-    )
-    columns = ["killed", "runs", "succeeded", "same weights", "went on from a checkpoint"]
+def _table(runs: list[Run], alone: Alone, arguments: argparse.Namespace) -> list[str]:
+    checkpoints = f"every {arguments.checkpoint_every_s:g} s, {alone.interval_steps} steps at most"
+    setting = [
+        f"- {len(runs)} runs of `image-classification`, each killed once at a random moment",
+        f"- {arguments.rows} rows, {arguments.epochs} epochs, one thread",
+        f"- checkpoints: {checkpoints} in a run that is left alone",
+        f"- that run takes {alone.took_s:.1f} s",
+        "- killed: the process that trains, or the server, which is started again",
+    ]
+    columns = ["killed", "runs", "interrupted", "succeeded", "same weights"]
+    columns += ["went on from a checkpoint"]
     columns += ["most steps lost", "slowest"]
-    lines = ["# Training that is killed", "", setting, "", f"| {' | '.join(columns)} |"]
-    lines.append("|---" * len(columns) + "|")
+    lines = []
     for what in ("process", "server"):
         found = [one for one in runs if one.what == what]
         if not found:
             continue
         lost = [steps for one in found for steps in one.lost_steps]
-        lines.append(
-            f"| {what} | {len(found)} | {sum(one.state == 'succeeded' for one in found)} "
-            f"| {sum(one.digest == wanted for one in found)} | {len(lost)} "
-            f"| {max(lost, default=0)} | {max(one.took_s for one in found):.1f} s |"
-        )
-    return "\n".join([*lines, ""])
+        succeeded = sum(one.state == "succeeded" for one in found)
+        same = sum(one.digest == alone.digest for one in found)
+        slowest = f"{max(one.took_s for one in found):.1f} s"
+        hit = sum(one.attempts > 1 for one in found)
+        counts = (len(found), hit, succeeded, same, len(lost), max(lost, default=0))
+        lines.append([what, *map(str, counts), slowest])
+    described = machine.describe(["modelry", "torch", "numpy"])
+    return [*described, *setting, "", *machine.table(columns, lines)]
 
 
 def _free_port() -> int:
@@ -261,4 +301,4 @@ def _free_port() -> int:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

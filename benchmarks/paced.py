@@ -11,9 +11,58 @@ import argparse
 import json
 import select
 import socket
+import statistics
+import subprocess
+import sys
 import time
 from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a caller saw in one run."""
+
+    p50_ms: float
+    p99_ms: float
+    failed: int
+
+
+def raw(url: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    """A whole POST request."""
+    parts = urlsplit(url)
+    lines = [f"POST {parts.path} HTTP/1.1", f"Host: {parts.netloc}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines += [f"Content-Length: {len(body)}", "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def started(
+    request: Path, port: int, rate: float, seconds: float, connections: int = 16
+) -> subprocess.Popen[str]:
+    """A process that asks at `rate`; `request` holds what `raw` made."""
+    command = [sys.executable, "-m", "benchmarks.paced", str(request), "--port", str(port)]
+    command += ["--rate", str(rate), "--seconds", str(seconds), "--connections", str(connections)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def seen_by(process: subprocess.Popen[str]) -> Seen:
+    """Wait for such a process, and tell what it saw."""
+    out, _ = process.communicate()
+    if process.returncode:
+        sys.exit("the load generator failed")
+    told = json.loads(out)
+    latencies = sorted(told["latencies_ms"])
+    failed = sum(count for status, count in told["statuses"].items() if status != "200")
+    return Seen(statistics.median(latencies), quantile(latencies, 0.99), failed)
+
+
+def quantile(ordered: list[float], share: float) -> float:
+    """The value below which `share` of the ordered values lie."""
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 class Connection:

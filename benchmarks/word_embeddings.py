@@ -5,9 +5,9 @@ The torch one takes a batch of pairs a step, with gradients of the rows that it 
 skip-gram in a framework comes to. Analogies are Google's, as far as all four words have vectors;
 word similarity is WordSim-353 (both come with gensim).
 
-    python -m benchmarks.word_embeddings TEXT [--words 1000000] [--epochs 5]
+    python -m benchmarks.word_embeddings [TEXT] [--words 1000000] [--epochs 5]
 
-TEXT is a plain file, or a gzip such as `gcide.dict.dz` of the Debian package `dict-gcide`.
+TEXT is a plain file, or a gzip; by default the dictionary of the Debian package `dict-gcide`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import torch
 from gensim.models import Word2Vec
 from gensim.test.utils import datapath
 
-from benchmarks import machine
+from benchmarks import machine, training_data
 from modelry.domain.datasets import Column, ColumnType, Schema
 from modelry.metrics.embeddings import analogy_accuracy, nearest, unit
 from modelry.testing.datasets import rows_of
@@ -152,11 +152,12 @@ LEARNERS: dict[str, Learner] = {"recipe": ours, "gensim": gensims, "torch": torc
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("text", type=Path)
+    parser.add_argument("text", type=Path, nargs="?")
     parser.add_argument("--words", type=int, default=1_000_000)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--dimensions", type=int, default=100)
     given = parser.parse_args()
+    given.text = given.text or training_data.dictionary()
     torch.set_num_threads(1)
     parameters = WordEmbeddingParameters(epochs=given.epochs, dimensions=given.dimensions)
     with tempfile.TemporaryDirectory() as folder:

@@ -182,7 +182,7 @@ class Settings(BaseSettings):
         "are cores.",
     )
     work_niceness: Annotated[int, Field(ge=0, le=19)] = Field(
-        15,
+        19,
         description="How far work stands back behind serving when cores are short, 0 (not) to 19.",
     )
     jobs: Annotated[int, Field(ge=0, le=256)] = Field(

@@ -13,7 +13,8 @@ from modelry.settings import Settings
 
 def open_works(settings: Settings, folder: DataFolder) -> ProcessWorks:
     """Works that see nothing of the data folder."""
-    return ProcessWorks(replace(settings.sandbox, hidden=folder.private))
+    policy = replace(settings.sandbox, hidden=folder.private)
+    return ProcessWorks(policy, niceness=settings.work_niceness)
 
 
 def work_limits(settings: Settings) -> WorkLimits:
@@ -22,7 +23,6 @@ def work_limits(settings: Settings) -> WorkLimits:
         memory_bytes=settings.work_memory_bytes,
         scratch_bytes=settings.work_scratch_bytes,
         threads=settings.work_threads or _cores(),
-        niceness=settings.work_niceness,
     )
 
 

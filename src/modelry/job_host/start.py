@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import orjson
 
 from modelry.domain.errors import SandboxTooWeak
 from modelry.domain.sandbox import SandboxLevel, SandboxPolicy, SandboxReport
+from modelry.job_host.standing_back import stand_back
 from modelry.runtime_api.frames import PREFIX, FrameError, split_frames
 from modelry.runtime_api.work_frames import WorkKind
 from modelry.sandbox.confinement import Ground, confine
@@ -44,8 +44,7 @@ class Start:
 
         Whatever holds one of `hidden` is left out.
         """
-        with contextlib.suppress(OSError):
-            os.nice(int(self.limits["niceness"]))
+        stand_back(int(self.limits["niceness"]))
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(_LIKELIEST_TO_END)
         room_bytes = int(self.limits["scratch_bytes"])

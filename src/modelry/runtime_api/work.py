@@ -116,14 +116,14 @@ class WorkLimits:
         memory_bytes: beyond it the work is ended; None for no limit of its own.
         scratch_bytes: how much its scratch folder may hold.
         threads: for computing; None for all cores.
-        niceness: how far it stands back behind serving, 0 (not) to 19.
+        niceness: how far it stands back behind serving, 0 (not) to 19; None: as works usually do.
         silent_s: it is ended when it tells nothing (its process, not the work) for so long.
     """
 
     memory_bytes: int | None = None
     scratch_bytes: int = 2**30
     threads: int | None = None
-    niceness: int = 10
+    niceness: int | None = None
     silent_s: float = 30.0
 
 

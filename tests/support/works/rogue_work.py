@@ -103,8 +103,11 @@ class RogueWork:
 
     def limits(self, host):
         status = Path("/proc/self/status").read_text()
+        session = Path("/proc/self/autogroup")
         return {
             "nice": os.nice(0),
+            "policy": os.sched_getscheduler(0),
+            "session": session.read_text().split()[-1:] if session.exists() else [],
             "oom": int(Path("/proc/self/oom_score_adj").read_text()),
             "seccomp": "Seccomp:\t2" in status,
             "threads": os.environ.get("OMP_NUM_THREADS"),

@@ -19,6 +19,7 @@ from modelry.adapters.processes.environment import work_environment
 from modelry.adapters.processes.last_words import last_words
 from modelry.adapters.processes.memory_groups import MemoryBound, WorkerGroups
 from modelry.adapters.processes.scratch import Scratch, make_scratch
+from modelry.adapters.processes.silence import Silence
 from modelry.adapters.processes.work_serving import LinkBroken, WorkServing, outcome_of
 from modelry.domain.errors import Cancelled, WorkFailed
 from modelry.domain.sandbox import DEFAULT_POLICY, SandboxPolicy
@@ -45,13 +46,19 @@ class ProcessWorks:
 
     Args:
         sandbox: what is asked of the sandbox that each process is in.
+        niceness: how far work stands back behind serving whose limits do not say.
         stop_grace_s: what is left to work that was asked to end before it is killed.
     """
 
     def __init__(
-        self, sandbox: SandboxPolicy = DEFAULT_POLICY, *, stop_grace_s: float = STOP_GRACE_S
+        self,
+        sandbox: SandboxPolicy = DEFAULT_POLICY,
+        *,
+        niceness: int = 0,
+        stop_grace_s: float = STOP_GRACE_S,
     ) -> None:
         self._sandbox = sandbox
+        self._niceness = niceness
         self._stop_grace_s = stop_grace_s
         self._groups = WorkerGroups()
 
@@ -59,6 +66,9 @@ class ProcessWorks:
         """See `runtime_api.work.Works.run`."""
         if stop.is_set():
             raise Cancelled("The work was stopped before it began.")
+        if order.limits.niceness is None:
+            limits = dataclasses.replace(order.limits, niceness=self._niceness)
+            order = dataclasses.replace(order, limits=limits)
         scratch = make_scratch(order.limits.scratch_bytes)
         try:
             with _RunningWork(self._sandbox, self._groups, order, client, scratch) as running:
@@ -136,7 +146,8 @@ class _RunningWork:
             "limits": dataclasses.asdict(limits),
         }
         serving.send(WorkKind.ORDER, order, timeout_s=silent_s)
-        kill_at = look_at = float("inf")
+        silence = Silence(self._process.pid, silent_s)
+        kill_at = float("inf")
         look_at = time.monotonic() + _LOOK_EVERY_S
         while True:
             frame = serving.receive(silent_s)
@@ -148,10 +159,10 @@ class _RunningWork:
                 serving.send(WorkKind.STOP, timeout_s=silent_s)
             if now > kill_at:
                 raise LinkBroken("it did not end when it was asked to")
-            if now - serving.last_heard > silent_s:
-                raise LinkBroken(f"it gave no sign of life for {silent_s:g} s")
-            if now > look_at:
+            if now > look_at or now - serving.last_heard > silent_s:
                 look_at = now + _LOOK_EVERY_S
+                if silence.is_too_long(serving.last_heard, now):
+                    raise LinkBroken(f"it gave no sign of life for {silent_s:g} s")
                 if self._scratch.is_overfull():
                     raise LinkBroken("it wrote more into its scratch folder than it may")
 
