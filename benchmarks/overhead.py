@@ -225,7 +225,7 @@ def overhead(starts: int, rounds: int, seconds: int, of_parts: tuple[int, int]) 
             rows,
         ),
         "",
-        f"Real servers in turns, started {starts} times, {CONNECTIONS} connections, on a noisy machine:",
+        f"Real servers in turns, started {starts} times, {CONNECTIONS} connections, noisy machine:",
         "",
         *machine.table(
             ["authorisation, metering and", "us of CPU in the gateway", "in the worker",
