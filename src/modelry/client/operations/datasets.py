@@ -27,8 +27,8 @@ Watch = Callable[[Mapping[str, Any]], None]
 class ImportOptions(TypedDict, total=False):
     """What may be said about an import.
 
-    `format`: csv, parquet, jsonl, image-folder, coco, yolo, idx, parallel-text, npz; told by the
-    files by default. `options`: those of the format, such as `{"label": "kind"}`. `split`: the
+    `format`: csv, parquet, jsonl, chat, image-folder, coco, yolo, idx, parallel-text, npz; told by
+    the files by default. `options`: those of the format, such as `{"label": "kind"}`. `split`: the
     share of each split, such as `{"train": 0.8, "test": 0.2}`, of rows that come without splits;
     `seed` and `stratify` (a column) say how they are shared out. `priority`: of the job.
     """

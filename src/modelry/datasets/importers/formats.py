@@ -51,6 +51,13 @@ FORMATS: Mapping[str, Format] = {
             "jsonl",
         ),
         Format(
+            "chat",
+            "Conversations to learn from, a JSON object a line: OpenAI's messages, or pairs of "
+            "prompt and completion.",
+            declared.ChatOptions,
+            "chat",
+        ),
+        Format(
             "parquet",
             "Parquet files, also as hubs have them.",
             declared.ParquetOptions,

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+import orjson
+
+from modelry.datasets.conversations import COLUMN
 from modelry.datasets.importers.archives import open_archive
+from modelry.datasets.importers.streams import open_stream
 from modelry.domain.errors import InvalidInput
 
+MAX_FIRST_LINE_BYTES = 8 * 2**20
 _BY_SUFFIX = {
     ".csv": "csv",
     ".tsv": "csv",
@@ -46,6 +51,8 @@ def _of_file(name: str, path: Path) -> str | None:
         head = file.read(4)
     plain = name.lower().removesuffix(".gz")
     by_name = _BY_SUFFIX.get(PurePosixPath(plain).suffix)
+    if by_name == "jsonl" and _holds_conversations(name, path):
+        return "chat"
     if by_name:
         return by_name
     if head == b"PAR1":
@@ -57,6 +64,17 @@ def _of_file(name: str, path: Path) -> str | None:
     if len(head) == 4 and head[:2] == b"\0\0" and 8 <= head[2] <= 14 and 1 <= head[3] <= 8:
         return "idx"
     return "json" if plain.endswith(".json") else None
+
+
+def _holds_conversations(name: str, path: Path) -> bool:
+    """Whether the first line is a conversation as OpenAI's fine-tuning takes them."""
+    with open_stream(path, name) as file:
+        line = file.readline(MAX_FIRST_LINE_BYTES)
+    try:
+        row = orjson.loads(line.removeprefix(b"\xef\xbb\xbf"))
+    except orjson.JSONDecodeError:
+        return False
+    return type(row) is dict and type(row.get(COLUMN)) is list
 
 
 def _of_archive(name: str, path: Path) -> str:

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 import pyarrow as pa
 
 from modelry.datasets.forms import arrow_schema, arrow_type
 from modelry.datasets.importers.bad_places import BadPlaces
 from modelry.datasets.importers.batches import BATCH_BYTES, BATCH_ROWS
 from modelry.datasets.importers.contract import ImportRequest, Source
+from modelry.datasets.importers.json_lines import Line, json_lines
 from modelry.datasets.importers.json_values import (
     MAX_EXACT,
     NotOfType,
@@ -33,12 +33,9 @@ from modelry.datasets.importers.roles import (
     settled_roles,
 )
 from modelry.datasets.importers.split_names import assign
-from modelry.datasets.importers.streams import open_stream
 from modelry.domain.datasets import Column, ColumnRole, ColumnType, Schema
 from modelry.domain.errors import InvalidInput
 
-MAX_LINE_BYTES = 8 * 2**20
-_MARK = b"\xef\xbb\xbf"
 _MIXABLE = (ColumnType.INTEGER, ColumnType.NUMBER)
 
 
@@ -52,14 +49,6 @@ class _Seen:
     is_whole: bool = True
     has_large: bool = False
     """Whether it has whole numbers that a number with a fraction does not keep exactly."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    place: int
-    row: Any
-    size_bytes: int
-    reason: str = ""
 
 
 def open_files(request: ImportRequest) -> Source:
@@ -97,7 +86,7 @@ class JsonLinesSource:
         waiting: list[Mapping[str, Any]] = []
         size = 0
         for name in self._files[split]:
-            for line in self._lines(name, "reading"):
+            for line in json_lines(self._request, name, "reading"):
                 if self._bad.within(name, line.place, line.place + 1):
                     continue
                 waiting.append(self._flat(line))
@@ -126,33 +115,6 @@ class JsonLinesSource:
     def _kind(self, name: str) -> ColumnType:
         return self._said.get(name) or self._seen[name].kind
 
-    def _lines(self, name: str, phase: str) -> Iterator[_Line]:
-        path = self._request.files[name]
-        size = path.stat().st_size
-        with open_stream(path, name) as file:
-            place = done = 0
-            while data := file.readline(MAX_LINE_BYTES + 1):
-                place += 1
-                done += len(data)
-                if len(data) > MAX_LINE_BYTES:
-                    raise InvalidInput(
-                        f"Line {place} of '{name}' is longer than {MAX_LINE_BYTES // 2**20} MiB; "
-                        "expected a JSON object per line.",
-                        param=name,
-                    )
-                if place == 1:
-                    data = data.removeprefix(_MARK)
-                    if data.lstrip().startswith(b"["):
-                        raise InvalidInput(
-                            f"'{name}' holds a JSON list; expected a JSON object per line, with "
-                            "no commas between them.",
-                            param=name,
-                        )
-                if place % 4096 == 0:
-                    self._request.watch(phase, min(done, size), size)
-                if data.strip():
-                    yield _line(place, data)
-
     def _inferred(self) -> Schema:
         options = self._request.options
         labels: dict[str, LabelValues] = {}
@@ -175,7 +137,7 @@ class JsonLinesSource:
     def _look_at(self, name: str, labels: dict[str, LabelValues]) -> int:
         """See all rows of a file; gives how many are good."""
         good = 0
-        for line in self._lines(name, "checking"):
+        for line in json_lines(self._request, name, "checking"):
             reason = line.reason
             if not reason:
                 try:
@@ -190,7 +152,7 @@ class JsonLinesSource:
         self._rows += good
         return good
 
-    def _flat(self, line: _Line) -> dict[str, Any]:
+    def _flat(self, line: Line) -> dict[str, Any]:
         row = flattened(line.row)
         for name in self._request.options.leave_out:
             row.pop(name, None)
@@ -275,13 +237,3 @@ def _note(seen: _Seen, kind: ColumnType, value: Any) -> None:
     elif kind is ColumnType.INTEGER:
         seen.has_large = seen.has_large or abs(value) > MAX_EXACT
     seen.values += 1
-
-
-def _line(place: int, data: bytes) -> _Line:
-    try:
-        row = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        return _Line(place, None, 0, f"it is no JSON (NaN is none either): {error.msg[:80]}")
-    if type(row) is not dict:
-        return _Line(place, None, 0, f"it is {shown(row)}; expected an object")
-    return _Line(place, row, len(data))

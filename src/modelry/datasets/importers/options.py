@@ -130,6 +130,10 @@ class JsonLinesOptions(TableOptions):
     """Options of JSON lines."""
 
 
+class ChatOptions(ImportOptions):
+    """Options of conversations."""
+
+
 class ParquetOptions(TableOptions):
     """Options of Parquet files."""
 

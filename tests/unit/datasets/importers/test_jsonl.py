@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.importing import columns_of, opened
 
-from modelry.datasets.importers import jsonl
+from modelry.datasets.importers import json_lines
 from modelry.domain.datasets import ColumnRole, ColumnType
 from modelry.domain.errors import InvalidInput, RowsInvalid
 
@@ -128,7 +128,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, data: bytes, expected: str) -
 def test_a_line_that_is_too_long_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jsonl, "MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(json_lines, "MAX_LINE_BYTES", 100)
     with pytest.raises(InvalidInput, match="Line 2 of"):
         read(tmp_path, {"a": 1}, {"a": "x" * 200})
 
