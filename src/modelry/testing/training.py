@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from modelry.runtime_api.engine import StopSignal
+from modelry.training.contract import BaseVersion
 
 
 class MemoryRun:
@@ -16,6 +17,7 @@ class MemoryRun:
         folder: an empty one for scratch files and checkpoints.
         seed: of all randomness.
         base: files of the version that is trained further.
+        base_version: what the catalogue knows of it.
         checkpoint: what an earlier attempt saved.
         stop_after: raise `stop` as soon as so many checkpoints were saved.
     """
@@ -26,6 +28,7 @@ class MemoryRun:
         *,
         seed: int = 0,
         base: Mapping[str, Path] | None = None,
+        base_version: BaseVersion | None = None,
         checkpoint: Path | None = None,
         stop_after: int | None = None,
     ) -> None:
@@ -34,6 +37,7 @@ class MemoryRun:
         self.scratch.mkdir(parents=True, exist_ok=True)
         self.stop = StopSignal()
         self.base: Mapping[str, Path] = dict(base or {})
+        self.base_version = base_version
         self.told: list[tuple[int, int | None, str, str]] = []
         """Every progress: done, total, unit, phase."""
         self.curves: dict[int, dict[str, float]] = {}

@@ -6,10 +6,10 @@ Data -> model -> loss -> optimiser -> loop -> export -> parity check: a recipe s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -45,6 +45,28 @@ class TrainingData(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class BaseVersion:
+    """A registered version that is trained further, as the catalogue knows it.
+
+    Attributes:
+        ref: `name@3`.
+        manifest: resolved: `task`, `runtime`, `format`, `files`, `pre`, `post`, ...
+    """
+
+    ref: str
+    manifest: Mapping[str, Any]
+
+    def to_wire(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {"ref": self.ref, "manifest": dict(self.manifest)}
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> BaseVersion:
+        """What `to_wire` wrote."""
+        return cls(wire["ref"], wire["manifest"])
+
+
 class Run(Protocol):
     """What a recipe may use while it works."""
 
@@ -66,6 +88,11 @@ class Run(Protocol):
     @property
     def base(self) -> Mapping[str, Path]:
         """Files, by role, of the version that is trained further; empty for none."""
+        ...
+
+    @property
+    def base_version(self) -> BaseVersion | None:
+        """The version that `base` is of; None for none, or for files of their own."""
         ...
 
     def progress(self, done: int, total: int | None, unit: str, phase: str = "") -> None:
@@ -124,6 +151,8 @@ class Trained:
         parity: that of the exported model.
         weights_digest: `sha256:<hex>` of all trained weights, in a stable order.
         kept: further files to keep with the job, by name (the `.keras` file, curves, ...).
+        reused: files of the base version that are the new version's as well, by its role for them:
+            the role that they have in the base. The manifest names them as the base does.
     """
 
     manifest: Mapping[str, Any]
@@ -132,6 +161,28 @@ class Trained:
     parity: Parity
     weights_digest: str
     kept: Mapping[str, Path] = field(default_factory=dict)
+    reused: Mapping[str, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class ChecksBase(Protocol):
+    """A recipe that says before anything is queued whether it can begin from a version or files.
+
+    Recipes without it find out when they train.
+    """
+
+    def check_base(self, base: BaseVersion | None, files: Collection[str], parameters: Any) -> None:
+        """See that the recipe can begin from what is given.
+
+        Args:
+            base: the version that is to be trained further.
+            files: roles of its files, or of files of their own; empty for none.
+            parameters: of the recipe.
+
+        Raises:
+            InvalidInput: it cannot; says what it takes.
+        """
+        ...
 
 
 class Recipe(Protocol):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelry.domain.datasets import DataDescription, DatasetVersion, Schema
+from modelry.training.contract import BaseVersion
 
 WORK = "train"
 CHECKPOINT = "checkpoint"
@@ -31,6 +32,7 @@ class TrainRequest:
         data: what the rows are.
         shards: the digests of each split's shards, in order.
         base: roles of the files that training begins from, with their names.
+        base_version: the version that they are of, if they are of one.
     """
 
     recipe: str
@@ -39,6 +41,7 @@ class TrainRequest:
     data: DataDescription
     shards: Mapping[str, Sequence[str]]
     base: Mapping[str, str] = field(default_factory=dict)
+    base_version: BaseVersion | None = None
 
     def to_wire(self) -> dict[str, Any]:
         """As JSON types."""
@@ -55,12 +58,13 @@ class TrainRequest:
             },
             "shards": {split: list(digests) for split, digests in self.shards.items()},
             "base": dict(self.base),
+            "base_version": None if self.base_version is None else self.base_version.to_wire(),
         }
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> TrainRequest:
         """The request that `to_wire` wrote."""
-        data = wire["data"]
+        data, base_version = wire["data"], wire.get("base_version")
         return cls(
             recipe=wire["recipe"],
             parameters=wire["parameters"],
@@ -74,6 +78,7 @@ class TrainRequest:
             ),
             shards=wire["shards"],
             base=wire["base"],
+            base_version=None if base_version is None else BaseVersion.from_wire(base_version),
         )
 
 

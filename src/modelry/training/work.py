@@ -11,7 +11,7 @@ from modelry.datasets.reading import ShardRows
 from modelry.domain.errors import Cancelled, NotFound, WorkFailed
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.work import Json, WorkHost
-from modelry.training.contract import Trained
+from modelry.training.contract import BaseVersion, Trained
 from modelry.training.environment import describe_environment
 from modelry.training.registry import find_recipe, read_parameters
 from modelry.training.request import BASE, CHECKPOINT, FILE, KEPT, TrainRequest
@@ -33,7 +33,7 @@ class TrainWork:
                 role: opened.enter_context(host.open(f"{BASE}{role}/{name}"))
                 for role, name in request.base.items()
             }
-            run = HostRun(host, request.seed, base)
+            run = HostRun(host, request.seed, base, request.base_version)
             try:
                 trained = recipe.train(data, parameters, run)
             finally:
@@ -46,9 +46,16 @@ class TrainWork:
 class HostRun:
     """Implements `training.contract.Run` on what work gets."""
 
-    def __init__(self, host: WorkHost, seed: int, base: Mapping[str, Path]) -> None:
+    def __init__(
+        self,
+        host: WorkHost,
+        seed: int,
+        base: Mapping[str, Path],
+        base_version: BaseVersion | None = None,
+    ) -> None:
         self.seed = seed
         self.base = base
+        self.base_version = base_version
         self.scratch = host.scratch
         self.stop: StopSignal = host.stop
         self.progress = host.progress
@@ -86,6 +93,7 @@ def _handed_over(host: WorkHost, trained: Trained) -> dict[str, Any]:
     host.progress(total, total, "files", "keeping")
     return {
         "manifest": dict(trained.manifest),
+        "reused": dict(trained.reused),
         "metrics": {name: float(value) for name, value in trained.metrics.items()},
         "parity": {**trained.parity.to_wire(), "is_met": trained.parity.is_met},
         "weights_digest": trained.weights_digest,

@@ -114,6 +114,38 @@ def test_a_version_and_its_lineage_come_of_it(kit):
     assert set(run.artefacts) == {"notes.txt", "version-model.onnx"}
 
 
+class ReusingWorks:
+    """Hands over what the recipe does, as a version that has a file of its base as well."""
+
+    def __init__(self, works) -> None:
+        self._works = works
+
+    def run(self, order, client, stop):
+        assert order.request["base_version"]["ref"] == "fitted@1"
+        assert order.request["base_version"]["manifest"]["task"] == "tensor"
+        made = self._works.run(order, client, stop)
+        files = {**made["manifest"]["files"], "first": "first.onnx"}
+        return {
+            **made,
+            "manifest": {**made["manifest"], "files": files},
+            "reused": {"first": "model"},
+        }
+
+
+def test_a_version_may_have_files_of_its_base(kit):
+    kit.handler.run(kit.job(seed=1))
+    kit.works = ReusingWorks(kit.works)
+    run = kit.job(seed=2, base="fitted@1")
+    assert kit.handler.run(run)["version"] == "fitted@2"
+    first, second = (kit.catalog.get_version(ME, "fitted", number) for number in (1, 2))
+    digests = {one.role: one.digest for one in second.files}
+    assert digests["first"] == first.files[0].digest != digests["model"]
+    assert {one.name for one in second.files} == {"first.onnx", "model.onnx"}
+    assert "version-first.onnx" not in run.artefacts, "it was there before"
+    kit.works = None
+    assert kit.handler.run(run)["version"] == "fitted@2", "its result was kept"
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_others(kit):
     first, again, other = (kit.handler.run(kit.job(seed=seed)) for seed in (1, 1, 2))
     assert first["weights_digest"] == again["weights_digest"] != other["weights_digest"]

@@ -23,8 +23,8 @@ from modelry.services.training.comparing import compared
 from modelry.services.training.order import TrainingOrder, read_order
 from modelry.services.training.ports import Catalogue, Datasets, LineageStore
 from modelry.services.training.result import LAST_STEP, TrainingResult, read_result
-from modelry.services.training.serving import TrainingClient
-from modelry.training.contract import Recipe
+from modelry.services.training.serving import MadeFile, TrainingClient
+from modelry.training.contract import BaseVersion, ChecksBase, Recipe
 from modelry.training.registry import find_recipe, read_parameters
 from modelry.training.request import WORK, TrainRequest, describe, shards_of
 
@@ -71,8 +71,11 @@ class TrainHandler:
             self._first_run(principal, order)
         version = self.datasets.find(principal, order.dataset)
         recipe.check(describe(version), chosen)
+        order = self._with_base(principal, order)
+        if isinstance(recipe, ChecksBase):
+            recipe.check_base(self.base_version(principal, order), order.base_files, chosen)
         return replace(
-            self._with_base(principal, order),
+            order,
             parameters=chosen.model_dump(mode="json"),
             dataset=version.ref,
             dataset_digest=version.digest,
@@ -123,6 +126,17 @@ class TrainHandler:
                     param=f"base_files.{role[:64]}",
                 ) from None
         return order
+
+    def base_version(self, principal: Principal, order: TrainingOrder) -> BaseVersion | None:
+        """What the catalogue knows of the version that is trained further; None for none.
+
+        Raises:
+            NotFound: it is not there (any more).
+        """
+        if not order.base:
+            return None
+        version = self.catalogue.resolve(principal, order.base)
+        return BaseVersion(version.ref, version.manifest)
 
     def run(self, run: JobRun) -> Json:
         """See `JobHandler.run`.
@@ -175,13 +189,19 @@ class TrainHandler:
             is_fresh=is_fresh,
         )
         request = TrainRequest(
-            order.recipe, order.parameters, order.seed, describe(version), shards, order.base_names
+            order.recipe,
+            order.parameters,
+            order.seed,
+            describe(version),
+            shards,
+            order.base_names,
+            self.base_version(run.principal, order),
         )
         limits = replace(self.limits, threads=order.threads)
         made = self.works.run(WorkOrder(WORK, request.to_wire(), limits), client, run.stop)
         result = TrainingResult(
             manifest=made["manifest"],
-            files=client.files,
+            files=client.files | _reused(made.get("reused", {}), order),
             metrics=made["metrics"],
             parity=made["parity"],
             weights_digest=str(made["weights_digest"]),
@@ -256,6 +276,14 @@ class TrainHandler:
             f"{'the same' if comparison['has_same_weights'] else 'others'}."
         )
         return {"reproduces": order.reproduces, **comparison, **_measured(result)}
+
+
+def _reused(roles: Mapping[str, str], order: TrainingOrder) -> dict[str, MadeFile]:
+    """Files of the base version that are the new version's too, by its roles for them."""
+    return {
+        role: MadeFile(order.base_files[kept]["name"], order.base_files[kept]["digest"])
+        for role, kept in roles.items()
+    }
 
 
 def _measured(result: TrainingResult) -> dict[str, Any]:

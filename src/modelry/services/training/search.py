@@ -153,6 +153,7 @@ class SearchHandler:
             describe(version),
             shards,
             training.base_names,
+            handler.base_version(watched.principal, training),
         )
         work = WorkOrder(WORK, request.to_wire(), handler.limits)
         handler.works.run(work, client, watched.stop)
