@@ -91,6 +91,10 @@ bench-training: .venv/.dev ## how well and how fast recipes train
 clean: ## remove the virtual environment and build leftovers
 	rm -rf .venv dist build
 
+.PHONY: bench-chat-tuning
+bench-chat-tuning: .venv/.dev ## a chat model fine-tuned on real e-mails, against itself before
+	@$(BIN)/python -m benchmarks.chat_tuning $(ARGS)
+
 .PHONY: bench-translation
 bench-translation: .venv/.dev ## a translator trained here, against copying and word for word
 	@$(BIN)/python -m benchmarks.translation $(ARGS)

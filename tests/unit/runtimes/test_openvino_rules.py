@@ -8,7 +8,7 @@ import pytest
 
 from modelry.domain.errors import NotSupported, UnsupportedField
 from modelry.manifest.inspect.facts import FileFacts
-from modelry.runtimes.openvino.gguf_rules import refuse_unfaithful
+from modelry.runtimes.openvino.gguf_rules import refuse_adapters, refuse_unfaithful
 from modelry.runtimes.openvino.json_grammar import grammar_of
 
 SOUND = {"architecture": "llama", "tokenizer": "gpt2", "tensor_types": "F32,Q8_0"}
@@ -21,6 +21,12 @@ def facts(**changed: str) -> FileFacts:
 def test_faithful_files_pass() -> None:
     refuse_unfaithful(facts(), "model.gguf")
     refuse_unfaithful(facts(tensor_types="F32,Q4_0"), "model.gguf")
+    refuse_adapters(["model"])
+
+
+def test_adapters_are_refused() -> None:
+    with pytest.raises(NotSupported, match=r"does not add\. Use the runtime 'llamacpp'"):
+        refuse_adapters(["adapter", "model"])
 
 
 @pytest.mark.parametrize(

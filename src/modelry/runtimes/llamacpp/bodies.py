@@ -11,6 +11,7 @@ from modelry.domain.errors import NotSupported
 from modelry.runtime_api.generation import ChatRequest, CompletionRequest, Sampling
 from modelry.runtimes.chat.plan import ChatPlan
 from modelry.runtimes.llamacpp.prompt_slots import Place
+from modelry.runtimes.llamacpp.settings import LlamaSettings
 
 _COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """One way of writing JSON: small models otherwise fill their answers with white space."""
@@ -18,9 +19,9 @@ _SEEDS = 2**32 - 1
 """The largest 32-bit number asks the engine for a random seed, so it is left out."""
 
 
-def chat_body(request: ChatRequest, plan: ChatPlan, context: int, place: Place) -> bytes:
+def chat_body(request: ChatRequest, plan: ChatPlan, settings: LlamaSettings, place: Place) -> bytes:
     """The body for a chat completion."""
-    body = _common(request, plan.sampling, context, place)
+    body = _common(request, plan.sampling, settings, place)
     body["messages"] = plan.messages
     if request.top_logprobs is not None:
         body["logprobs"] = True
@@ -34,9 +35,9 @@ def chat_body(request: ChatRequest, plan: ChatPlan, context: int, place: Place) 
     return orjson.dumps(body)
 
 
-def completion_body(request: CompletionRequest, context: int, place: Place) -> bytes:
+def completion_body(request: CompletionRequest, settings: LlamaSettings, place: Place) -> bytes:
     """The body for a text completion."""
-    body = _common(request, request.sampling, context, place)
+    body = _common(request, request.sampling, settings, place)
     body["prompt"] = request.prompt
     if request.top_logprobs is not None:
         body["logprobs"] = max(1, request.top_logprobs)
@@ -44,16 +45,20 @@ def completion_body(request: CompletionRequest, context: int, place: Place) -> b
 
 
 def _common(
-    request: ChatRequest | CompletionRequest, sampling: Sampling, context: int, place: Place
+    request: ChatRequest | CompletionRequest,
+    sampling: Sampling,
+    settings: LlamaSettings,
+    place: Place,
 ) -> dict[str, Any]:
     body: dict[str, Any] = {
         "stream": True,  # a call that does not stream cannot be cancelled
         "stream_options": {"include_usage": True},
         "return_progress": True,
         "cache_prompt": place.may_reuse,
-        "lora": [],
+        # the version's own for every request: caches never mix answers with and without it
+        "lora": [] if settings.adapter is None else [{"id": 0, "scale": 1.0}],
         "n": request.n,
-        "max_tokens": context if sampling.max_tokens is None else sampling.max_tokens,
+        "max_tokens": settings.context if sampling.max_tokens is None else sampling.max_tokens,
     }
     if place.slot is not None:
         body["id_slot"] = place.slot

@@ -70,7 +70,7 @@ class GenerationEngine:
         chunks = self._chunks(answer, request, asked, "messages")
 
         def call(place: Place, on_chunk: OnChunk) -> None:
-            self._server.chat(chat_body(request, plan, self._context, place), on_chunk)
+            self._server.chat(chat_body(request, plan, self._settings, place), on_chunk)
 
         self._run(call, chunks, request, orjson.dumps(plan.messages), stop)
         answer.close()
@@ -94,7 +94,7 @@ class GenerationEngine:
             chunks = self._chunks(answer, request, asked, "prompt")
 
             def call(place: Place, on_chunk: OnChunk) -> None:
-                self._server.complete(completion_body(request, self._context, place), on_chunk)
+                self._server.complete(completion_body(request, self._settings, place), on_chunk)
 
             self._run(call, chunks, request, orjson.dumps(request.prompt), stop)
         answer.close()

@@ -91,6 +91,8 @@ class NativeServer:
         parameters.cpuparams_batch.n_threads = settings.threads
         parameters.cache_ram_mib = settings.prompt_cache_mib
         parameters.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
+        if settings.adapter is not None:
+            parameters.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(settings.adapter), 1.0)]
         if settings.embeds:
             parameters.embedding = True
             parameters.cache_prompt = False  # it would save time on what another tenant embedded

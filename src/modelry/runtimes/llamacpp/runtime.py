@@ -26,7 +26,9 @@ class LlamaCppRuntime:
     `mean`, `cls`, `last`; default what the file says, else `mean`) and `spin` (how often a thread
     looks for the others before it sleeps, default 300; 10,000 where nothing else runs).
 
-    LoRA adapters are not offered: a request without one would reuse the cache of one with it.
+    A version may have a file with the role `adapter` beside its model: LoRA adapters (GGUF), which
+    are added to the weights for every request. Requests do not choose: one without an adapter would
+    reuse the cache of one with it.
     """
 
     name: ClassVar[str] = "llamacpp"

@@ -22,6 +22,8 @@ SPIN_COUNT = 300
 """How often a thread looks whether the others are done before it sleeps. Measured with 2 threads
 on 2 cores, tokens/s of one stream after its prompt: on an idle machine 55, with 10,000 looks 85;
 beside a busy process 40, with 10,000 looks 9."""
+ADAPTER_ROLE = "adapter"
+"""Of the file with LoRA adapters in versions that have one."""
 POOLINGS = ("model", "mean", "cls", "last")
 
 
@@ -31,10 +33,11 @@ class LlamaSettings:
 
     `context` is what one request may have, in tokens; the engine's own figure is `context` times
     `slots`. `prompt_cache_mib` bounds prompts that are kept beside the slots. `vocabulary`
-    is the number of tokens that the model knows.
+    is the number of tokens that the model knows. `adapter` is added to all answers' weights.
     """
 
     path: Path
+    adapter: Path | None
     embeds: bool
     context: int
     slots: int
@@ -63,6 +66,7 @@ class LlamaSettings:
             pooling = "mean"
         settings = cls(
             path=path,
+            adapter=spec.files.get(ADAPTER_ROLE),
             embeds=embeds,
             context=context,
             slots=options.integer("slots", DEFAULT_SLOTS, 1, MAX_SLOTS),

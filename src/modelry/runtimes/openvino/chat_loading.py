@@ -17,7 +17,7 @@ from modelry.runtimes.memory_copy import copied
 from modelry.runtimes.native_stderr import caught_stderr
 from modelry.runtimes.openvino.chat_engine import OpenVinoChatEngine
 from modelry.runtimes.openvino.chat_settings import ChatSettings
-from modelry.runtimes.openvino.gguf_rules import refuse_unfaithful
+from modelry.runtimes.openvino.gguf_rules import refuse_adapters, refuse_unfaithful
 from modelry.runtimes.openvino.tokens import TokenBook
 
 
@@ -30,6 +30,7 @@ def load_chat(spec: LoadSpec, facts: FileFacts) -> OpenVinoChatEngine:
         InvalidInput: an engine option is unknown or out of range.
     """
     name = file_name(spec, "model")
+    refuse_adapters(spec.files)
     refuse_unfaithful(facts, name)
     settings = ChatSettings.of(spec, facts)
     defaults = ChatDefaults.of(spec)

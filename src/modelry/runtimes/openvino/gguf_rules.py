@@ -6,6 +6,8 @@ OpenVINO against llama.cpp: Q8_0 3.244 and 3.252, Q4_0 3.406 and 3.403, but Q4_1
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from modelry.domain.errors import NotSupported
 from modelry.manifest.inspect.facts import FileFacts
 
@@ -20,6 +22,18 @@ _REASONS = {
     **dict.fromkeys(("Q5_0", "Q4_K", "Q6_K"), "it cannot read them"),
 }
 _ELSEWHERE = "Use the runtime 'llamacpp'"
+
+
+def refuse_adapters(roles: Collection[str]) -> None:
+    """Refuse a version with adapters, which would be left out without a word.
+
+    Raises:
+        NotSupported: there is a file of them.
+    """
+    if "adapter" in roles:
+        raise NotSupported(
+            f"The version has a file with adapters, which OpenVINO does not add. {_ELSEWHERE}."
+        )
 
 
 def refuse_unfaithful(facts: FileFacts, name: str) -> None:
