@@ -208,9 +208,7 @@ def main() -> int:
 
     torch.set_num_threads(given.threads)
     rows, missed = [], []
-    # as far back as the program beside it
-    settings = {"MODELRY_WORK_NICENESS": "0"}
-    with modelry(settings=settings) as server, tempfile.TemporaryDirectory() as at:
+    with modelry() as server, tempfile.TemporaryDirectory() as at:
         for data in sets(given):
             for way in given.ways:
                 file = Path(at) / f"{data.name}-{way}.keras"

@@ -58,6 +58,7 @@ class Server:
             "MODELRY_CACHE": str(self.folder / "cache"),
             "MODELRY_OWNER_KEY": KEY,
             "MODELRY_STARTER": "false",
+            "MODELRY_WORK_NICENESS": "0",
             "MODELRY_GRPC_PORT": str(_free_port()),
         }
         log = (self.folder / "server.log").open("ab")

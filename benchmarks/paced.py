@@ -93,8 +93,9 @@ class Connection:
         head, separator, body = self._received.partition(b"\r\n\r\n")
         if not separator:
             return 0
-        at = head.lower().index(b"content-length:")
-        length = int(head[at + 15 :].split(b"\r\n", 1)[0])
+        # of the answer, not Inference-Header-Content-Length
+        at = head.lower().index(b"\r\ncontent-length:")
+        length = int(head[at + 17 :].split(b"\r\n", 1)[0])
         return int(head[9:12]) if len(body) >= length else 0
 
 

@@ -49,6 +49,8 @@ def modelry(*module: str, settings: Mapping[str, str] | None = None) -> Iterator
             "MODELRY_GRPC_PORT": "0",
             "MODELRY_OWNER_KEY": key,
             "MODELRY_STARTER": "0",
+            # what is measured has the cores as much as what it is compared with
+            "MODELRY_WORK_NICENESS": "0",
             **(settings or {}),
         }
         log = Path(folder) / "server.log"
