@@ -2,8 +2,9 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
-# A file's tests stay in one process; more than four would be in each other's way.
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+# A file's tests stay in one process; more than four would be in each other's way. Files are begun in
+# the order of tests/conftest.py: the long ones first.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
 
 .PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-compute bench-chat bench-sandbox bench-ledger bench-encryption bench-fairness bench-overhead bench-import bench-training bench-kill-training bench-detection bench-words bench-keras bench-serving-while-training clean proto docs

@@ -1,6 +1,7 @@
 """Fixtures and settings for all tests."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -9,6 +10,16 @@ from tests.support.postgres import PostgresDatabases, Urls, postgres_server
 # how long an example takes says more about what else runs on the machine than about the code
 settings.register_profile("modelry", deadline=None)
 settings.load_profile("modelry")
+
+_LONGEST_FIRST = ("e2e", "integration", "wire", "contract", "unit", "architecture")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long files first where files are shared out: one left for the end would run alone."""
+    if hasattr(config, "workerinput"):
+        folder = len(Path(__file__).parent.parts)
+        items.sort(key=lambda item: _LONGEST_FIRST.index(item.path.parts[folder]))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -41,20 +42,24 @@ def migrate(engine: Engine, serving_role: str | None = None) -> None:
         row_security.grant(connection, serving_role)
 
 
+@cache
+def _revisions() -> tuple[str, ...]:
+    """All revisions, newest first; reading them takes longer than opening a database."""
+    return tuple(script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions())
+
+
 def _upgrade(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    scripts = ScriptDirectory.from_config(config)
     current = MigrationContext.configure(connection).get_current_revision()
-    if current == scripts.get_current_head():
+    if current == _revisions()[0]:
         return
-    known = {script.revision for script in scripts.walk_revisions()}
-    if current is not None and current not in known:
+    if current is not None and current not in _revisions():
         raise Conflict(
             f"The database has the schema '{current}', which this version of Modelry does "
             "not know: it was written by a newer one. Start that version, or restore a "
             "backup from before the upgrade."
         )
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 
