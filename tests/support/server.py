@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx2
 import psutil
+from tests.support.server_forks import ForkedProcess, start_forked
 
 _HTTP = re.compile(r"HTTP\s+(https?://\S+)")
 _GRPC = re.compile(r"gRPC\s+(\S+:\d+)")
@@ -26,7 +27,7 @@ _GRPC = re.compile(r"gRPC\s+(\S+:\d+)")
 class Running:
     """A server process, where it listens, and the owner's key."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | ForkedProcess
     data: Path
     log: Path
     key: str
@@ -108,7 +109,8 @@ def start(
         "COLUMNS": "200",
     }
     with log.open("wb") as sink:
-        process = subprocess.Popen(
+        process = None if wrapper else start_forked(module, environment, log)
+        process = process or subprocess.Popen(
             [*wrapper, sys.executable, "-m", module, "up"],
             env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
         )  # fmt: skip
