@@ -2,9 +2,10 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
-# A file's tests stay in one process; more than four would be in each other's way. Files are begun in
-# the order of tests/conftest.py: the long ones first.
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Processes of tests: one more than cores, as they often wait for servers; more than four would be in
+# each other's way. A file's tests stay in one; files are begun in the order of tests/conftest.py.
+WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
+PARALLEL := -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
 
 .PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-compute bench-chat bench-sandbox bench-ledger bench-encryption bench-fairness bench-overhead bench-import bench-training bench-kill-training bench-detection bench-words bench-keras bench-serving-while-training clean proto docs
