@@ -13,6 +13,7 @@ from modelry.testing.catalog_store import CatalogStoreContract
 from modelry.testing.dataset_store import DatasetStoreContract
 from modelry.testing.deletion_store import DeletionStoreContract, GrantContract
 from modelry.testing.deployment_store import DeploymentStoreContract
+from modelry.testing.file_store import FileStoreContract
 from modelry.testing.job_store import JobStoreContract
 from modelry.testing.key_store import KeyStoreContract
 from modelry.testing.lineage_store import LineageStoreContract
@@ -58,6 +59,10 @@ class TestKeyStore(KeyStoreContract):
 
 
 class TestDeploymentStore(DeploymentStoreContract):
+    pass
+
+
+class TestFileStore(FileStoreContract):
     pass
 
 

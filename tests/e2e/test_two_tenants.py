@@ -78,8 +78,13 @@ def theirs(world: World) -> dict[str, str]:
     job_id = imported["job_id"]
     job = f"/jobs/{job_id}"
     wait_until(lambda: owner.call("GET", job)["state"] == "succeeded", "rows are imported", 60)
+    rows = {"file": ("rows.jsonl", b'{"a": 1}'), "purpose": (None, b"fine-tune")}
+    sent = owner.http.post("/v1/files", files=rows)
+    assert sent.status_code == 200, sent.text
     return {
         "dataset": dataset,
+        "file_id": sent.json()["id"],
+        "fine_tuning_job_id": f"ftjob-{job_id.removeprefix('job-')}",
         "job_id": job_id,
         "evaluation_id": job_id,
         "model": name,

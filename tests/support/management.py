@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import httpx2
+import openai
 from starlette.types import ASGIApp
 from tests.support.onnx_models import identity
 
@@ -24,10 +25,13 @@ from modelry.datasets.works import DeriveDataset, ReadRows
 from modelry.domain.access import Principal, Role
 from modelry.manifest.digests import digest_of_bytes
 from modelry.manifest.document import ManifestDocument, parse_manifest
+from modelry.protocols.http.acts import DoorAudit
 from modelry.protocols.http.application import build_application
 from modelry.protocols.http.limits import DoorLimits
 from modelry.protocols.http.plain_errors import render_error
 from modelry.protocols.management import PREFIX, ManagementApi, build_app
+from modelry.protocols.openai import routes as openai_routes
+from modelry.protocols.openai.errors import render_error as render_openai_error
 from modelry.runtime_api.work import WorkLimits
 from modelry.services.audit.chain import ChainKeys
 from modelry.services.audit.denials import Denials
@@ -40,6 +44,11 @@ from modelry.services.datasets.service import DatasetsService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.encryption.service import EncryptionService
 from modelry.services.evaluation.service import EvaluationService
+from modelry.services.files.service import FilesService
+from modelry.services.finetuning.handler import FineTuneHandler
+from modelry.services.finetuning.needed import needing_file
+from modelry.services.finetuning.service import FineTuningService
+from modelry.services.finetuning.serving import KnownBases, LoopServing
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.inference.routing import RouteTable
 from modelry.services.inference.service import InferenceService
@@ -65,6 +74,7 @@ from modelry.testing.samples import OTHER_TENANT_ID, add_tenants, principal
 from modelry.testing.work import ThreadWorks
 from modelry.training.work import TrainWork
 
+MAX_FILE_BYTES = 16 * 2**20
 OTHER = "other"
 """Among `Installation.clients`, the owner of another tenant; the rest are roles."""
 
@@ -116,6 +126,7 @@ class Installation:
     export: TenantExport
     jobs: JobsService
     datasets: DatasetsService
+    files: FilesService
     training: TrainingService
     evaluations: EvaluationService
     pool: FakeReplicaPool
@@ -133,6 +144,17 @@ class Installation:
             transport=httpx2.ASGITransport(self.asgi, raise_app_exceptions=False),
             base_url=f"http://modelry.test{PREFIX}",
             headers={**authorization, **headers},
+        )
+
+    def openai(self, who: str = Role.OWNER) -> openai.AsyncOpenAI:
+        """The official client of OpenAI's API."""
+        return openai.AsyncOpenAI(
+            api_key=self.tokens[who],
+            base_url="http://modelry.test/v1",
+            max_retries=0,
+            http_client=httpx2.AsyncClient(
+                transport=httpx2.ASGITransport(self.asgi, raise_app_exceptions=False)
+            ),
         )
 
     async def upload(self, client: httpx2.AsyncClient, content: bytes) -> str:
@@ -184,7 +206,7 @@ async def installation(
         fetcher=fetcher,
         starters=starters,
         scratch=folder / "scratch",
-        max_file_bytes=16 * 2**20,
+        max_file_bytes=MAX_FILE_BYTES,
     )
     tenancy = TenancyService(database.keys, b"p" * 32)
     authenticator = Authenticator(tenancy)
@@ -224,14 +246,24 @@ async def installation(
         audit=audit,
         scratch=folder / "scratch",
     )
+    denials = Denials(trail)
     works = ThreadWorks(TrainWork(), ImportDataset(), DeriveDataset(), ReadRows())
     datasets = DatasetsService(database.datasets, catalog.contents, works)
-    for handler in (
-        TrainHandler(datasets, catalog, database.lineages, works, WorkLimits(threads=1)),
-        DeriveHandler(datasets),
-        ImportHandler(datasets),
-        Nothing(),
-    ):
+    files = FilesService(database.files, catalog.contents, blobs)
+    files.used_by(lambda tenant_id, file_id: needing_file(file_id, jobs.open_jobs(tenant_id)))
+    train = TrainHandler(datasets, catalog, database.lineages, works, WorkLimits(threads=1))
+    imports = ImportHandler(datasets)
+    fine_tune = FineTuneHandler(
+        files=files,
+        bases=KnownBases(deployments, catalog),
+        datasets=datasets,
+        lineages=database.lineages,
+        importing=imports,
+        training=train,
+        serving=LoopServing(deployments, lambda: deployments.loop),
+        curves=jobs.metrics,
+    )
+    for handler in (train, DeriveHandler(datasets), imports, fine_tune, Nothing()):
         jobs.add_handler(handler)
     evaluations = EvaluationService(database.evaluations, catalog, catalog.contents)
     training = TrainingService(jobs, catalog, database.lineages)
@@ -248,7 +280,7 @@ async def installation(
         usage=usage,
         audit=audit,
         trail=trail,
-        denials=Denials(trail),
+        denials=denials,
         request_logs=request_logs,
         retention=retention,
         export=export,
@@ -260,6 +292,16 @@ async def installation(
         limits=limits,
         status=lambda: {"version": "1.2.3", "ready": True},
     )
+    door = openai_routes.build_door(
+        inference,
+        fine_tuning=openai_routes.FineTuning(
+            files,
+            FineTuningService(jobs),
+            DoorAudit(trail, denials, authenticator.is_secret),
+            max_file_bytes=MAX_FILE_BYTES,
+        ),
+    )
+    shapes = {"": render_error, "/v1/": render_openai_error}
     await access.start()
     await deployments.start()
     try:
@@ -281,13 +323,14 @@ async def installation(
             export=export,
             jobs=jobs,
             datasets=datasets,
+            files=files,
             training=training,
             evaluations=evaluations,
             pool=pool,
             fetcher=fetcher,
             starters=starters,
             app=app,
-            asgi=build_application((), {PREFIX: app}, authenticator, limits, {"": render_error}),
+            asgi=build_application((door,), {PREFIX: app}, authenticator, limits, shapes),
             tokens=tokens,
         )
     finally:

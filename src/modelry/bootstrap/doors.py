@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from modelry import __version__
 from modelry.adapters.hubs.inputs import GuardedInputs
 from modelry.bootstrap.descriptors import most_connections
+from modelry.bootstrap.fine_tuning import door_of as fine_tuning_of
 from modelry.bootstrap.installation import Installation
 from modelry.protocols import management, signin, tasks
 from modelry.protocols.http.answer_headers import HardenedAnswers
@@ -89,7 +90,11 @@ def build_doors(
         status=lambda: _status(installation, readiness()),
     )
     doors: Sequence[Door] = (
-        openai_routes.build_door(inference, max_body_bytes=settings.max_body_bytes),
+        openai_routes.build_door(
+            inference,
+            max_body_bytes=settings.max_body_bytes,
+            fine_tuning=fine_tuning_of(installation),
+        ),
         oip_routes.build_door(inference, loading, infer_route),
         tasks.build_door(
             inference,

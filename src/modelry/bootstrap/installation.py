@@ -48,6 +48,7 @@ from modelry.services.deployments.service import DeploymentsService
 from modelry.services.deployments.starters import Starters
 from modelry.services.encryption.service import EncryptionService
 from modelry.services.evaluation.service import EvaluationService
+from modelry.services.files.service import FilesService
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.inference.routing import RouteTable
 from modelry.services.inference.service import InferenceService
@@ -177,6 +178,7 @@ class Installation:
         )
         self.works = open_works(settings, self.folder)
         self.datasets = DatasetsService(database.datasets, self.catalog.contents, self.works)
+        self.files = FilesService(database.files, self.catalog.contents, blobs)
         self.hub_files = HubFiles(fetcher, self.catalog.contents, cache / "pulls")
         self.jobs = Jobs(self, blobs)
         self.evaluations = EvaluationService(

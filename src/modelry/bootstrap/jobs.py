@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from modelry.bootstrap.fine_tuning import fine_tune_handler, keep_what_is_needed
 from modelry.bootstrap.works import work_limits
 from modelry.services.datasets.deriving import DeriveHandler
 from modelry.services.datasets.importing import ImportHandler
@@ -36,6 +37,7 @@ def handlers_of(installation: Installation) -> Sequence[JobHandler]:
     training = TrainHandler(
         installation.datasets, catalog, database.lineages, installation.works, limits
     )
+    importing = ImportHandler(installation.datasets, installation.hub_files)
     return (
         EvaluateHandler(
             store=database.evaluations,
@@ -52,7 +54,8 @@ def handlers_of(installation: Installation) -> Sequence[JobHandler]:
         training,
         SearchHandler(training),
         DeriveHandler(installation.datasets),
-        ImportHandler(installation.datasets, installation.hub_files),
+        importing,
+        fine_tune_handler(installation, importing, training),
     )
 
 
@@ -84,3 +87,4 @@ class Jobs:
         installation.datasets.used_by(
             lambda tenant_id, version: needing(version, self.service.open_jobs(tenant_id))
         )
+        keep_what_is_needed(installation)

@@ -131,6 +131,7 @@ class Upkeep:
 
     def _sweep(self) -> None:
         installation = self._installation
+        installation.files.sweep()  # first: what expired may be collected then
         installation.catalog.sweep()
         installation.sessions.sweep()
         settings, now = installation.settings, datetime.now(UTC)

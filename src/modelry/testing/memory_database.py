@@ -17,6 +17,7 @@ from modelry.domain.deployments import Deployment
 from modelry.domain.errors import Conflict
 from modelry.services.catalog.ports import BlobRecord, CatalogRecords, UploadRecord
 from modelry.testing.memory_datasets import MemoryDatasetStore, shard_digests
+from modelry.testing.memory_files import MemoryFileStore
 from modelry.testing.memory_jobs import MemoryJobStore
 from modelry.testing.memory_lineages import MemoryLineageStore
 from modelry.testing.memory_quotas import MemoryQuotaStore
@@ -39,6 +40,7 @@ class MemoryDatabase:
         self.catalog = MemoryCatalogStore(self)
         self.datasets = MemoryDatasetStore(self)
         self.deployments = MemoryDeploymentStore(self)
+        self.files = MemoryFileStore(self)
         self.quotas = MemoryQuotaStore(self)
         self.usage = MemoryUsageStore(self)
         self.prices = MemoryPriceStore()
@@ -239,6 +241,7 @@ class _Blobs:
         used |= shard_digests(self._state)
         used |= {one.digest for one in self._state.checkpoints.values()}
         used |= {one.digest for one in self._state.artefacts.values()}
+        used |= {one.digest for one in self._state.files.values()}
         unused = [
             one
             for one, blob in self._state.blobs.items()

@@ -10,6 +10,7 @@ from modelry.domain.catalog import Alias, AliasMove, Model, Version
 from modelry.domain.datasets import Dataset, DatasetVersion
 from modelry.domain.deployments import Deployment
 from modelry.domain.errors import Conflict
+from modelry.domain.files import TenantFile
 from modelry.domain.jobs import Artefact, Attempt, Checkpoint, Job, JobEvent, Lease
 from modelry.domain.lineage import Lineage
 from modelry.domain.quotas import Quota
@@ -42,6 +43,7 @@ class TenantState:
     dataset_numbers: dict[str, int] = field(default_factory=dict)
     dataset_versions: dict[tuple[str, int], DatasetVersion] = field(default_factory=dict)
     deployments: dict[str, Deployment] = field(default_factory=dict)
+    files: dict[str, TenantFile] = field(default_factory=dict)
     quotas: dict[str, Quota] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)

@@ -22,6 +22,7 @@ from modelry.manifest.digests import digest_of_bytes
 from modelry.services.catalog.ports import BlobRecord, CatalogRecords, CatalogStore
 from modelry.services.datasets.ports import DatasetStore, NewVersion
 from modelry.services.deployments.ports import DeploymentStore
+from modelry.services.files.ports import FileStore
 from modelry.services.jobs.ports import JobStore
 from modelry.services.quotas.ports import QuotaStore
 from modelry.services.tenancy.ports import DeletionStore, KeyStore
@@ -58,6 +59,11 @@ class Stores(Protocol):
     @property
     def deployments(self) -> DeploymentStore:
         """Deployments."""
+        ...
+
+    @property
+    def files(self) -> FileStore:
+        """Files under ids."""
         ...
 
     @property

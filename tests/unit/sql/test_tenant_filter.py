@@ -138,5 +138,5 @@ def test_system_sessions_are_opened_by_these_only() -> None:
     assert users == {
         "sessions.py", "transactions.py", "keys.py", "deployments.py", "usage.py", "catalog.py",
         "data_keys.py", "quotas.py", "deletions.py",
-        "audit.py", "jobs.py", "request_logs.py",
+        "audit.py", "files.py", "jobs.py", "request_logs.py",
     }  # fmt: skip

@@ -10,7 +10,7 @@ from tests.support.loopback import served
 from tests.support.management import adder
 
 from modelry.domain.errors import Cancelled, DeadlineExceeded
-from modelry.protocols.management.incoming import PIECE_BYTES, PIECES, IncomingBytes
+from modelry.protocols.http.incoming import PIECE_BYTES, PIECES, IncomingBytes
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,8 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from modelry.domain.access import Permission, Principal
-from modelry.domain.errors import InternalError, ModelryError
+from modelry.domain.errors import InternalError, ModelryError, PermissionDenied
+from modelry.protocols.http.acts import DoorAudit
 from modelry.protocols.http.credentials import principal_of
 from modelry.protocols.http.limits import DoorLimits
 from modelry.protocols.http.request import ApiRequest
@@ -38,6 +39,8 @@ class Endpoint:
 
     `operation` is merged into the endpoint's entry in the OpenAPI document (summary,
     requestBody, responses …). `queries` names the query parameters that it reads, all texts.
+    `action` is what its calls are in the audit log (`files.delete`); empty for those that are not
+    entered.
     """
 
     path: str
@@ -48,6 +51,7 @@ class Endpoint:
     max_body_bytes: int = DEFAULT_BODY_BYTES
     operation: dict[str, Any] = field(default_factory=dict)
     queries: tuple[str, ...] = ()
+    action: str = ""
 
     @property
     def is_prediction(self) -> bool:
@@ -57,12 +61,15 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """A protocol: its endpoints, its way to tell errors, and what meters its predictions."""
+    """A protocol: its endpoints, its way to tell errors, what meters its predictions, and what
+    takes the acts of its endpoints that have an `action`.
+    """
 
     name: str
     endpoints: tuple[Endpoint, ...]
     render_error: ErrorRenderer
     meter: Meter | None = None
+    audit: DoorAudit | None = None
 
 
 def starlette_routes(door: Door, authenticator: Authenticator, limits: DoorLimits) -> list[Route]:
@@ -90,9 +97,12 @@ def _asgi_handler(
             if metered is not None:
                 metered.principal = principal
             check(principal)
-            principal.require(endpoint.permission)
+            await _require(door, endpoint, principal, raw)
         request = ApiRequest(raw, principal, request_id, endpoint.max_body_bytes)
-        response = await endpoint.handler(request)
+        if endpoint.action and door.audit is not None:
+            response = await _entered(door.audit, endpoint, request)
+        else:
+            response = await endpoint.handler(request)
         if metered is not None and isinstance(response, EventStream):
             response.hold_open(metered)
         return response
@@ -121,6 +131,24 @@ def _asgi_handler(
         return response
 
     return handle
+
+
+async def _require(door: Door, endpoint: Endpoint, principal: Principal, raw: Request) -> None:
+    """Refuse a caller without the endpoint's right, and enter that where acts are entered."""
+    try:
+        principal.require(endpoint.permission)
+    except PermissionDenied as error:
+        if endpoint.action and door.audit is not None:
+            resource = door.audit.resource(endpoint.path, dict(raw.path_params))
+            await door.audit.note_denial(principal, endpoint.action, resource, error)
+        raise
+
+
+async def _entered(audit: DoorAudit, endpoint: Endpoint, request: ApiRequest) -> Response:
+    resource = audit.resource(endpoint.path, request.path_params)
+    act = audit.entered(request.principal, endpoint.action, resource, request.request_id)
+    async with act as request.told:
+        return await endpoint.handler(request)
 
 
 def caller_of(request: Request) -> Principal | None:

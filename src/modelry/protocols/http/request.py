@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any, TypeVar
 
 import orjson
@@ -30,6 +30,8 @@ class ApiRequest:
     ) -> None:
         self.raw = raw
         self.request_id = request_id
+        self.told: dict[str, Any] = {}
+        """What the audit log tells with the outcome, where the act is entered: never secrets."""
         self._principal = principal
         self._max_body_bytes = max_body_bytes
         self._body: bytes | None = None
@@ -55,10 +57,26 @@ class ApiRequest:
 
         Raises:
             PayloadTooLarge: more bytes than the limit, told before or while reading.
-            NotSupported: a compressed body.
+            MalformedBody: a compressed body.
         """
-        if self._body is not None:
-            return self._body
+        if self._body is None:
+            self._body = b"".join([part async for part in self.chunks()])
+        return self._body
+
+    @property
+    def declared_bytes(self) -> int | None:
+        """How long the body is by its head; None where that does not tell."""
+        declared = self.header("content-length")
+        return int(declared) if declared is not None and declared.isdigit() else None
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes; to be read once, instead of `body`.
+
+        Raises:
+            PayloadTooLarge: more bytes than the limit, told before or while reading.
+            MalformedBody: a compressed body.
+            Cancelled: the caller went away.
+        """
         encoding = self.header("content-encoding")
         if encoding not in (None, "identity"):
             raise MalformedBody(
@@ -66,21 +84,17 @@ class ApiRequest:
                 "uncompressed.",
                 param="content-encoding",
             )
-        declared = self.header("content-length")
-        if declared is not None and declared.isdigit() and int(declared) > self._max_body_bytes:
+        if (self.declared_bytes or 0) > self._max_body_bytes:
             raise self._too_large()
-        parts: list[bytes] = []
         size = 0
         try:
             async for part in self.raw.stream():
                 size += len(part)
                 if size > self._max_body_bytes:
                     raise self._too_large()
-                parts.append(part)
+                yield part
         except ClientDisconnect as error:
             raise Cancelled("The caller went away while sending the body.") from error
-        self._body = b"".join(parts)
-        return self._body
 
     def _too_large(self) -> PayloadTooLarge:
         return PayloadTooLarge(

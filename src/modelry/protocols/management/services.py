@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 
 from modelry.domain.access import Principal
 from modelry.protocols.http.limits import DoorLimits
-from modelry.protocols.management.threads import OwnThreads
+from modelry.protocols.http.threads import OwnThreads
 from modelry.services.audit.denials import Denials
 from modelry.services.audit.service import AuditService
 from modelry.services.audit.trail import ChainedTrail

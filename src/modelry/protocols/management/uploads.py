@@ -11,8 +11,8 @@ from pydantic import Field
 
 from modelry.domain.access import Permission
 from modelry.domain.errors import MalformedBody
+from modelry.protocols.http.incoming import IncomingBytes
 from modelry.protocols.management.auditing import note
-from modelry.protocols.management.incoming import IncomingBytes
 from modelry.protocols.management.routing import managed_router, needs
 from modelry.protocols.management.services import All, Caller, Catalog
 from modelry.protocols.management.shapes import Answer, Body, Digest

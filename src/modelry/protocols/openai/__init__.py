@@ -1,4 +1,5 @@
-"""The OpenAI door: `/v1/models`, chat, completions, embeddings and rerank, in OpenAI's shapes.
+"""The OpenAI door: `/v1/models`, chat, completions, embeddings, rerank, files and fine-tuning jobs,
+in OpenAI's shapes.
 
 Owns: which fields of OpenAI's API are honoured, taken without effect or refused (`fields.FIELDS`),
 and how answers, streams and errors are written.

@@ -201,11 +201,75 @@ _RERANK = (
     _refused("truncation", "Documents are not cut; shorten long ones first."),
 )
 
+_FILES = (
+    _supported("file", {"type": "string", "format": "binary"}, "The file, with a file name."),
+    _limited(
+        "purpose",
+        ("fine-tune",),
+        "Batches, assistants, vision and evaluations have no files here; datasets are imported "
+        "through /api/v1.",
+    ),
+    _supported(
+        "expires_after",
+        {"type": "object", "properties": {"anchor": {"enum": ["created_at"]}, "seconds": _ANY}},
+        "Delete the file then: `anchor` is created_at, `seconds` 3600 to 2592000.",
+    ),
+)
+
+_AUTO = "`auto` (default): what the base was trained with, else the recipe's."
+_HYPERPARAMETERS: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "n_epochs": {"anyOf": [{"const": "auto"}, _count(1, 100_000)]},
+        "batch_size": {"anyOf": [{"const": "auto"}, _count(1, 65_536)]},
+        "learning_rate_multiplier": {"anyOf": [{"const": "auto"}, _between(1e-6, 1e6)]},
+    },
+    "additionalProperties": False,
+}
+_FINE_TUNING = (
+    _supported(
+        "model",
+        _STRING,
+        "The base: a deployment, or a registered model's version (name, name@3, name@alias).",
+    ),
+    _supported("training_file", _STRING, "Id of a file of purpose fine-tune: JSON lines."),
+    _supported("validation_file", _STRING, "Id of another one, which is only measured on."),
+    _supported(
+        "method",
+        {
+            "type": "object",
+            "properties": {
+                "type": {"enum": ["supervised"]},
+                "supervised": {
+                    "type": "object",
+                    "properties": {"hyperparameters": _HYPERPARAMETERS},
+                    "additionalProperties": False,
+                },
+            },
+            "required": ["type"],
+            "additionalProperties": False,
+        },
+        f"`supervised` only; dpo and reinforcement are refused. Hyperparameters: {_AUTO}",
+    ),
+    _supported("hyperparameters", _HYPERPARAMETERS, "Older place of the method's."),
+    _supported("seed", _count(0, 2**31 - 1), "Drawn where none is given; told with the job."),
+    _supported(
+        "suffix",
+        {"type": "string", "minLength": 1, "maxLength": 64},
+        "Part of the new model's name; up to 40 letters, digits, '.', '_' or '-'.",
+    ),
+    _supported("metadata", _OBJECT, "Up to 16 texts, by which jobs can be listed."),
+    _supported("integrations", {"type": "array", "maxItems": 0}, "None; must be empty."),
+    _extension("parameters", _OBJECT, "Other parameters of the recipe, such as `rank`."),
+)
+
 FIELDS: dict[str, tuple[Field, ...]] = {
     "POST /v1/chat/completions": _CHAT,
     "POST /v1/completions": _COMPLETIONS,
     "POST /v1/embeddings": _EMBEDDINGS,
     "POST /v1/rerank": _RERANK,
+    "POST /v1/files": _FILES,
+    "POST /v1/fine_tuning/jobs": _FINE_TUNING,
 }
 """The fields of each endpoint's body."""
 
@@ -217,6 +281,8 @@ _REQUIRED = {
     "POST /v1/completions": ["model", "prompt"],
     "POST /v1/embeddings": ["model", "input"],
     "POST /v1/rerank": ["model", "query", "documents"],
+    "POST /v1/files": ["file", "purpose"],
+    "POST /v1/fine_tuning/jobs": ["model", "training_file"],
 }
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.responses import Response
 
 from modelry.domain.access import Permission
+from modelry.protocols.http.acts import DoorAudit
 from modelry.protocols.http.endpoint import (
     DEFAULT_BODY_BYTES,
     Door,
@@ -25,6 +27,8 @@ from modelry.protocols.openai.completion_request import parse_completion
 from modelry.protocols.openai.embeddings import check_dimensions, embedding_answer, parse_embedding
 from modelry.protocols.openai.errors import render_error, render_stream_failure
 from modelry.protocols.openai.fields import body_schema
+from modelry.protocols.openai.files import FileHandlers
+from modelry.protocols.openai.fine_tuning import FineTuningHandlers
 from modelry.protocols.openai.head import answer_head, version_header
 from modelry.protocols.openai.merging import Generation, PlacedEvent, merged
 from modelry.protocols.openai.models import model_entry
@@ -36,16 +40,41 @@ from modelry.protocols.openai.rerank import (
     rerank_answer,
 )
 from modelry.runtime_api.generation import ChatRequest, CompletionRequest
+from modelry.services.files.service import FilesService
+from modelry.services.finetuning.service import FineTuningService
 from modelry.services.inference.routing import Target
 from modelry.services.inference.service import InferenceService, require_task
 
 
-def build_door(inference: InferenceService, *, max_body_bytes: int = DEFAULT_BODY_BYTES) -> Door:
+@dataclass(frozen=True, slots=True)
+class FineTuning:
+    """What the endpoints of files and fine-tuning jobs stand on.
+
+    Attributes:
+        files: keeps files.
+        jobs: runs jobs.
+        audit: takes what they do.
+        max_file_bytes: larger files are refused.
+    """
+
+    files: FilesService
+    jobs: FineTuningService
+    audit: DoorAudit
+    max_file_bytes: int
+
+
+def build_door(
+    inference: InferenceService,
+    *,
+    max_body_bytes: int = DEFAULT_BODY_BYTES,
+    fine_tuning: FineTuning | None = None,
+) -> Door:
     """The OpenAI door.
 
     Args:
         inference: answers the calls.
         max_body_bytes: larger bodies are refused.
+        fine_tuning: files and fine-tuning jobs; None for a door without.
     """
     handlers = _Handlers(inference)
 
@@ -62,7 +91,7 @@ def build_door(inference: InferenceService, *, max_body_bytes: int = DEFAULT_BOD
             {"requestBody": {"required": True, "content": content}},
         )
 
-    endpoints = (
+    endpoints: tuple[Endpoint, ...] = (
         Endpoint("/v1/models", ("GET",), Permission.INFERENCE, handlers.models, "List models"),
         Endpoint("/v1/models/{model}", ("GET",), Permission.INFERENCE, handlers.model, "One model"),
         post("/v1/chat/completions", handlers.chat, "Complete a chat"),
@@ -70,7 +99,11 @@ def build_door(inference: InferenceService, *, max_body_bytes: int = DEFAULT_BOD
         post("/v1/embeddings", handlers.embeddings, "Embed texts"),
         post("/v1/rerank", handlers.rerank, "Order documents by relevance to a query"),
     )
-    return Door("openai", endpoints, render_error, inference.meter)
+    if fine_tuning is None:
+        return Door("openai", endpoints, render_error, inference.meter)
+    endpoints += FileHandlers(fine_tuning.files, fine_tuning.max_file_bytes).endpoints()
+    endpoints += FineTuningHandlers(fine_tuning.jobs).endpoints()
+    return Door("openai", endpoints, render_error, inference.meter, fine_tuning.audit)
 
 
 class _Handlers:

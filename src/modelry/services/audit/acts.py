@@ -23,8 +23,11 @@ async def entered(
     action: str,
     resource: str,
     detail: Mapping[str, Any],
-) -> AsyncIterator[None]:
+) -> AsyncIterator[dict[str, Any]]:
     """Enter that `principal` does `action` before what is inside, and how it ended after it.
+
+    What is put into the mapping that is given is told with the outcome: ids and numbers, never
+    secrets.
 
     Raises:
         AuditUnavailable: the intent cannot be written; what is inside is not done.
@@ -33,18 +36,18 @@ async def entered(
         "actor": principal.key_id,
         "action": action,
         "resource": resource,
-        "detail": dict(detail),
     }
-    tenant_id = principal.tenant_id
-    await asyncio.to_thread(partial(trail.append, tenant_id, outcome=INTENT, **enter))
+    tenant_id, told = principal.tenant_id, dict(detail)
+    intent = partial(trail.append, tenant_id, outcome=INTENT, detail=dict(detail), **enter)
+    await asyncio.to_thread(intent)
     outcome = OK
     try:
-        yield
+        yield told
     except BaseException as error:
         outcome = outcome_of(error)
         raise
     finally:
-        end = partial(trail.append_late, tenant_id, outcome=outcome, **enter)
+        end = partial(trail.append_late, tenant_id, outcome=outcome, detail=told, **enter)
         await asyncio.shield(asyncio.to_thread(end))
 
 

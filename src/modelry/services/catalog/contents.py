@@ -38,6 +38,10 @@ class Contents:
         """Keep what is in a file; see `keep`."""
         return self.keep(tenant_id, _chunks(file))
 
+    def check_room(self, tenant_id: str, size_bytes: int) -> None:
+        """See that there is room for a file before it is sent; see `Uploads.check_room`."""
+        self._uploads.check_room(tenant_id, size_bytes)
+
     def size_of(self, tenant_id: str, digest: str) -> int | None:
         """How many bytes a content has; None if the tenant has none such."""
         return self._uploads.size_of(tenant_id, digest)

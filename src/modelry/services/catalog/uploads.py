@@ -214,6 +214,19 @@ class Uploads:
         self._quarantine.kept(tenant_id, blob.digest, was_damaged=was_damaged)
         return blob
 
+    def check_room(self, tenant_id: str, size_bytes: int) -> None:
+        """See that a new content of this size can be kept, before its bytes come.
+
+        Raises:
+            PayloadTooLarge: more than a file may have.
+            QuotaExceeded: the tenant's storage has no room for it.
+            Overloaded: the disk has no room for it.
+        """
+        self._check_size(size_bytes)
+        self._check_room(size_bytes)
+        limit = self._storage_limit(tenant_id)
+        self._store.read(tenant_id, lambda records: _check_storage(records, size_bytes, limit))
+
     def size_of(self, tenant_id: str, digest: str) -> int | None:
         """How many bytes a content has; None if the tenant has none such."""
         found = self._store.read(tenant_id, lambda records: records.blobs.find(digest))

@@ -28,6 +28,7 @@ from modelry.adapters.sql.tables.deployments import (
 )
 from modelry.adapters.sql.tables.encryption import DataKeyRow
 from modelry.adapters.sql.tables.evaluation import EvaluationRow
+from modelry.adapters.sql.tables.files import FileRow
 from modelry.adapters.sql.tables.jobs import (
     JobArtefactRow,
     JobAttemptRow,
@@ -67,6 +68,7 @@ __all__ = [
     "DeploymentGrantRow",
     "DeploymentRow",
     "EvaluationRow",
+    "FileRow",
     "GatewayRow",
     "JobArtefactRow",
     "JobAttemptRow",
