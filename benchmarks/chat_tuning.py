@@ -119,7 +119,7 @@ def tuned(served: Served, rows: Sequence[Row], parameters: Mapping[str, Any], se
         "chat", DATASET, MODEL, base=f"{BASE}@1", parameters=parameters, seed=seed, threads=1
     )
     job.wait()
-    print("\n".join(one.line for one in job.logs()), flush=True)
+    print("\n".join(one.line for one in job.log()), flush=True)
     return job
 
 

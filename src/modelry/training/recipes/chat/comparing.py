@@ -1,8 +1,8 @@
-"""Whether llama.cpp, with the adapter, holds the same tokens for likely as the trained network.
+"""Whether llama.cpp, with the adapter, answers as the trained network would.
 
-llama.cpp rounds what goes into matrices of few bits, so its likelihoods are a little off in
+llama.cpp rounds what goes into matrices of few bits, so its probabilities are a little off in
 themselves. How far is measured before training, on the base model without an adapter; the adapter
-may add no more than that again. A wrong matrix, scale or position is off by orders more.
+may add as much again. A wrong matrix, scale or position is off by far more.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from modelry.domain.errors import Cancelled, NotSupported
 from modelry.training.contract import Parity, Run
 from modelry.training.recipes.chat.adapters import Adapters
 from modelry.training.recipes.chat.decoder import Decoder
-from modelry.training.recipes.chat.examples import Conversations, Example
-from modelry.training.recipes.chat.serving_engine import Floats, ServingEngine
+from modelry.training.recipes.chat.examples import Conversations
+from modelry.training.recipes.chat.serving_engine import Floats, Likeliest, ServingEngine
 
 EXAMPLES = 8
 PLACES = 4
 """Tokens of each that are looked at."""
-LIKELY = 0.01
-"""Tokens that both hold for less likely are not compared: they are never chosen."""
-MOST_ROUNDING = 1.0
-"""The largest difference of log-probabilities that rounding explains."""
-LEAST_TOLERANCE = 0.1
+MOST_ROUNDING = 0.25
+"""The largest distance that rounding explains."""
+LEAST_TOLERANCE = 0.05
 FACTOR = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Some tokens, and the one that comes after them in a row."""
+    """A row's tokens, and places of some of its answers' tokens, in order, none of them the first:
+    what comes after the tokens before each?
+    """
 
     tokens: tuple[int, ...]
-    wanted: int
+    places: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,12 @@ class Network:
     decoder: Decoder
     adapters: Adapters | None = None
 
-    def log_probabilities(self, tokens: Sequence[int]) -> Floats:
-        """Of every token of the vocabulary to come after `tokens`, float32 (vocabulary,)."""
+    def log_probabilities(self, question: Question) -> Floats:
+        """Of every token to come at each place, float32 (places, vocabulary)."""
+        before = torch.tensor(question.places, device=self.decoder.device) - 1
         with torch.no_grad():
-            ids = torch.tensor([tokens], device=self.decoder.device)
-            hidden = self.decoder.hidden(ids, self.adapters)[0, -1]
+            ids = torch.tensor([question.tokens[: question.places[-1]]], device=before.device)
+            hidden = self.decoder.hidden(ids, self.adapters)[0, before]
             found: Floats = torch.log_softmax(self.decoder.logits(hidden), -1).cpu().numpy()
         return found
 
@@ -58,16 +59,12 @@ class Network:
 def questions_of(conversations: Conversations) -> list[Question]:
     """Places within answers, spread over examples and answers."""
     count = len(conversations)
-    chosen = sorted({at * count // EXAMPLES for at in range(EXAMPLES)} if count else ())
     found: list[Question] = []
-    for at in chosen:
-        one: Example = conversations.examples[at]
+    for at in sorted({at * count // EXAMPLES for at in range(EXAMPLES)} if count else ()):
+        one = conversations.examples[at]
         places = np.flatnonzero(one.is_learnt)
         spread = np.unique(np.linspace(0, len(places) - 1, PLACES).astype(np.int64))
-        found += [
-            Question(tuple(int(id_) for id_ in one.tokens[:place]), int(one.tokens[place]))
-            for place in places[spread]
-        ]
+        found.append(Question(tuple(one.tokens.tolist()), tuple(places[spread].tolist())))
     return found
 
 
@@ -81,32 +78,30 @@ def compared(
     """Ask both.
 
     Returns:
-        The largest differences of log-probabilities, over the tokens that one of them holds for
-        likely; the metric is the loss of the rows' own tokens.
+        As largest difference, the largest share of probability that one gives to other tokens
+        (total variation distance); as relative one, that of a row's own token; the metric is the
+        loss of the rows' own tokens.
 
     Raises:
         Cancelled: the run was stopped.
     """
-    far, relative = 0.0, 0.0
-    losses: list[tuple[float, float]] = []
+    told: list[tuple[float, float, float, float]] = []
     for done, one in enumerate(questions):
-        if run.stop.is_set():
-            raise Cancelled("The run was stopped while it compared its likelihoods.")
-        run.progress(done, len(questions), "tokens", "comparing with llama.cpp")
-        ours = network.log_probabilities(one.tokens)
-        theirs = engine.log_probabilities(one.tokens, len(ours))
-        apart, ratio = _apart(ours, theirs)
-        far, relative = max(far, apart), max(relative, ratio)
-        losses.append((-float(ours[one.wanted]), -float(theirs[one.wanted])))
-    trained, served = np.mean(losses, axis=0).tolist()
+        run.progress(done, len(questions), "rows", "comparing with llama.cpp")
+        for place, ours in zip(one.places, network.log_probabilities(one), strict=True):
+            if run.stop.is_set():
+                raise Cancelled("The run was stopped while it compared its likelihoods.")
+            theirs = engine.likeliest(one.tokens[:place], len(ours))
+            told.append((_distance(ours, theirs), *_own(one.tokens[place], ours, theirs)))
+    far, relative, trained, served = (list(column) for column in zip(*told, strict=True))
     return Parity(
-        rows=len(questions),
-        max_abs=far,
-        max_rel=relative,
+        rows=len(told),
+        max_abs=max(far),
+        max_rel=max(relative),
         tolerance=tolerance,
         metric="loss",
-        trained_metric=trained,
-        exported_metric=served,
+        trained_metric=float(np.mean(trained)),
+        exported_metric=float(np.mean(served)),
     )
 
 
@@ -118,18 +113,28 @@ def tolerance_after(base: Parity) -> float:
     """
     if not base.max_abs <= MOST_ROUNDING:
         raise NotSupported(
-            f"This base model is not computed here as llama.cpp computes it: log-probabilities "
-            f"differ by up to {base.max_abs:.3g}. No adapter can be trained for it.",
+            f"This base model is not computed here as llama.cpp computes it: up to "
+            f"{100 * base.max_abs:.0f} % of the probability goes to other tokens. No adapter can "
+            "be trained for it.",
             param="base",
         )
     return max(LEAST_TOLERANCE, FACTOR * base.max_abs)
 
 
-def _apart(ours: Floats, theirs: Floats) -> tuple[float, float]:
-    """Largest absolute and relative difference."""
-    likely = np.maximum(ours, theirs) >= np.log(LIKELY)
-    if not np.isfinite(ours).all() or not likely.any():
-        return float("inf"), float("inf")
-    apart = np.abs(ours[likely] - theirs[likely])
-    size = np.maximum(np.abs(ours[likely]), np.abs(theirs[likely]))
-    return float(apart.max()), float((apart / np.maximum(size, 1e-6)).max())
+def _distance(ours: Floats, theirs: Likeliest) -> float:
+    """The share of probability that is elsewhere; tokens that are not told count as one."""
+    here = np.exp(ours[theirs.ids].astype(np.float64))
+    there = np.exp(theirs.log_probabilities.astype(np.float64))
+    if not np.isfinite(ours).all():
+        return float("inf")
+    apart = np.abs(here - there).sum() + abs(here.sum() - there.sum())
+    return float(apart / 2)
+
+
+def _own(token: int, ours: Floats, theirs: Likeliest) -> tuple[float, float, float]:
+    """The relative difference of a token's probabilities, and both losses."""
+    place = np.flatnonzero(theirs.ids == token)
+    told = theirs.log_probabilities
+    there = float(told[place[0]]) if len(place) else float(told.min())
+    here = float(ours[token])
+    return 1 - float(np.exp(-abs(here - there))), -here, -there

@@ -11,6 +11,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,6 +29,14 @@ _LIKELIEST = 1000
 """How many tokens' likelihoods are asked for: each is some 100 bytes of JSON."""
 
 Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Likeliest:
+    """The tokens that are likeliest to come next; at most 1,000, of the rest nothing is told."""
+
+    ids: npt.NDArray[np.int64]
+    log_probabilities: Floats
 
 
 class Refused(Exception):
@@ -112,16 +121,13 @@ class ServingEngine:
         body = {"content": text, "add_special": begins, "parse_special": True}
         return [int(one) for one in self._ask("/tokenize", body)["tokens"]]
 
-    def log_probabilities(self, tokens: Sequence[int], vocabulary: int) -> Floats:
-        """Of every token of the vocabulary to come after `tokens`, float32 (vocabulary,).
-
-        The likeliest are exact; all others have the figure of the least likely of these.
-        """
+    def likeliest(self, tokens: Sequence[int], vocabulary: int) -> Likeliest:
+        """Which tokens come after `tokens`."""
         told = self._complete(tokens, min(_LIKELIEST, vocabulary))
-        found = np.full(vocabulary, min(float(one["logprob"]) for one in told), np.float32)
-        for one in told:
-            found[int(one["id"])] = float(one["logprob"])
-        return found
+        return Likeliest(
+            np.array([int(one["id"]) for one in told]),
+            np.array([float(one["logprob"]) for one in told], np.float32),
+        )
 
     def _complete(self, tokens: Sequence[int], count: int) -> list[dict[str, Any]]:
         body: dict[str, Any] = {

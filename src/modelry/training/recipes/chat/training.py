@@ -84,8 +84,9 @@ def train(data: TrainingData, parameters: ChatParameters, run: Run) -> Trained:
             prepared.questions, Network(decoder, adapters), engine, run, prepared.tolerance
         )
     run.log(
-        f"exported; on {parity.rows} tokens llama.cpp's log-probabilities differ from the trained "
-        f"network's by at most {parity.max_abs:.2e} ({prepared.tolerance:.2e} are allowed)"
+        f"exported; llama.cpp gives at most {100 * parity.max_abs:.2f} % of the probability to "
+        f"other tokens than the trained network ({100 * prepared.tolerance:.0f} % are allowed); "
+        f"the loss at these {parity.rows} places is {parity.exported_metric:.4f}"
     )
     return Trained(
         manifest=_manifest(run.base_version, target),
@@ -128,9 +129,9 @@ class _Preparing:
             questions = questions_of(held_out if len(held_out) else learnt)
             before = compared(questions, Network(decoder), engine, run)
         run.log(
-            f"without an adapter, llama.cpp's log-probabilities of {before.rows} tokens differ "
-            f"from the network's here by at most {before.max_abs:.2e}; the loss is "
-            f"{before.exported_metric:.4f}"
+            f"without an adapter, llama.cpp gives at most {100 * before.max_abs:.2f} % of the "
+            f"probability at {before.rows} places to other tokens than the network here; the loss "
+            f"there is {before.exported_metric:.4f}"
         )
         return _Prepared(column.name, learnt, held_out, questions, tolerance_after(before))
 
