@@ -181,6 +181,10 @@ class Settings(BaseSettings):
         description="Threads that one piece of work computes with; by default as many as there "
         "are cores.",
     )
+    work_gpu: bool = Field(
+        default=True,
+        description="Whether jobs that train may compute on NVIDIA GPUs of this machine.",
+    )
     work_niceness: Annotated[int, Field(ge=0, le=19)] = Field(
         19,
         description="How far work stands back behind serving when cores are short, 0 (not) to 19.",

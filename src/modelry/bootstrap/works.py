@@ -23,6 +23,7 @@ def work_limits(settings: Settings) -> WorkLimits:
         memory_bytes=settings.work_memory_bytes,
         scratch_bytes=settings.work_scratch_bytes,
         threads=settings.work_threads or _cores(),
+        gpu=settings.work_gpu,
     )
 
 

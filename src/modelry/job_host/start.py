@@ -17,6 +17,7 @@ from modelry.job_host.standing_back import stand_back
 from modelry.runtime_api.frames import PREFIX, FrameError, split_frames
 from modelry.runtime_api.work_frames import WorkKind
 from modelry.sandbox.confinement import Ground, confine
+from modelry.sandbox.gpus import NO_GPUS, Gpus, present
 from modelry.sandbox.memory_limit import MemoryLimit
 from modelry.sandbox.paths import exposing
 
@@ -26,10 +27,11 @@ _LIKELIEST_TO_END = "900"
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What to do, for whom, and within which limits."""
+    """What to do, for whom, within which limits, and what to compute on beside the CPU."""
 
     connection: socket.socket
     order: Mapping[str, Any]
+    gpus: Gpus = NO_GPUS
 
     @property
     def limits(self) -> Mapping[str, Any]:
@@ -48,7 +50,7 @@ class Start:
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(_LIKELIEST_TO_END)
         room_bytes = int(self.limits["scratch_bytes"])
-        return confine(Ground((), scratch, extra, hidden, room_bytes))
+        return confine(Ground((), scratch, extra, hidden, room_bytes, self.gpus))
 
     def may_begin(
         self, report: SandboxReport, wanted: SandboxLevel, hidden: Sequence[Path]
@@ -70,7 +72,7 @@ class Start:
         limit_bytes = self.limits["memory_bytes"]
         if limit_bytes is None:
             return None
-        limit = MemoryLimit(int(limit_bytes))
+        limit = MemoryLimit(int(limit_bytes), counts_shared=bool(self.gpus.devices))
         limit.apply()
         return limit
 
@@ -90,7 +92,9 @@ def await_order(fd: int) -> Start | None:
         return None
     if frames[0].kind != WorkKind.ORDER:
         return None
-    return Start(connection, orjson.loads(frames[0].header))
+    order = orjson.loads(frames[0].header)
+    # looked for now: in the sandbox there is no folder to look in
+    return Start(connection, order, present() if order["limits"]["gpu"] else NO_GPUS)
 
 
 def _receive(connection: socket.socket, size: int) -> bytes:

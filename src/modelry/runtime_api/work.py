@@ -118,6 +118,7 @@ class WorkLimits:
         threads: for computing; None for all cores.
         niceness: how far it stands back behind serving, 0 (not) to 19; None: as works usually do.
         silent_s: it is ended when it tells nothing (its process, not the work) for so long.
+        gpu: whether it may compute on the machine's GPUs, if there are any.
     """
 
     memory_bytes: int | None = None
@@ -125,6 +126,7 @@ class WorkLimits:
     threads: int | None = None
     niceness: int | None = None
     silent_s: float = 30.0
+    gpu: bool = False
 
 
 @dataclass(frozen=True, slots=True)

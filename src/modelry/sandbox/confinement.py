@@ -10,6 +10,7 @@ from pathlib import Path
 
 from modelry.domain.sandbox import Measure, SandboxReport
 from modelry.sandbox import landlock, namespaces, paths, privileges, seccomp
+from modelry.sandbox.gpus import NO_GPUS, Gpus
 from modelry.sandbox.kernel import Refused, machine
 
 SCRATCH_BYTES = 64 * 2**20
@@ -27,6 +28,7 @@ class Ground:
         extra: what the operator lets every worker read.
         hidden: what no worker may read, wherever it lies.
         room_bytes: how much the scratch folder holds beside copies of `files`.
+        gpus: what it may compute on beside the CPU.
     """
 
     files: Sequence[Path] = ()
@@ -34,6 +36,7 @@ class Ground:
     extra: Sequence[Path] = ()
     hidden: Sequence[Path] = ()
     room_bytes: int = SCRATCH_BYTES
+    gpus: Gpus = NO_GPUS
 
     @property
     def scratch_bytes(self) -> int:
@@ -71,14 +74,15 @@ def confine(ground: Ground) -> SandboxReport:
     links, file_bytes = ground.links, ground.scratch_bytes
     files = [path for path in ground.files if path not in links]
     code = paths.code(ground.extra, ground.hidden)
-    readable = [*code, *files, paths.own_process(), paths.NULL_DEVICE]
+    gpus = ground.gpus
+    readable = [*code, *files, *gpus.readable, paths.own_process(), paths.NULL_DEVICE]
     scratch = [ground.scratch] if ground.scratch else []
     with progress.measure(Measure.PRIVILEGES) as told:
         privileges.refuse_new_privileges()
         told("no new privileges")
-    _leave_namespaces(progress, name, ground, readable, links)
+    _leave_namespaces(progress, name, ground, [*readable, *gpus.devices], links)
     privileges.drop_bound()
-    _switch_user(progress, [*code, *files], scratch)
+    _switch_user(progress, [*code, *files], scratch, gpus.groups())
     if Measure.PRIVILEGES in progress.in_force:
         with progress.measure(Measure.PRIVILEGES) as told:
             privileges.drop_capabilities(name)
@@ -92,9 +96,9 @@ def confine(ground: Ground) -> SandboxReport:
     with progress.measure(Measure.UNDUMPABLE) as told:
         privileges.forbid_dumps()
         told("no core files, memory and environment hidden")
-    _restrict_files(progress, readable, scratch)
+    _restrict_files(progress, readable, scratch, gpus.devices)
     with progress.measure(Measure.SYSTEM_CALLS) as told:
-        told(seccomp.restrict())
+        told(seccomp.restrict(shares_memory=bool(gpus.devices)))
     progress.lacking[Measure.MEMORY_GROUP] = "the server has set none up for this worker"
     progress.kept = keeping
     return progress.report()
@@ -161,12 +165,14 @@ def _leave_namespaces(
         progress.lacking[Measure.SCRATCH] = progress.lacking[Measure.TREE]
 
 
-def _switch_user(progress: _Progress, readable: Iterable[Path], owned: Iterable[Path]) -> None:
+def _switch_user(
+    progress: _Progress, readable: Iterable[Path], owned: Iterable[Path], groups: Sequence[int]
+) -> None:
     if os.geteuid() != 0:
         progress.lacking[Measure.USER] = "the user of the server, who is not root"
         return
     with progress.measure(Measure.USER) as told:
-        told(privileges.switch_user(readable, owned))
+        told(privileges.switch_user(readable, owned, groups))
 
 
 def _limit_threads(progress: _Progress) -> None:
@@ -185,7 +191,10 @@ def _limit_threads(progress: _Progress) -> None:
 
 
 def _restrict_files(
-    progress: _Progress, readable: Sequence[Path], writable: Sequence[Path]
+    progress: _Progress,
+    readable: Sequence[Path],
+    writable: Sequence[Path],
+    devices: Sequence[Path],
 ) -> None:
     version = landlock.abi()
     if version == 0:
@@ -193,7 +202,7 @@ def _restrict_files(
         progress.lacking |= {Measure.FILES: reason, Measure.SIGNALS: reason}
         return
     with progress.measure(Measure.FILES) as told:
-        landlock.restrict(version, readable, [*writable, paths.NULL_DEVICE])
+        landlock.restrict(version, readable, [*writable, paths.NULL_DEVICE], devices)
         told(f"Landlock ABI {version}")
     if landlock.scopes_signals(version) and Measure.FILES in progress.in_force:
         progress.in_force[Measure.SIGNALS] = f"Landlock ABI {version}"

@@ -17,14 +17,17 @@ _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 1, 1 << 2, 1 << 3
 _REMOVE = 1 << 4 | 1 << 5
 _MAKE_DIRECTORY_FILE_SOCKET_LINK = 1 << 7 | 1 << 8 | 1 << 9 | 1 << 12
 _TRUNCATE = 1 << 14
-_BY_ABI = {1: (1 << 13) - 1, 2: 1 << 13, 3: _TRUNCATE, 5: 1 << 15}
+_CONTROL = 1 << 15
+"""Calls of `ioctl` on devices."""
+_BY_ABI = {1: (1 << 13) - 1, 2: 1 << 13, 3: _TRUNCATE, 5: _CONTROL}
 """Rights to files that each version added: all are refused unless a rule grants them."""
 _TCP_ABI, _TCP = 4, 0b11
 SCOPE_ABI, _SCOPED = 6, 0b11
 """Abstract Unix sockets and signals."""
 
 _READ = _READ_FILE | _READ_DIR
-_FOR_FILES = _WRITE_FILE | _READ_FILE | _TRUNCATE
+_FOR_FILES = _WRITE_FILE | _READ_FILE | _TRUNCATE | _CONTROL
+_USE = _READ_FILE | _WRITE_FILE | _CONTROL
 _WRITE = _READ | _WRITE_FILE | _REMOVE | _MAKE_DIRECTORY_FILE_SOCKET_LINK | _TRUNCATE
 
 
@@ -54,7 +57,12 @@ def scopes_signals(version: int) -> bool:
     return version >= SCOPE_ABI
 
 
-def restrict(version: int, readable: Iterable[Path], writable: Iterable[Path]) -> None:
+def restrict(
+    version: int,
+    readable: Iterable[Path],
+    writable: Iterable[Path],
+    devices: Iterable[Path] = (),
+) -> None:
     """Refuse this thread, and those that it starts, every file but these.
 
     What is not there is left out. No file may be run as a program.
@@ -63,6 +71,7 @@ def restrict(version: int, readable: Iterable[Path], writable: Iterable[Path]) -
         version: what `abi` said; not 0.
         readable: files and folders that may be read.
         writable: folders in which anything may be done.
+        devices: nodes that may be read, written and controlled.
 
     Raises:
         Refused: the kernel did not take the rules; nothing is restricted then.
@@ -83,6 +92,8 @@ def restrict(version: int, readable: Iterable[Path], writable: Iterable[Path]) -
             _allow(ruleset, path, _READ & handled)
         for path in writable:
             _allow(ruleset, path, _WRITE & handled)
+        for path in devices:
+            _allow(ruleset, path, _USE & handled)
         call("landlock", _RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)

@@ -16,13 +16,20 @@ SLACK_BYTES = 256 * 2**20
 """Writable mappings that never become resident: stacks, arenas."""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _STATM = Path("/proc/self/statm")
+_STATUS = Path("/proc/self/status")
 
 
 class MemoryLimit:
-    """A limit on the private memory of this process, in bytes."""
+    """A limit on the private memory of this process, in bytes.
 
-    def __init__(self, limit_bytes: int) -> None:
+    Args:
+        limit_bytes: the limit.
+        counts_shared: count shared memory, too, for a process that may map some.
+    """
+
+    def __init__(self, limit_bytes: int, *, counts_shared: bool = False) -> None:
         self.limit_bytes = limit_bytes
+        self._counts_shared = counts_shared
 
     def apply(self) -> None:
         """Have the kernel refuse allocations far beyond the limit, for good."""
@@ -34,7 +41,7 @@ class MemoryLimit:
 
     def excess(self) -> str | None:
         """What to say when the process uses more than it may, else None."""
-        used = private_bytes()
+        used = private_bytes() + (shared_bytes() if self._counts_shared else 0)
         if used <= self.limit_bytes:
             return None
         return (
@@ -47,3 +54,11 @@ def private_bytes() -> int:
     """Resident memory without pages of files: mapped weights can be dropped and read again."""
     fields = _STATM.read_bytes().split()
     return (int(fields[1]) - int(fields[2])) * _PAGE_BYTES
+
+
+def shared_bytes() -> int:
+    """Resident shared memory: nameless segments, and what is mapped of files in memory."""
+    for line in _STATUS.read_text().splitlines():
+        if line.startswith("RssShmem:"):
+            return int(line.split()[1]) * 1024
+    return 0

@@ -8,7 +8,7 @@ import os
 import resource
 import signal
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from modelry.sandbox.kernel import Refused, call, prctl
@@ -57,12 +57,13 @@ def drop_capabilities(machine: str) -> None:
     call("capset", _CAPSET[machine], ctypes.byref(header), ctypes.byref(nothing))
 
 
-def switch_user(readable: Iterable[Path], owned: Iterable[Path]) -> str:
+def switch_user(readable: Iterable[Path], owned: Iterable[Path], groups: Sequence[int] = ()) -> str:
     """Become a user of whom there is no other process.
 
     Args:
         readable: what must still be readable afterwards.
         owned: folders that shall belong to the new user.
+        groups: that the new user is in beside its own.
 
     Returns:
         A word on it.
@@ -78,7 +79,7 @@ def switch_user(readable: Iterable[Path], owned: Iterable[Path]) -> str:
     try:
         for folder in owned:
             os.chown(folder, user, user)
-        os.setgroups([])
+        os.setgroups(list(groups))
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
     except OSError as error:

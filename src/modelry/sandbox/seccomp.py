@@ -79,8 +79,14 @@ def refused() -> list[str]:
     return [name for name in NUMBERS if name not in checks(0) and name not in UNKNOWN]
 
 
-def assemble(machine_name: str, pid: int) -> bytes:
+def assemble(machine_name: str, pid: int, *, shares_memory: bool = False) -> bytes:
     """The filter for an architecture.
+
+    Args:
+        machine_name: the architecture.
+        pid: this process.
+        shares_memory: let shared memory without a name be mapped, though no limit of the process
+            counts it: drivers of GPUs exchange data with them through it.
 
     Raises:
         Refused: there are no numbers for it.
@@ -102,7 +108,7 @@ def assemble(machine_name: str, pid: int) -> bytes:
     checked = {
         found: (tests, bpf.errno(errno.EPERM))
         for name, tests in checks(pid).items()
-        if (found := number(name)) is not None
+        if (found := number(name)) is not None and not (shares_memory and name == "mmap")
     }
     return bpf.assemble(architecture, last_known=LAST_KNOWN, refused=always, checked=checked)
 
@@ -111,8 +117,11 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
-def restrict() -> str:
+def restrict(*, shares_memory: bool = False) -> str:
     """Put the filter before every thread of this process, for good.
+
+    Args:
+        shares_memory: see `assemble`.
 
     Returns:
         A word on it for the report.
@@ -121,7 +130,7 @@ def restrict() -> str:
         Refused: no filter for this architecture, or the kernel has none.
     """
     name = machine()
-    program = assemble(name, os.getpid())
+    program = assemble(name, os.getpid(), shares_memory=shares_memory)
     structure = _Program(len(program) // 8, program)
     call("seccomp", _SECCOMP[name], _SET_MODE_FILTER, _ALL_THREADS, ctypes.byref(structure))
     return f"{len(refused())} system calls refused, {len(checks(0))} by their arguments"

@@ -17,6 +17,7 @@ from modelry.cli.values import pairs, replica_range, traffic_shares
 from modelry.client.errors import InternalError, NotReachable, Overloaded, told_error
 from modelry.domain.errors import Conflict
 from modelry.domain.sandbox import Measure, SandboxLevel, SandboxReport
+from modelry.sandbox.gpus import NO_GPUS, Gpus
 
 
 @pytest.mark.parametrize(
@@ -123,6 +124,18 @@ def test_ports_disk_and_kernel(tmp_path: Path):
         assert machine.port_use("port", "127.0.0.1", port).verdict == "note"
     assert machine.port_use("port", "127.0.0.1", 0).verdict == "good"
     assert "free for" in machine.disk_space(tmp_path / "a" / "b").found
+
+
+def test_gpus_are_told_with_the_torch_that_could_use_them():
+    two = Gpus((Path("/dev/nvidia0"), Path("/dev/nvidia1"), Path("/dev/nvidiactl")))
+
+    def told(torch):
+        (one,) = machine.gpus(two, torch)
+        return one.verdict, one.found
+
+    assert told("2.13.0+cu130") == ("good", "2 of NVIDIA; torch 2.13.0+cu130")
+    assert told("2.13.0+cpu")[0] == told(None)[0] == "note"
+    assert list(machine.gpus(NO_GPUS, "2.13.0+cpu")) == []
 
 
 def test_the_sandbox_is_told_by_what_is_demanded():

@@ -126,3 +126,12 @@ def test_what_depends_on_arguments(call, allowed):
 def test_other_machines_get_no_filter_and_are_told():
     with pytest.raises(Refused, match="only for x86_64 and aarch64"):
         seccomp.assemble("riscv64", PID)
+
+
+def test_shared_memory_without_a_name_is_mapped_where_a_gpu_s_driver_needs_it():
+    shared = (0, 4096, 3, 0x21)
+    assert on("mmap", *shared) == DENIED
+    program = seccomp.assemble("x86_64", PID, shares_memory=True)
+    number = NUMBERS["mmap"][X86_COLUMN]
+    assert verdict(program, X86, number, shared) == bpf.ALLOW
+    assert verdict(program, X86, NUMBERS["memfd_create"][X86_COLUMN], ()) == DENIED

@@ -308,3 +308,27 @@ def test_a_run_that_is_done_again_is_compared_and_registers_nothing(kit):
     other = kit.handler.run(kit.job(seed=5, reproduces="fitted@1"))
     assert other["has_same_weights"] is False
     assert len(kit.catalog.list_versions(ME, "fitted")) == 1
+
+
+class Placed(SteadyRecipe):
+    """A recipe that can compute on a GPU."""
+
+    class parameters(SteadyRecipe.parameters):  # noqa: N801 - the contract's word
+        device: str = "auto"
+
+
+@pytest.mark.parametrize(
+    ("device", "allowed", "reached"),
+    [("auto", True, True), ("cuda", True, True), ("cpu", True, False), ("auto", False, False)],
+)
+def test_a_gpu_is_in_reach_of_runs_that_may_take_one(kit, monkeypatch, device, allowed, reached):
+    monkeypatch.setattr(registry, "recipes", lambda: {"steady": Placed()})
+    kit.handler = replace(kit.handler, limits=replace(kit.handler.limits, gpu=allowed))
+    kit.handler.run(kit.job(parameters={"device": device}))
+    assert kit.orders[-1].limits.gpu is reached
+
+
+def test_a_recipe_that_never_takes_a_gpu_has_none_in_reach(kit):
+    kit.handler = replace(kit.handler, limits=replace(kit.handler.limits, gpu=True))
+    kit.handler.run(kit.job())
+    assert kit.orders[-1].limits.gpu is False

@@ -1,4 +1,4 @@
-"""Disk, memory, ports and what the kernel offers."""
+"""Disk, memory, ports, GPUs and what the kernel offers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 
 from modelry.adapters.processes.sandbox_probe import probe_sandbox
 from modelry.cli.checks.finding import Finding, bad, good, note
+from modelry.cli.checks.software import installed
 from modelry.cli.output import size_text
 from modelry.domain.sandbox import Measure, SandboxLevel, SandboxReport
+from modelry.sandbox.gpus import Gpus, present
 
 SPARE_BYTES = 2 * 10**9
 LITTLE_BYTES = 300 * 10**6
@@ -30,6 +32,7 @@ def machine(
     yield disk_space(data)
     for name, port in ports.items():
         yield port_use(name, host, port)
+    yield from gpus(present(), installed("torch"))
     yield from sandbox(probe_sandbox(), required)
 
 
@@ -63,6 +66,28 @@ def port_use(name: str, host: str, port: int) -> Finding:
                 f"(MODELRY_{name.upper()}).",
             )
     return good(name, f"{host}:{port} is free")
+
+
+def gpus(found: Gpus, torch: str | None) -> Iterator[Finding]:
+    """Whether training can use the GPUs that there are; nothing where there are none.
+
+    Args:
+        found: of this machine.
+        torch: the version that is installed; None for none.
+    """
+    if not found.count:
+        return
+    shown = f"{found.count} of NVIDIA"
+    if torch is None:
+        yield note("gpus", f"{shown}, and no torch", "To train on them: pip install modelry[train]")
+    elif torch.endswith("+cpu"):
+        yield note(
+            "gpus",
+            f"{shown}; torch {torch} is built for CPUs alone",
+            "To train on them install the build of torch for your version of CUDA.",
+        )
+    else:
+        yield good("gpus", f"{shown}; torch {torch}")
 
 
 def sandbox(report: SandboxReport, required: SandboxLevel) -> Iterator[Finding]:

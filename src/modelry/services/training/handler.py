@@ -29,6 +29,7 @@ from modelry.training.registry import find_recipe, read_parameters
 from modelry.training.request import WORK, TrainRequest, describe, shards_of
 
 RESULT_ARTEFACT = "result.json"
+CPU = "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,14 @@ class TrainHandler:
         version = self.catalogue.resolve(principal, order.base)
         return BaseVersion(version.ref, version.manifest)
 
+    def limits_of(self, parameters: Json) -> WorkLimits:
+        """What a run with these parameters of a recipe may use.
+
+        A GPU is in its reach where the recipe can take one, and is not told to keep to the CPU.
+        """
+        wants_gpu = parameters.get("device", CPU) != CPU
+        return replace(self.limits, gpu=self.limits.gpu and wants_gpu)
+
     def run(self, run: JobRun) -> Json:
         """See `JobHandler.run`.
 
@@ -197,7 +206,7 @@ class TrainHandler:
             order.base_names,
             self.base_version(run.principal, order),
         )
-        limits = replace(self.limits, threads=order.threads)
+        limits = replace(self.limits_of(order.parameters), threads=order.threads)
         made = self.works.run(WorkOrder(WORK, request.to_wire(), limits), client, run.stop)
         result = TrainingResult(
             manifest=made["manifest"],

@@ -155,7 +155,8 @@ class SearchHandler:
             training.base_names,
             handler.base_version(watched.principal, training),
         )
-        work = WorkOrder(WORK, request.to_wire(), handler.limits)
+        limits = handler.limits_of(request.parameters)
+        work = WorkOrder(WORK, request.to_wire(), limits)
         handler.works.run(work, client, watched.stop)
 
     def _train_best(
