@@ -93,6 +93,10 @@ bench-training: .venv/.dev ## how well and how fast recipes train
 clean: ## remove the virtual environment and build leftovers
 	rm -rf .venv dist build
 
+.PHONY: bench-backbone
+bench-backbone: .venv/.dev ## a registered network learns classes of few rows, against learning from nothing
+	@$(BIN)/python -m benchmarks.backbone $(ARGS)
+
 .PHONY: bench-chat-tuning
 bench-chat-tuning: .venv/.dev ## a chat model fine-tuned on real e-mails, against itself before
 	@$(BIN)/python -m benchmarks.chat_tuning $(ARGS)

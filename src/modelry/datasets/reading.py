@@ -53,11 +53,30 @@ class ShardRows:
             NotFound: there is no such split or column.
             DataDamaged: a shard is not what was written.
         """
+        digests = self._digests(split)
+        schema = narrowed(self.description.schema, columns)
+        return self._read(digests, schema, rows)
+
+    def parts(self, split: str) -> int:
+        """How many shards a split has.
+
+        Raises:
+            NotFound: there is no such split.
+        """
+        return len(self._digests(split))
+
+    def part(
+        self, split: str, number: int, columns: Sequence[str] | None = None, rows: int = 1024
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of one shard, by its number from 0; otherwise as `batches`."""
+        digest = self._digests(split)[number]
+        return self._read([digest], narrowed(self.description.schema, columns), rows)
+
+    def _digests(self, split: str) -> Sequence[str]:
         digests = self._shards.get(split)
         if digests is None:
             raise missing_split(self.description, split)
-        schema = narrowed(self.description.schema, columns)
-        return self._read(digests, schema, rows)
+        return digests
 
     def _read(self, digests: Sequence[str], schema: Schema, rows: int) -> Iterator[pa.RecordBatch]:
         for digest in digests:

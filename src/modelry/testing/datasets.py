@@ -39,19 +39,39 @@ class MemoryRows:
         self, split: str, columns: Sequence[str] | None = None, rows: int = 1024
     ) -> Iterator[pa.RecordBatch]:
         """See `TrainingData.batches`."""
-        whole = self._splits.get(split)
-        if whole is None:
+        return self._read(self._parts(split), columns, rows)
+
+    def parts(self, split: str) -> int:
+        """See `TrainingData.parts`."""
+        return len(self._parts(split))
+
+    def part(
+        self, split: str, number: int, columns: Sequence[str] | None = None, rows: int = 1024
+    ) -> Iterator[pa.RecordBatch]:
+        """See `TrainingData.part`."""
+        return self._read([self._parts(split)[number]], columns, rows)
+
+    def _parts(self, split: str) -> Sequence[pa.RecordBatch]:
+        found = self._splits.get(split)
+        if found is None:
             raise missing_split(self.description, split)
+        return found
+
+    def _read(
+        self, parts: Sequence[pa.RecordBatch], columns: Sequence[str] | None, rows: int
+    ) -> Iterator[pa.RecordBatch]:
         schema = narrowed(self.description.schema, columns)
         names = [one.name for one in schema.columns]
         return (
-            batch.select(names).slice(start, rows)
-            for batch in whole
-            for start in range(0, len(batch), rows)
+            part.select(names).slice(start, rows)
+            for part in parts
+            for start in range(0, len(part), rows)
         )
 
 
-def rows_of(schema: Schema, splits: Mapping[str, Columns], ref: str = "rows@1") -> MemoryRows:
+def rows_of(
+    schema: Schema, splits: Mapping[str, Columns], ref: str = "rows@1", *, part_rows: int = 2**31
+) -> MemoryRows:
     """Rows as `TrainingData`.
 
     Args:
@@ -59,6 +79,7 @@ def rows_of(schema: Schema, splits: Mapping[str, Columns], ref: str = "rows@1") 
         splits: each split's values by column. Boxes are lists of `(label, x, y, width, height)`
             or of dicts with these keys.
         ref: what the version is called.
+        part_rows: how many rows a part has at most, as a shard would.
 
     Raises:
         InvalidInput: values do not fit the schema.
@@ -70,7 +91,11 @@ def rows_of(schema: Schema, splits: Mapping[str, Columns], ref: str = "rows@1") 
         schema=schema,
         rows={name: len(batch) for name, batch in made.items()},
     )
-    return MemoryRows(description, {name: [batch] for name, batch in made.items()})
+    parts = {
+        name: [batch.slice(at, part_rows) for at in range(0, max(1, len(batch)), part_rows)]
+        for name, batch in made.items()
+    }
+    return MemoryRows(description, parts)
 
 
 def batch_of(schema: Schema, columns: Columns) -> pa.RecordBatch:

@@ -44,6 +44,24 @@ class TrainingData(Protocol):
         """
         ...
 
+    def parts(self, split: str) -> int:
+        """How many parts the rows of a split are kept in; reading one again reads no other.
+
+        Raises:
+            NotFound: there is no such split.
+        """
+        ...
+
+    def part(
+        self, split: str, number: int, columns: Sequence[str] | None = None, rows: int = 1024
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of one part, by its number from 0; see `batches`.
+
+        Raises:
+            NotFound: there is no such split.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class BaseVersion:

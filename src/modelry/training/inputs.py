@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from modelry.domain.errors import InvalidInput, RowsInvalid
+from modelry.domain.errors import Cancelled, InvalidInput, RowsInvalid
 from modelry.domain.signature import Signature
 from modelry.processing.declaration import normalize_steps
 from modelry.processing.graph import ProcessingGraph
@@ -20,6 +20,8 @@ from modelry.tasks.contract import Steps
 from modelry.tasks.graphs import assets_of, build_graph
 from modelry.tasks.registry import task_called
 from modelry.training.contract import Run
+from modelry.training.loop import Plan
+from modelry.training.streaming import PartCache, Placing, by_parts, parts_at_once
 
 CHUNK = 256
 """How many rows go through the graph at a time."""
@@ -86,6 +88,10 @@ def _find_culprit(graph: ProcessingGraph, rows: Rows) -> None:
             ) from None
 
 
+ReadPart = Callable[[int, int], Iterable[Rows]]
+"""Rows of a part, by its number and the number of its first row in the split."""
+
+
 class Inputs:
     """Input tensors of rows that all have the same shape, ready or made when they are needed.
 
@@ -94,69 +100,116 @@ class Inputs:
         name: of its input.
         shape: of one row's tensor.
         limit_bytes: how much memory ready tensors may take. Beyond it the items are kept as they
-            came (encoded images are ten times smaller) and go through the graph for every batch.
+            came (encoded images are ten times smaller) and go through the graph for every batch;
+            where these are too many, too, they are read again in every epoch.
+        after: what is made of the graph's tensors, row by row: `shape` is then that of its result.
     """
 
     def __init__(
-        self, graph: ProcessingGraph, name: str, shape: Sequence[int], limit_bytes: int
+        self,
+        graph: ProcessingGraph,
+        name: str,
+        shape: Sequence[int],
+        limit_bytes: int,
+        after: Callable[[Array], Array] | None = None,
     ) -> None:
-        self._graph, self._name = graph, name
+        self._graph, self._name, self._after = graph, name, after
         self._shape = tuple(shape)
         self._limit = limit_bytes
         self._ready: torch.Tensor | None = None
-        self._kept: list[Rows] = []
-        self._starts: list[int] = []
-        self._count = 0
+        self._items: PartCache[list[Item]] | None = None
+        self._placing = Placing([])
+        self._sizes: list[int] = []
 
-    def __len__(self) -> int:
-        return self._count
+    def fill(self, read: ReadPart, parts: int, count: int, run: Run) -> None:
+        """Read all rows.
 
-    @property
-    def are_ready(self) -> bool:
-        """Whether all tensors are in memory."""
-        return self._ready is not None
-
-    def fill(self, rows: Iterable[Rows], count: int, run: Run) -> None:
-        """Read all rows, `count` of them.
+        Args:
+            read: gives the rows of a part, by its number and the number of its first row.
+            parts: how many there are.
+            count: how many rows.
+            run: told how far it is.
 
         Raises:
             RowsInvalid: a row cannot be used; says which and why.
-            Cancelled: through what `rows` checks.
+            Cancelled: the run was stopped.
         """
         size = count * int(np.prod(self._shape)) * 4
-        ready = torch.empty((count, *self._shape)) if size <= self._limit else None
-        for part in rows:
-            if ready is not None:
-                made = processed(self._graph, part)[0][self._name]
-                ready[self._count : self._count + len(made)] = torch.from_numpy(made)
-            else:
-                processed(
-                    self._graph, part
-                )  # a row that cannot be used ends the run now, not later
-                self._kept.append(part)
-                self._starts.append(self._count)
-            self._count += len(part.items)
-            run.progress(self._count, count, "rows", f"reading {part.split}")
-        self._ready = ready
-        if ready is None:
-            run.log(
-                f"{count} rows are {size / 2**20:.0f} MiB as tensors, over the limit of "
-                f"{self._limit / 2**20:.0f}: they are processed anew for every batch"
-            )
+        if size <= self._limit:
+            self._ready = torch.empty((count, *self._shape))
+        else:
+            self._items = PartCache(self._reading(read), _bytes_of, self._limit)
+        counts: list[int] = []
+        for number in range(parts):
+            first = sum(counts)
+            counts.append(self._add(number, read(number, first), first, count, run))
+        self._placing = Placing(counts)
+        if self._items is not None:
+            self._tell(count, size, run)
 
     def take(self, places: torch.Tensor) -> torch.Tensor:
         """The tensors of the rows at `places`."""
         if self._ready is not None:
             return self._ready[places]
-        items = [self._item(int(place)) for place in places]
-        made = self._graph.before(items)[0][self._name]
+        assert self._items is not None
+        items: list[Item] = [{}] * len(places)
+        for number, among, within in self._placing.split(places.numpy()):
+            part = self._items.get(number)
+            for at, place in zip(among.tolist(), within.tolist(), strict=True):
+                items[at] = part[place]
+        made = self._finished(self._graph.before(items)[0])
         return torch.from_numpy(np.ascontiguousarray(made))
 
-    def slices(self, size: int) -> Iterator[torch.Tensor]:
-        """All rows in order, `size` at a time."""
-        for start in range(0, self._count, size):
-            yield self.take(torch.arange(start, min(start + size, self._count)))
+    def plan(self, places: torch.Tensor, batch_size: int) -> Plan | None:
+        """How an epoch of the rows at `places` goes through parts that are read again and again;
+        None where all is in memory, in any order.
+        """
+        if self._items is None or sum(self._sizes) <= self._limit:
+            return None
+        at_once = parts_at_once(self._sizes, self._limit)
+        return by_parts(self._placing.parts_of(places.numpy()), batch_size, at_once)
 
-    def _item(self, place: int) -> Item:
-        at = int(np.searchsorted(self._starts, place, side="right")) - 1
-        return self._kept[at].items[place - self._starts[at]]
+    def _add(self, number: int, rows: Iterable[Rows], first: int, count: int, run: Run) -> int:
+        items: list[Item] = []
+        done = first
+        for part in rows:
+            if run.stop.is_set():
+                raise Cancelled(f"Training was stopped while '{part.split}' was read.")
+            tensors = processed(self._graph, part)[0]  # a row that cannot be used ends the run now
+            if self._ready is not None:
+                made = self._finished(tensors)
+                self._ready[done : done + len(made)] = torch.from_numpy(made)
+            else:
+                items += part.items
+            done += len(part.items)
+            run.progress(done, count, "rows", f"reading {part.split}")
+        if self._items is not None:
+            self._items.put(number, items)
+            self._sizes.append(_bytes_of(items))
+        return done - first
+
+    def _reading(self, read: ReadPart) -> Callable[[int], list[Item]]:
+        def items_of(number: int) -> list[Item]:
+            first = int(self._placing.starts[number])
+            return [item for rows in read(number, first) for item in rows.items]
+
+        return items_of
+
+    def _tell(self, count: int, size: int, run: Run) -> None:
+        limit = self._limit / 2**20
+        how = "they are processed anew for every batch"
+        if sum(self._sizes) > self._limit:
+            encoded = sum(self._sizes) / 2**20
+            how += f", and read anew in every epoch ({encoded:.0f} MiB as they are kept)"
+        run.log(
+            f"{count} rows are {size / 2**20:.0f} MiB as tensors, over the limit of {limit:.0f}: "
+            f"{how}"
+        )
+
+    def _finished(self, tensors: Mapping[str, Array]) -> Array:
+        made = tensors[self._name]
+        return made if self._after is None else self._after(made)
+
+
+def _bytes_of(items: Sequence[Item]) -> int:
+    return sum(len(value) for item in items for value in item.values() if value is not None)

@@ -145,7 +145,7 @@ def fit(
         monitor: which of its values decides; the loss by default.
         plan: how an epoch is cut into batches; shuffled rows, `batch_size` each, by default.
         optimiser: instead of the one that `options` name; a group's `rate` multiplies its
-            learning rate.
+            learning rate, and a group with `after` stays as it is for so many steps.
         fingerprint: of what else must be the same for going on from a checkpoint.
 
     Raises:
@@ -269,7 +269,8 @@ class _Loop:
         options = self.options
         factor = rate_factor(options.schedule, self.step, self.total, options.warm_up)
         for group in self.optimiser.param_groups:
-            group["lr"] = options.learning_rate * factor * group.get("rate", 1.0)
+            share = group.get("rate", 1.0) if self.step >= group.get("after", 0) else 0.0
+            group["lr"] = options.learning_rate * factor * share
         seed = _mixed(self.run.seed, 2 * self.step + 2)
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":

@@ -1,18 +1,39 @@
-"""Which columns and splits of a dataset a recipe uses; nothing is read for it."""
+"""What a recipe uses of what it is given: columns and splits of a dataset, or a version."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from modelry.domain.datasets import Column, ColumnRole, ColumnType, DataDescription
 from modelry.domain.errors import InvalidInput
+from modelry.training.contract import BaseVersion
 from modelry.training.options import SplitParameters
 
 CLASS_TYPES = (ColumnType.TEXT, ColumnType.INTEGER, ColumnType.BOOLEAN)
 """Of labels that can be classes."""
 IMAGE_TYPES = (ColumnType.IMAGE, ColumnType.TENSOR)
 """Of images: files, or arrays of pixels."""
+
+
+class FromNothing:
+    """A recipe that trains no version further; it says so instead of leaving the version aside."""
+
+    name: ClassVar[str]
+
+    def check_base(
+        self,
+        base: BaseVersion | None,
+        files: Collection[str],
+        parameters: Any,  # noqa: ARG002 - of others it depends on them
+    ) -> None:
+        """See `ChecksBase.check_base`."""
+        if base is not None or files:
+            raise InvalidInput(
+                f"The recipe '{self.name}' begins from nothing; leave 'base' and 'base_files' out.",
+                param="base",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +43,11 @@ class Splits:
     train: str
     validation: str | None
     held_out: int
+
+    @property
+    def used(self) -> list[str]:
+        """Names of those whose rows are read."""
+        return [self.train, *([] if self.validation is None else [self.validation])]
 
 
 def choose_splits(data: DataDescription, options: SplitParameters) -> Splits:

@@ -170,6 +170,28 @@ def test_rows_beyond_the_memory_limit_are_processed_for_every_batch(tmp_path):
     assert anew.weights_digest == kept.weights_digest
 
 
+def test_rows_that_do_not_fit_as_files_either_are_read_again_part_by_part(tmp_path):
+    draw = np.random.default_rng(0)
+    places = range(60)
+    noisy = [draw.integers(0, 60, (128, 128, 3), np.uint8) for _ in places]
+    for at, pixels in zip(places, noisy, strict=True):
+        pixels[..., 0] += np.asarray(Image.fromarray(PIXELS[at]).resize((128, 128))) // 2
+    data = rows_of(
+        FILES,
+        {"train": {"picture": [png(one) for one in noisy], "digit": files_of(places)["digit"]}},
+        part_rows=10,
+    )
+    options = {"epochs": 2, "batch_size": 8, "memory_mb": 1, "checkpoint_every_s": 0}
+    whole, run = train(data, tmp_path / "whole", **options)
+    assert any("read anew in every epoch" in line for line in run.lines)
+    ended = MemoryRun(tmp_path / "ended", seed=1, stop_after=9)
+    with pytest.raises(Cancelled):
+        train(data, None, run=ended, **options)
+    going_on = MemoryRun(tmp_path / "on", seed=1, checkpoint=ended.checkpoint())
+    again, _ = train(data, None, run=going_on, **options)
+    assert again.weights_digest == whole.weights_digest
+
+
 def test_a_row_that_cannot_be_used_is_named(tmp_path):
     broken = files_of(range(300))
     broken["picture"][280] = broken["picture"][280][:40]

@@ -1,6 +1,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -8,6 +9,7 @@ from modelry.domain.errors import Cancelled, Conflict, InvalidInput, NotSupporte
 from modelry.testing.training import MemoryRun
 from modelry.training.loop import Monitor, fit, make_optimiser, prepare
 from modelry.training.options import LoopParameters
+from modelry.training.streaming import PartCache, Placing, by_parts, parts_at_once
 from modelry.training.weights import digest_of
 
 
@@ -221,3 +223,61 @@ def test_no_rows_and_no_gpu_are_told(tmp_path):
     if not torch.cuda.is_available():
         with pytest.raises(NotSupported, match="no GPU"):
             prepare(0, LoopParameters(device="cuda"))
+
+
+def test_a_group_of_weights_may_begin_later_and_more_slowly(tmp_path):
+    run = MemoryRun(tmp_path, seed=3)
+    chosen = LoopParameters(epochs=2, batch_size=10, learning_rate=0.01, optimiser="sgd")
+    prepare(run.seed, chosen)
+    model, points = network(), Points()
+    late = [model[0].weight.detach().clone()]
+    optimiser = make_optimiser(
+        [
+            {"params": list(model[3].parameters())},
+            {"params": list(model[0].parameters()), "rate": 0.1, "after": 4},
+        ],
+        chosen,
+    )
+    rates = []
+
+    def loss(batch):
+        late.append(model[0].weight.detach().clone())
+        found = torch.nn.functional.mse_loss(model(batch[0]), batch[1])
+        rates.append([group["lr"] for group in optimiser.param_groups])
+        return found
+
+    fit(model, points, loss, chosen, run, optimiser=optimiser)
+    assert rates[:4] == [[0.01, 0.0]] * 4
+    assert rates[4:] == [[0.01, pytest.approx(0.001)]] * 4
+    assert all(torch.equal(one, late[0]) for one in late[:6])
+    assert not torch.equal(late[6], late[0])
+
+
+def test_parts_that_were_used_last_stay_in_memory():
+    read = []
+    cache = PartCache(lambda at: read.append(at) or b"x" * 10, len, 25)
+    assert [len(cache.get(at)) for at in (0, 1, 0, 2, 1)] == [10] * 5
+    assert read == [0, 1, 2, 1]
+    large = PartCache(lambda at: read.append(at) or b"x" * 100, len, 25)
+    assert len(large.get(5)) == len(large.get(5)) == 100
+    assert read[4:] == [5]
+
+
+def test_an_epoch_goes_through_a_few_parts_at_a_time():
+    placing = Placing([4, 0, 6, 3])
+    assert placing.parts_of(np.arange(13)).tolist() == [0] * 4 + [2] * 6 + [3] * 3
+    split = placing.split(np.array([12, 0, 4, 9]))
+    assert [(part, among.tolist(), within.tolist()) for part, among, within in split] == [
+        (0, [1], [0]), (2, [2, 3], [0, 5]), (3, [0], [2]),
+    ]  # fmt: skip
+    parts = np.repeat(np.arange(8), 5)
+    plan = by_parts(parts, 4, 2)
+    first, second = (plan(torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    assert [len(one) for one in first] == [4] * 10
+    rows = torch.cat(list(first))
+    assert sorted(rows.tolist()) == list(range(40))
+    assert rows.tolist() != torch.cat(list(second)).tolist()
+    for at in range(0, 40, 10):
+        assert len(set(parts[rows[at : at + 10].numpy()])) == 2
+    assert parts_at_once([10, 30], 130) == 2
+    assert parts_at_once([10, 30], 1) == 1

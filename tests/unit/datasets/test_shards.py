@@ -147,6 +147,10 @@ def test_shards_roll_over_by_rows_and_by_bytes(
 
     assert max(kept.rows.values()) <= 25
     assert sum(kept.rows.values()) == 64
+    data = kept.reader(schema, tmp_path)
+    parts = [pa.Table.from_batches(data.part("train", at)) for at in range(data.parts("train"))]
+    assert [len(one) for one in parts] == list(kept.rows.values())
+    assert pa.concat_tables(parts) == pa.Table.from_batches(data.batches("train"))
     read = pa.Table.from_batches(kept.reader(schema, tmp_path).batches("train"))
     assert read["n"].to_pylist() == list(range(64))
 

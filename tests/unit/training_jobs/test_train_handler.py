@@ -310,6 +310,40 @@ def test_a_run_that_is_done_again_is_compared_and_registers_nothing(kit):
     assert len(kit.catalog.list_versions(ME, "fitted")) == 1
 
 
+class Further(SteadyRecipe):
+    """A recipe that says what it begins from, and notes what it was given."""
+
+    name = "further"
+
+    def __init__(self):
+        self.given = []
+
+    def check_base(self, base, files, parameters):
+        del parameters
+        if base is None:
+            raise InvalidInput("A base is needed.", param="base")
+        self.given.append((base.ref, sorted(files)))
+
+    def train(self, data, parameters, run):
+        self.given.append((run.base_version.ref, run.base_version.manifest["task"]))
+        assert run.base["model"].read_bytes()
+        return super().train(data, parameters, run)
+
+
+def test_a_recipe_is_told_of_the_version_that_it_begins_from(kit, monkeypatch):
+    recipe = Further()
+    monkeypatch.setattr(registry, "recipes", lambda: {"steady": SteadyRecipe(), "further": recipe})
+    kit.handler.run(kit.job())
+    with pytest.raises(InvalidInput, match="A base is needed"):
+        kit.check(recipe="further")
+    run = kit.job(recipe="further", base="fitted", model="more")
+    assert run.parameters["base"] == "fitted@1"
+    assert kit.handler.run(run)["version"] == "more@1"
+    assert recipe.given == [("fitted@1", ["model"]), ("fitted@1", "tensor")]
+    lineage = kit.database.lineages.find(DEFAULT_TENANT_ID, "more", 1)
+    assert lineage.base == "fitted@1"
+
+
 class Placed(SteadyRecipe):
     """A recipe that can compute on a GPU."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 from modelry.domain.datasets import DataDescription
-from modelry.training.contract import Run, Trained, TrainingData
+from modelry.domain.errors import InvalidInput
+from modelry.training.contract import BaseVersion, Run, Trained, TrainingData
 from modelry.training.recipes.keras.parameters import KerasParameters, parameters_of
 from modelry.training.recipes.keras.slots import check_columns
 from modelry.training.selection import choose_splits
@@ -35,8 +37,34 @@ class KerasModel:
         check_columns(data)
         choose_splits(data, wanted)
 
+    def check_base(
+        self,
+        base: BaseVersion | None,
+        files: Collection[str],
+        parameters: Any,  # noqa: ARG002 - of others it depends on them
+    ) -> None:
+        """See `ChecksBase.check_base`."""
+        if base is not None:
+            raise InvalidInput(
+                f"The base version {base.ref} holds an exported model, which the recipe 'keras' "
+                "cannot train. Train the '.keras' file that stayed with its job further: "
+                "'job.keras_model()' gives it, 'client.train(model, data)' trains it.",
+                param="base",
+            )
+        if BASE not in files:
+            raise no_model()
+
     def train(self, data: TrainingData, parameters: Any, run: Run) -> Trained:
         """See `Recipe.train`; the trained model is also kept as `model.keras`."""
         from modelry.training.recipes.keras.training import train
 
         return train(data, parameters_of(parameters), run)
+
+
+def no_model() -> InvalidInput:
+    """The error for a run without a model."""
+    return InvalidInput(
+        "The recipe 'keras' trains a model that you give: a '.keras' file as the base file "
+        f"'{BASE}'. 'client.train(model, data)' does that.",
+        param="base",
+    )

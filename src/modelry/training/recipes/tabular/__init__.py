@@ -11,7 +11,13 @@ from modelry.domain.datasets import Column, ColumnRole, ColumnType, DataDescript
 from modelry.domain.errors import InvalidInput
 from modelry.training.contract import Parameters, Run, Trained, TrainingData
 from modelry.training.options import LoopParameters
-from modelry.training.selection import CLASS_TYPES, check_classes, choose_column, choose_splits
+from modelry.training.selection import (
+    CLASS_TYPES,
+    FromNothing,
+    check_classes,
+    choose_column,
+    choose_splits,
+)
 
 CELL_TYPES = (ColumnType.NUMBER, ColumnType.INTEGER, ColumnType.BOOLEAN, ColumnType.TEXT)
 """Of columns that can be learnt from."""
@@ -68,7 +74,7 @@ class TabularParameters(LoopParameters):
     label_column: str | None = Field(None, description="the column that is to be predicted")
 
 
-class Tabular:
+class Tabular(FromNothing):
     """Implements `Recipe`."""
 
     name: ClassVar[str] = "tabular"

@@ -10,7 +10,13 @@ from modelry.domain.datasets import Column, ColumnRole, ColumnType, DataDescript
 from modelry.domain.errors import InvalidInput
 from modelry.training.contract import Parameters, Run, Trained, TrainingData
 from modelry.training.options import LoopParameters, ScheduleName
-from modelry.training.selection import CLASS_TYPES, check_classes, choose_column, choose_splits
+from modelry.training.selection import (
+    CLASS_TYPES,
+    FromNothing,
+    check_classes,
+    choose_column,
+    choose_splits,
+)
 
 
 class TextClassificationParameters(LoopParameters):
@@ -69,7 +75,7 @@ class TextClassificationParameters(LoopParameters):
     )
 
 
-class TextClassification:
+class TextClassification(FromNothing):
     """Implements `Recipe`."""
 
     name: ClassVar[str] = "text-classification"

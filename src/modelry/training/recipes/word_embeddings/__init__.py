@@ -15,7 +15,7 @@ from pydantic import Field
 from modelry.domain.datasets import Column, ColumnRole, ColumnType, DataDescription
 from modelry.training.contract import Parameters, Run, Trained, TrainingData
 from modelry.training.options import SplitParameters
-from modelry.training.selection import choose_column, choose_splits
+from modelry.training.selection import FromNothing, choose_column, choose_splits
 
 
 class WordEmbeddingParameters(Parameters):
@@ -69,7 +69,7 @@ class WordEmbeddingParameters(Parameters):
     )
 
 
-class WordEmbeddings:
+class WordEmbeddings(FromNothing):
     """Implements `Recipe`."""
 
     name: ClassVar[str] = "word-embeddings"
