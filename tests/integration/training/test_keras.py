@@ -35,6 +35,7 @@ from modelry.domain.errors import (
 from modelry.testing.datasets import rows_of
 from modelry.testing.training import MemoryRun
 from modelry.training.recipes.keras import KerasModel
+from modelry.training.recipes.keras import rows as kept_rows
 from modelry.training.recipes.keras.archive import read_keras_file
 from modelry.training.recipes.keras.building import build
 from modelry.training.recipes.keras.parameters import KerasParameters
@@ -185,6 +186,36 @@ def test_it_learns_as_plain_keras_does(tmp_path):
     assert trained.metrics["accuracy"] == pytest.approx(kept.history["accuracy"][-1], abs=1e-6)
     (exported,) = answers(trained, [X])
     assert np.abs(model.predict(X, verbose=0) - exported).max() < 1e-4
+
+
+def test_rows_beyond_memory_are_read_again_part_by_part(tmp_path, monkeypatch):
+    """The same steps where the order is given; otherwise each part about once an epoch."""
+    model = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(3)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    base = saved(compiled(model, loss=loss), tmp_path)
+    parts = rows_of(SCHEMA, {"train": {"x": X, "y": Y}}, part_rows=20)
+    options = {"epochs": 2, "batch_size": 16, "validation_share": 0.2, "class_weights": "balanced"}
+    near, _ = train(base, tmp_path / "near", parts, shuffle=False, **options)
+    read = []
+    monkeypatch.setattr(kept_rows, "MAX_BYTES", 2 * X[:20].nbytes)
+    monkeypatch.setattr(
+        parts, "part", lambda *a, _part=parts.part, **o: read.append(a[1]) or _part(*a, **o)
+    )
+    far, run = train(base, tmp_path / "far", parts, shuffle=False, **options)
+    assert far.weights_digest == near.weights_digest
+    assert far.metrics == near.metrics
+    assert any("read anew in every epoch" in line for line in run.lines)
+    assert set(read) == set(range(5))
+    read.clear()
+    whole, _ = train(base, tmp_path / "whole", parts, checkpoint_every_s=0, **options)
+    assert len(read) <= 5 * (1 + 3 * 2)
+    given = {"seed": 3, "base": {"model": base}}
+    ended = MemoryRun(tmp_path / "ended", stop_after=7, **given)
+    with pytest.raises(Cancelled):
+        train(base, None, parts, run=ended, checkpoint_every_s=0, **options)
+    going_on = MemoryRun(tmp_path / "on", checkpoint=ended.checkpoint(), **given)
+    again, _ = train(base, None, parts, run=going_on, checkpoint_every_s=0, **options)
+    assert again.weights_digest == whole.weights_digest
 
 
 def test_training_ends_early_when_nothing_gets_better(tmp_path):

@@ -19,8 +19,9 @@ import torch
 from modelry.domain.errors import Cancelled, InvalidInput, TrainingDiverged
 from modelry.runtime_api.tensors import Array
 from modelry.training.contract import Run
+from modelry.training.recipes.keras.arrays import slices
 from modelry.training.recipes.keras.parameters import KerasParameters
-from modelry.training.recipes.keras.rows import Rows, slices
+from modelry.training.recipes.keras.rows import FarRows, Rows
 from modelry.training.recipes.keras.state import (
     Standing,
     load_state,
@@ -61,8 +62,8 @@ class Fitting:
     def __init__(
         self,
         model: Any,
-        train: Rows,
-        validation: Rows | None,
+        train: Rows | FarRows,
+        validation: Rows | FarRows | None,
         parameters: KerasParameters,
         run: Run,
     ) -> None:
@@ -121,7 +122,7 @@ class Fitting:
         if not self._parameters.shuffle:
             return None
         random = np.random.default_rng([self._run.seed, epoch])
-        return random.permutation(len(self._train))
+        return self._train.order(random)
 
     def _step(self, at: Any) -> Mapping[str, Any]:
         rows = self._train.take(at)
@@ -199,7 +200,7 @@ class Fitting:
         self._saved_at = time.monotonic()
 
 
-def evaluate(model: Any, rows: Rows, size: int) -> dict[str, float]:
+def evaluate(model: Any, rows: Rows | FarRows, size: int) -> dict[str, float]:
     """Loss and metrics of a model on rows."""
     model.reset_metrics()
     logs: Mapping[str, Any] = {}
@@ -274,7 +275,7 @@ def numbers(logs: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-def _row_weights(train: Rows, parameters: KerasParameters, run: Run) -> Array | None:
+def _row_weights(train: Rows | FarRows, parameters: KerasParameters, run: Run) -> Array | None:
     wanted = parameters.class_weights
     if wanted is None:
         return train.weights

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from modelry.domain.errors import InvalidInput, RowsInvalid, TrainingDiverged
+from modelry.domain.errors import RowsInvalid, TrainingDiverged
 from modelry.training.classifying import held_out_places
 from modelry.training.contract import Run, Trained, TrainingData
 from modelry.training.loop import prepare
@@ -20,8 +20,8 @@ from modelry.training.recipes.keras.building import build, load_keras, save_trai
 from modelry.training.recipes.keras.exporting import export, interface_of, weights_digest
 from modelry.training.recipes.keras.fitting import Fitting, evaluate
 from modelry.training.recipes.keras.parameters import KerasParameters
-from modelry.training.recipes.keras.recipe import BASE, KEPT
-from modelry.training.recipes.keras.rows import Rows, read_rows
+from modelry.training.recipes.keras.recipe import BASE, KEPT, no_model
+from modelry.training.recipes.keras.rows import FarRows, Rows, read_rows
 from modelry.training.recipes.keras.serving import graph_for, manifest_of, pixel_scale
 from modelry.training.recipes.keras.slots import Binding, bind
 from modelry.training.selection import choose_splits
@@ -86,18 +86,14 @@ def _train(keras: Any, data: TrainingData, parameters: KerasParameters, run: Run
 class _Parts:
     """Rows to learn from, and rows that are only measured on."""
 
-    learnt: Rows
-    measured: Rows | None
+    learnt: Rows | FarRows
+    measured: Rows | FarRows | None
 
 
 def _base(run: Run) -> Path:
     base = run.base.get(BASE)
     if base is None:
-        raise InvalidInput(
-            "The recipe 'keras' trains a model that you give: a '.keras' file as the base file "
-            f"'{BASE}'. 'client.train(model, data)' does that.",
-            param="base",
-        )
+        raise no_model()
     # a work process has its files open, behind links of its own making
     return base.readlink() if base.is_symlink() else base
 
@@ -119,10 +115,10 @@ def _read(
     if not splits.held_out:
         return _Parts(learnt, None)
     places, held_out = held_out_places(len(learnt), splits.held_out, run.seed)
-    return _Parts(learnt.take(places.numpy()), learnt.take(held_out.numpy()))
+    return _Parts(learnt.chosen(places.numpy()), learnt.chosen(held_out.numpy()))
 
 
-def _some(rows: Rows) -> Rows:
+def _some(rows: Rows | FarRows) -> Rows:
     """Rows from all over: the first ones may all be of one class."""
     count = min(len(rows), ROWS)
     return rows.take(np.linspace(0, len(rows) - 1, count).astype(np.int64))
