@@ -1,26 +1,23 @@
 """A made detection set with exact boxes: real garments pasted on real photos.
 
-Objects are Fashion-MNIST's pictures, its own training ones for training and validation, its own
-test ones for the test; grounds are parts of photos of scikit-image and scikit-learn, the right part
-of each for the test and the rest for training. So no pixel of the test split was seen before. Every
-picture is coloured, scaled and placed at random (seeded); its box is that of its opaque pixels.
-Kinds that are hard to tell apart at 28 x 28 pixels (shirts, coats and dresses; shoes) are one
-class: what is measured is detection.
+Objects are Fashion-MNIST's pictures, its own training ones for training and validation (no picture
+in both), its own test ones for the test; grounds are pieces of the photos of `benchmarks.photos`,
+which are held out whole. So a split shares no object and no photo with another one. Every picture
+is coloured, scaled and placed at random (seeded); its box is that of its opaque pixels. Kinds that
+classifiers take for each other are one class, by the rule of `benchmarks.kinds`: what is measured
+is detection.
 
-    python -m benchmarks.made_detection made --photos FOLDER --objects FOLDER
+    python -m benchmarks.made_detection made
 
-`--objects` has the four IDX files of the Debian package `dataset-fashion-mnist`; `--photos` is the
-folder `skimage/data` of scikit-image (its own photos; scikit-learn's are taken from where it is
-installed). Writes `images.zip` and, in COCO's form, `train.json`, `validation.json`, `test.json`.
+Writes `images.zip` and, in COCO's form, `train.json`, `validation.json`, `test.json`. Pictures and
+photos are fetched once by the ordinary package managers.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import io
 import json
-import sys
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,18 +27,21 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-CLASSES = ("garment", "trousers", "shoe", "bag")
-_CLASS_OF = (0, 1, 0, 0, 0, 2, 0, 2, 3, 2)  # of Fashion-MNIST's: T-shirt, trouser, pullover, ...
-PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "brick.png",
-          "gravel.png", "ihc.png", "china.jpg", "rocket.jpg", "hubble_deep_field.jpg", "grass.png",
-          "coins.png", "flower.jpg")  # fmt: skip
-TEST_SHARE = 0.35
-"""Of each photo's width, from the right."""
-OBJECTS = Path("/usr/share/datasets/fashion-mnist")
-COUNTS = {"train": 2000, "validation": 100, "test": 400}
+from benchmarks import photos
+from benchmarks.training_data import fashion_mnist
+
+CLASSES = ("top", "trousers", "dress", "sandal", "sneaker", "bag", "boot")
+CLASS_OF = (0, 1, 0, 2, 0, 3, 0, 4, 5, 6)
+"""Of Fashion-MNIST's kinds: T-shirt, trousers, pullover, dress, coat, sandal, shirt, sneaker, bag,
+ankle boot."""
+TRAIN_PICTURES = 50_000
+"""Of its 60,000 training pictures; the others are for validation."""
+COUNTS = {"train": 6000, "validation": 200, "test": 500}
 MIN_SIDE, MAX_SIDE = 112, 144
 MIN_OBJECT, MAX_OBJECT = 48, 100
 MAX_OBJECTS = 3
+MAX_ZOOM = 2.0
+"""How many pixels of a photo one of an image shows at most, along a side."""
 _OPAQUE = 128
 _MAX_OVERLAP = 0.05
 _QUALITY = 92
@@ -72,16 +72,15 @@ class Parts:
     photos: Sequence[Image.Image]
 
 
-def parts_of(split: str, objects: Path, photos: Path) -> Parts:
-    """The parts of a split; those of `test` are in no other."""
-    prefix = "t10k" if split == "test" else "train"
-    pictures = _idx(objects / f"{prefix}-images-idx3-ubyte.gz")
-    labels = np.array(_CLASS_OF)[_idx(objects / f"{prefix}-labels-idx1-ubyte.gz")]
-    if split != "test":  # no picture is in both
-        half = slice(0, 50_000) if split == "train" else slice(50_000, None)
-        pictures, labels = pictures[half], labels[half]
-    grounds = [_part(_photo(name, photos), is_test=split == "test") for name in PHOTOS]
-    return Parts(pictures, labels, grounds)
+def parts_of(split: str, objects: Path | None = None) -> Parts:
+    """The parts of a split, which are in no other; `objects` has Fashion-MNIST's files."""
+    pictures, kinds = fashion_mnist("test" if split == "test" else "train", objects)
+    labels = np.array(CLASS_OF)[kinds]
+    if split != "test":
+        part = slice(0, TRAIN_PICTURES) if split == "train" else slice(TRAIN_PICTURES, None)
+        pictures, labels = pictures[part], labels[part]
+    held = photos.photos()
+    return Parts(pictures, labels, [held[name] for name in photos.of_split(split, list(held))])
 
 
 def made(parts: Parts, count: int, seed: int) -> Iterator[Made]:
@@ -99,13 +98,13 @@ def made(parts: Parts, count: int, seed: int) -> Iterator[Made]:
         yield Made(sheet, placed)
 
 
-def write(folder: Path, objects: Path, photos: Path, counts: dict[str, int], seed: int) -> None:
+def write(folder: Path, counts: dict[str, int], seed: int, objects: Path | None = None) -> None:
     """Make all splits and write them into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(folder / "images.zip", "w", zipfile.ZIP_STORED) as archive:
         for at, (split, count) in enumerate(counts.items()):
             document = _document()
-            parts = parts_of(split, objects, photos)
+            parts = parts_of(split, objects)
             for number, one in enumerate(made(parts, count, seed * 1000 + at)):
                 name = f"{split}-{number:05}.jpg"
                 archive.writestr(zipfile.ZipInfo(name), encoded(one.image))
@@ -137,11 +136,11 @@ def _add(document: dict[str, Any], name: str, one: Made) -> None:
         )  # fmt: skip
 
 
-def _ground(random: np.random.Generator, photos: Sequence[Image.Image]) -> Image.Image:
+def _ground(random: np.random.Generator, grounds: Sequence[Image.Image]) -> Image.Image:
     """A part of a photo, of random place, scale and sides."""
     width, height = (int(side) for side in random.integers(MIN_SIDE, MAX_SIDE + 1, 2))
-    photo = photos[int(random.integers(len(photos)))]
-    most = min(2.0, photo.width / width, photo.height / height)
+    photo = grounds[int(random.integers(len(grounds)))]
+    most = min(MAX_ZOOM, photo.width / width, photo.height / height)
     scale = random.uniform(min(1.0, most), most)
     cut = int(width * scale), int(height * scale)
     left = int(random.integers(photo.width - cut[0] + 1))
@@ -194,43 +193,16 @@ def _shared(one: Sequence[int], other: Sequence[int]) -> float:
     return max(0, width) * max(0, height) / smaller
 
 
-def _idx(file: Path) -> np.ndarray:
-    if not file.is_file():
-        sys.exit(f"There is no {file}; give the folder of Fashion-MNIST's IDX files (--objects).")
-    data = gzip.decompress(file.read_bytes())
-    ranks = data[3]
-    shape = np.frombuffer(data, ">i4", ranks, 4)
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * ranks).reshape(shape)
-
-
-def _part(photo: Image.Image, *, is_test: bool) -> Image.Image:
-    cut = round(photo.width * (1 - TEST_SHARE))
-    return photo.crop((cut if is_test else 0, 0, photo.width if is_test else cut, photo.height))
-
-
-def _photo(name: str, photos: Path) -> Image.Image:
-    file = photos / name
-    if not file.is_file():
-        from sklearn import datasets
-
-        file = Path(datasets.__file__).parent / "images" / name
-    if not file.is_file():
-        sys.exit(f"There is no {name} in {photos}; give scikit-image's folder data (--photos).")
-    with Image.open(file) as photo:
-        return photo.convert("RGB")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, help="where it is written")
-    parser.add_argument("--objects", type=Path, default=OBJECTS)
-    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--objects", type=Path, help="a folder with Fashion-MNIST's IDX files")
     parser.add_argument("--seed", type=int, default=1)
     for split, count in COUNTS.items():
         parser.add_argument(f"--{split}", type=int, default=count, help="how many images")
     given = parser.parse_args()
     counts = {split: getattr(given, split) for split in COUNTS}
-    write(given.folder, given.objects, given.photos, counts, given.seed)
+    write(given.folder, counts, given.seed, given.objects)
 
 
 if __name__ == "__main__":

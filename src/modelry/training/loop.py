@@ -275,8 +275,10 @@ class _Loop:
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
-        with torch.autocast("cuda", torch.bfloat16, enabled=self._has_mixed_precision()):
-            loss = self.loss(self.examples.batch(places))
+        batch = self.examples.batch(places)
+        is_mixed = self._has_mixed_precision()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=is_mixed):
+            loss = self.loss(batch)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if options.clip_gradient is not None:
@@ -293,8 +295,9 @@ class _Loop:
             self.run.progress(self.step, self.total, "steps", phase)
 
     def _has_mixed_precision(self) -> bool:
-        is_wanted = self.options.mixed_precision and self.device.type == "cuda"
-        return is_wanted and torch.cuda.is_bf16_supported()
+        if self.device.type == "cpu":
+            return self.options.cpu_bfloat16
+        return self.options.mixed_precision and torch.cuda.is_bf16_supported()
 
     def _take_losses(self) -> None:
         """Add up the losses of the steps since the last call."""

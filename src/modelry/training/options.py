@@ -73,7 +73,13 @@ class LoopParameters(SplitParameters):
         description="same seed, same data, same machine: same weights to the bit; on a GPU slower",
     )
     mixed_precision: bool = Field(
-        default=True, description="bfloat16 where a GPU can; a CPU always computes in float32"
+        default=True,
+        description="bfloat16 where a GPU can; a CPU computes in float32 without `cpu_bfloat16`",
+    )
+    cpu_bfloat16: bool = Field(
+        default=False,
+        description="bfloat16 on a CPU, too: convolutions are faster where it has AMX, and slower "
+        "where it has no bfloat16 of its own",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where it computes; auto takes a GPU when there is one"

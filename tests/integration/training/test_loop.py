@@ -108,6 +108,30 @@ def test_a_run_that_was_ended_at_any_step_ends_in_the_same_weights(tmp_path, opt
         assert second.curves.items() <= whole.curves.items()
 
 
+def test_a_cpu_computes_in_bfloat16_only_when_asked_to(tmp_path):
+    class Watched(Points):
+        def batch(self, places):
+            x, y = super().batch(places)
+            seen.add((x @ x.T).dtype)
+            return x, y
+
+    for is_asked in (False, True):
+        seen = set()
+        prepare(1, LoopParameters())
+        model, points = network(), Watched()
+        options = LoopParameters(epochs=1, cpu_bfloat16=is_asked)
+        wanted = torch.bfloat16 if is_asked else torch.float32
+
+        def loss(batch, model=model, wanted=wanted):
+            said = model(batch[0])
+            assert said.dtype == wanted
+            return torch.nn.functional.mse_loss(said.float(), batch[1])
+
+        fit(model, points, loss, options, MemoryRun(tmp_path / str(is_asked)))
+        assert seen == {torch.float32}
+        assert {one.dtype for one in model.parameters()} == {torch.float32}
+
+
 def test_another_seed_gives_other_weights(tmp_path):
     digests = {
         digest_of(train(MemoryRun(tmp_path / str(seed), seed=seed))[1].state_dict())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,10 @@ from modelry.training.recipes.object_detection import (
     serving,
 )
 from modelry.training.recipes.object_detection.assignment import Truth, assign, paired_iou
-from modelry.training.recipes.object_detection.augmentation import augment
+from modelry.training.recipes.object_detection.augmentation import augment, colour_mixing
 from modelry.training.recipes.object_detection.losses import generalised_iou, losses
 from modelry.training.recipes.object_detection.network import BINS, Detector, Seen
+from modelry.training.recipes.object_detection.pasting import paste
 from modelry.training.recipes.object_detection.rows import Pictures, read
 from modelry.training.recipes.object_detection.training import learn
 from modelry.training.weights import digest_of
@@ -253,6 +255,52 @@ def test_augmentation_moves_boxes_with_their_pixels() -> None:
         seen = torch.tensor([columns.min(), rows_.min(), columns.max() + 1, rows_.max() + 1])
         assert (seen - box).abs().max() <= 1.6
     assert after.is_real.sum() > 20
+
+
+def test_colours_turn_around_the_greys() -> None:
+    torch.manual_seed(5)
+    mixing = colour_mixing(16)
+    assert torch.allclose(mixing.sum(2), torch.ones(16, 3), atol=1e-5)
+    red = mixing @ torch.tensor([1.0, 0.0, 0.0])
+    assert red.std(0).min() > 0.05
+
+
+def painted(boxes: Sequence[Sequence[Sequence[float]]]) -> tuple[torch.Tensor, Truth]:
+    """Image i is black, its objects have the brightness 20 * (i + 1)."""
+    images = torch.zeros(len(boxes), 3, SIDE, SIDE)
+    for at, some in enumerate(boxes):
+        for x0, y0, x1, y1 in some:
+            images[at, :, int(y0) : int(y1), int(x0) : int(x1)] = 20.0 * (at + 1)
+    count = max(map(len, boxes))
+    there = torch.tensor([[*some, *[[0.0] * 4] * (count - len(some))] for some in boxes])
+    there = there.reshape(len(boxes), count, 4).float()
+    reals = torch.tensor([[at < len(some) for at in range(count)] for some in boxes]).bool()
+    return images, Truth(there, torch.arange(len(boxes))[:, None].expand(-1, count), reals)
+
+
+def test_pieces_bring_their_objects_and_cover_none() -> None:
+    torch.manual_seed(3)
+    images, before = painted(
+        [[[4, 4, 24, 20]], [[30, 30, 50, 60], [2, 2, 12, 12]], [], [[0, 40, 9, 64]]]
+    )
+    changed, after = paste(images, before, 1.0)
+    assert after.is_real.sum() > before.is_real.sum() + 2
+    assert changed.shape == images.shape
+    for at, (image, boxes, classes, reals) in enumerate(zip(changed, *after, strict=True)):
+        own = before.boxes[at][before.is_real[at]]
+        assert torch.equal(boxes[: len(own)], own)
+        for box, number in zip(boxes[reals], classes[reals], strict=True):
+            x0, y0, x1, y1 = (round(float(edge)) for edge in box)
+            assert (image[:, y0:y1, x0:x1] == 20.0 * (int(number) + 1)).all()
+
+
+def test_where_nothing_may_be_pasted_nothing_is() -> None:
+    images, before = painted([[[4, 4, 24, 20]], [[30, 30, 50, 60]]])
+    full = painted([[[0, 0, 64, 64]], [[0, 0, 64, 64]]])
+    for (pixels, truth_), share in (((images, before), 0.0), (full, 1.0), (painted([[]]), 1.0)):
+        changed, after = paste(pixels, truth_, share)
+        assert torch.equal(changed, pixels)
+        assert int(after.is_real.sum()) == int(truth_.is_real.sum())
 
 
 def assign_with(model: Detector, there: Truth) -> Any:

@@ -60,6 +60,13 @@ class DetectionParameters(LoopParameters):
         description="whether left and right may be swapped too; not for classes that this changes, "
         "such as letters",
     )
+    paste: float = Field(
+        0.5,
+        ge=0.0,
+        le=1.0,
+        description="the share of training images that get pieces of others where they show "
+        "nothing, if `augment` is on",
+    )
     image_column: str | None = Field(None, description="the column with the images")
     boxes_column: str | None = Field(None, description="the column with the boxes")
     memory_mb: int = Field(

@@ -1,10 +1,12 @@
-"""Changes of training images that leave what is in them: mirrored, moved, scaled, recoloured.
+"""Changes of training images that leave what is in them: recoloured, mirrored, moved, scaled.
 
 All of them work on a batch of inputs at once, and move the boxes with the pixels. Chance comes from
 torch's own generator, which the loop seeds for every step.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -13,12 +15,20 @@ from torch.nn import functional
 from modelry.training.recipes.object_detection.assignment import Truth
 
 MIN_SCALE, MAX_SCALE = 0.75, 1.35
+MAX_STRETCH = 1.15
+"""How much more one side is scaled than the other."""
 MAX_SHIFT = 0.15
 MIN_VISIBLE = 0.4
 """An object of which less is left in the image is not taught any more."""
 MAX_BRIGHTNESS = 50.0
 MIN_CONTRAST, MAX_CONTRAST = 0.6, 1.4
+MIN_SATURATION, MAX_SATURATION = 0.0, 1.6
+MAX_HUE = math.pi / 10
+"""How far colours are turned around the axis of greys."""
 GROUND = 114.0
+
+_TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+_TO_RGB = _TO_YIQ.inverse()
 
 
 def augment(images: Tensor, truth: Truth, *, mirror: bool) -> tuple[Tensor, Truth]:
@@ -43,14 +53,29 @@ def _uniform(shape: tuple[int, ...], low: float, high: float) -> Tensor:
 
 
 def _recoloured(images: Tensor) -> Tensor:
-    """Contrast of each image and brightness of each of its channels changed."""
-    n = len(images)
-    contrast = _uniform((n, 1, 1, 1), MIN_CONTRAST, MAX_CONTRAST)
-    brightness = _uniform((n, 1, 1, 1), -MAX_BRIGHTNESS, MAX_BRIGHTNESS)
-    tint = _uniform((n, 3, 1, 1), -MAX_BRIGHTNESS / 3, MAX_BRIGHTNESS / 3)
+    """Hue, saturation and contrast of each image and brightness of each of its channels changed."""
+    n, _, height, width = images.shape
+    contrast = _uniform((n, 1, 1), MIN_CONTRAST, MAX_CONTRAST)
+    brightness = _uniform((n, 1, 1), -MAX_BRIGHTNESS, MAX_BRIGHTNESS)
+    tint = _uniform((n, 3, 1), -MAX_BRIGHTNESS / 3, MAX_BRIGHTNESS / 3)
+    mixed = (colour_mixing(n) * contrast).to(images.device)
     added = (brightness + tint).to(images.device)
-    mean = images.mean((1, 2, 3), keepdim=True)
-    return ((images - mean) * contrast.to(images.device) + mean + added).clamp(0, 255)
+    pixels = images.permute(0, 2, 3, 1).reshape(n, height * width, 3)  # no copy: channels are last
+    mean = pixels.mean((1, 2), keepdim=True)
+    changed = torch.baddbmm(mean + added.mT, pixels - mean, mixed.mT).clamp(0, 255)
+    return changed.reshape(n, height, width, 3).permute(0, 3, 1, 2)
+
+
+def colour_mixing(n: int) -> Tensor:
+    """(n, 3, 3): how red, green and blue come of each other; greys stay as they are."""
+    turned = _uniform((n,), -MAX_HUE, MAX_HUE)
+    saturation = _uniform((n,), MIN_SATURATION, MAX_SATURATION)
+    yiq = torch.zeros(n, 3, 3)
+    yiq[:, 0, 0] = 1.0
+    yiq[:, 1, 1] = yiq[:, 2, 2] = saturation * turned.cos()
+    yiq[:, 2, 1] = saturation * turned.sin()
+    yiq[:, 1, 2] = -yiq[:, 2, 1]
+    return _TO_RGB @ yiq @ _TO_YIQ
 
 
 def _mirrored(images: Tensor, truth: Truth) -> tuple[Tensor, Truth]:
@@ -67,21 +92,27 @@ def _mirrored(images: Tensor, truth: Truth) -> tuple[Tensor, Truth]:
 def _moved(images: Tensor, truth: Truth) -> tuple[Tensor, Truth]:
     """Every image scaled around its middle and shifted; what comes into sight is grey."""
     n, _, height, width = images.shape
-    scale = _uniform((n,), MIN_SCALE, MAX_SCALE).to(images.device)
+    scale = _uniform((n, 1), MIN_SCALE, MAX_SCALE)
+    stretch = MAX_STRETCH ** _uniform((n, 1), -0.5, 0.5)
+    scales = torch.cat([scale * stretch, scale / stretch], 1).to(images.device)
     shift = _uniform((n, 2), -MAX_SHIFT, MAX_SHIFT).to(images.device)
     grid_map = torch.zeros((n, 2, 3), device=images.device)
-    grid_map[:, 0, 0] = grid_map[:, 1, 1] = 1 / scale
-    grid_map[:, :, 2] = -2 * shift / scale[:, None]
+    grid_map[:, 0, 0], grid_map[:, 1, 1] = (1 / scales).unbind(1)
+    grid_map[:, :, 2] = -2 * shift / scales
     grid = functional.affine_grid(grid_map, list(images.shape), align_corners=False)
     images = functional.grid_sample(images - GROUND, grid, align_corners=False) + GROUND
     extent = torch.tensor([width, height] * 2, dtype=torch.float32, device=images.device)
     middle = extent / 2
     offset = shift.repeat(1, 2)[:, None] * extent
-    moved = (truth.boxes - middle) * scale[:, None, None] + middle + offset
+    moved = (truth.boxes - middle) * scales.repeat(1, 2)[:, None] + middle + offset
     cut = torch.minimum(moved.clamp(min=0), extent)
-    before, after = _areas(moved), _areas(cut)
-    is_seen = (after > MIN_VISIBLE * before) & (after > 1)
-    return images, Truth(cut, truth.classes, truth.is_real & is_seen)
+    return images, Truth(cut, truth.classes, truth.is_real & is_seen(moved, cut))
+
+
+def is_seen(whole: Tensor, cut: Tensor) -> Tensor:
+    """Whether enough of boxes (..., 4) is left after they were cut to be learnt from."""
+    before, after = _areas(whole), _areas(cut)
+    return (after > MIN_VISIBLE * before) & (after > 1)
 
 
 def _areas(boxes: Tensor) -> Tensor:

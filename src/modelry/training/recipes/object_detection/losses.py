@@ -44,7 +44,13 @@ def losses(detector: Detector, seen: Seen, truth: Truth) -> Losses:
         seen: what it said.
         truth: what there is, in pixels of the input.
     """
-    scores, edges = seen.scores.float(), seen.edges.float()  # half precision is too coarse here
+    # half precision is too coarse here: boxes would be off by up to a pixel in 256
+    with torch.autocast(seen.scores.device.type, enabled=False):
+        return _losses(detector, Seen(seen.scores.float(), seen.edges.float()), truth)
+
+
+def _losses(detector: Detector, seen: Seen, truth: Truth) -> Losses:
+    scores, edges = seen
     boxes = detector.boxes(edges)
     targets = assign(scores.sigmoid().detach(), boxes.detach(), detector.points, truth)
     norm = targets.scores.sum().clamp(min=1.0)

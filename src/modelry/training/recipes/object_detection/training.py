@@ -27,6 +27,7 @@ from modelry.training.recipes.object_detection.assignment import Truth
 from modelry.training.recipes.object_detection.augmentation import augment
 from modelry.training.recipes.object_detection.losses import losses
 from modelry.training.recipes.object_detection.network import Detector, Exportable
+from modelry.training.recipes.object_detection.pasting import paste
 from modelry.training.recipes.object_detection.rows import Pictures, read
 from modelry.training.selection import choose_splits
 
@@ -78,7 +79,8 @@ class Examples:
         truth = _truth(self._pictures, chosen, self._device)
         if not self._parameters.augment:
             return Batch(images, truth)
-        return Batch(*augment(images, truth, mirror=self._parameters.mirror))
+        images, truth = augment(images, truth, mirror=self._parameters.mirror)
+        return Batch(*paste(images, truth, self._parameters.paste))
 
 
 def train(data: TrainingData, parameters: DetectionParameters, run: Run) -> Trained:
