@@ -61,7 +61,7 @@ class DetectionParameters(LoopParameters):
         "such as letters",
     )
     paste: float = Field(
-        0.5,
+        0.0,
         ge=0.0,
         le=1.0,
         description="the share of training images that get pieces of others where they show "
