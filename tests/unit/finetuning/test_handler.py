@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.fine_tuning import FineTuningKit, offer_tuned_recipe, rows
+from tests.support.fine_tuning import FineTuningKit, TunedRecipe, offer_tuned_recipe, rows
 
 from modelry.domain.access import DEFAULT_TENANT_ID, Permission
 from modelry.domain.datasets import DatasetVersion
@@ -150,6 +150,22 @@ def test_bases_that_cannot_be_trained_further(
     monkeypatch.setitem(choices.CHOICES, "tensor", Choice("gone", "jsonl"))
     with pytest.raises(ModelryError, match="recipe 'gone', which this server does not have"):
         kit.job()
+
+
+class Choosy(TunedRecipe):
+    def check_base(self, base: Any, files: Any, parameters: Any) -> None:
+        if parameters.steps > 5:
+            raise InvalidInput(f"{base.ref} with {sorted(files)} is too small.", param="base")
+
+
+def test_a_recipe_is_asked_whether_it_can_begin_from_the_base(
+    kit: FineTuningKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choices, "recipes", lambda: {"steady": Choosy()})
+    kit.job(parameters={"steps": 5})
+    with pytest.raises(InvalidInput, match=r"base@1 with \['model'\] is too small") as caught:
+        kit.job(parameters={"steps": 6})
+    assert caught.value.param == "model"
 
 
 def test_hyperparameters_that_a_recipe_does_not_look_at(

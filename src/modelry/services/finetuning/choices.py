@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from modelry.domain.catalog import Version
 from modelry.domain.errors import InvalidInput, NotSupported, UnsupportedField
 from modelry.domain.lineage import Lineage
 from modelry.services.finetuning.order import Wanted
-from modelry.training.contract import Recipe
+from modelry.training.contract import BaseVersion, ChecksBase, Recipe
 from modelry.training.registry import read_parameters, recipes
 
 TRAINING_FILE, VALIDATION_FILE = "training_file", "validation_file"
@@ -127,6 +128,23 @@ def chosen_parameters(
         return read_parameters(recipe, {**given, **wanted.parameters}).model_dump(mode="json")
     except InvalidInput as error:
         raise InvalidInput(error.message, param=_blamed(error.param, wanted)) from None
+
+
+def check_base(recipe: Recipe, version: Version, training: Mapping[str, Any]) -> None:
+    """See that a recipe can begin from a version, where it says so before it trains.
+
+    Raises:
+        InvalidInput: it cannot; says what it takes.
+    """
+    if not isinstance(recipe, ChecksBase):
+        return
+    base = BaseVersion(version.ref, version.manifest)
+    try:
+        recipe.check_base(
+            base, [one.role for one in version.files], recipe.parameters.model_validate(training)
+        )
+    except InvalidInput as error:
+        raise InvalidInput(error.message, param="model") from None
 
 
 def told_hyperparameters(wanted: Wanted, training: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from modelry.services.finetuning.choices import (
     CHOICES,
     TRAINING_FILE,
     VALIDATION_FILE,
+    check_base,
     choice_for,
     chosen_parameters,
     import_options,
@@ -103,6 +104,8 @@ class FineTuneHandler:
         version = base.version
         choice, recipe = choice_for(version.task, wanted.model)
         lineage = self.lineages.find(version.tenant_id, version.model_name, version.number)
+        training = chosen_parameters(recipe, choice, wanted, lineage)
+        check_base(recipe, version, training)
         return FineTuningOrder(
             wanted=wanted,
             base=version.ref,
@@ -110,7 +113,7 @@ class FineTuneHandler:
             recipe=choice.recipe,
             format=choice.format,
             digests=digests,
-            training=chosen_parameters(recipe, choice, wanted, lineage),
+            training=training,
             threads=self.training.limits.threads,
             engine_options=base.engine_options,
         ).to_wire()
