@@ -4,7 +4,7 @@ Starts Modelry, pulls the starter `assistant`, asks it through the chat door whi
 e-mails are spam, fine-tunes it on others with the recipe `chat` in a job, and asks the tuned
 version the same. No e-mail is on both sides, and as many of each kind are asked.
 
-    python -m benchmarks.chat_tuning                         1,000 rows, about half an hour
+    python -m benchmarks.chat_tuning                         600 rows, a quarter of an hour
     python -m benchmarks.chat_tuning --rows 40 --test 10     the shortest run that says something
     python -m benchmarks.chat_tuning -p rank=16 -p epochs=2  other parameters
 """
@@ -167,7 +167,7 @@ def _setting(text: str) -> tuple[str, Any]:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--rows", type=int, default=600)
     parser.add_argument("--test", type=int, default=200)
     parser.add_argument("--characters", type=int, default=240)
     parser.add_argument("--seed", type=int, default=1)
@@ -183,6 +183,7 @@ def main() -> None:
         job = tuned(served, learnt, parameters, given.seed)
         seconds = time.perf_counter() - began
         after = judged(served.client, MODEL, asked)
+        print(f"after: {after.accuracy:.3f}, {after.unclear} unclear", flush=True)
     report(
         before,
         after,
