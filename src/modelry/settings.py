@@ -190,12 +190,19 @@ class Settings(BaseSettings):
         description="How far work stands back behind serving when cores are short, 0 (not) to 19.",
     )
     jobs: Annotated[int, Field(ge=0, le=256)] = Field(
-        2, description="Jobs that run on this server at once; 0 leaves them to other servers."
+        2,
+        description="Jobs that run on this server at once, not counting the light kinds; 0 leaves "
+        "all jobs to other servers.",
+    )
+    light_jobs: Annotated[int, Field(ge=1, le=256)] = Field(
+        2,
+        description="Jobs of the light kinds (imports, derivations, registrations, deployments) "
+        "that run on this server at once, beside the others.",
     )
     tenant_jobs: Annotated[int, Field(ge=1, le=4096)] | None = Field(
         None,
-        description="Jobs of one tenant that run at once on all servers together; by default as "
-        "many as there is room for.",
+        description="Jobs of one tenant that run at once on all servers together, and as many of "
+        "the light kinds; by default as many as there is room for.",
     )
     drain_s: Annotated[float, Field(ge=0)] = Field(
         10.0, description="Seconds that open requests get to end at shutdown."

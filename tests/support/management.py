@@ -54,6 +54,10 @@ from modelry.services.inference.routing import RouteTable
 from modelry.services.inference.service import InferenceService
 from modelry.services.jobs.handlers import JobRun, Json
 from modelry.services.jobs.service import JobsService
+from modelry.services.pipelines.chains import ChainsService
+from modelry.services.pipelines.deploying import DeployHandler
+from modelry.services.pipelines.gate import Gate
+from modelry.services.pipelines.registering import RegisterHandler
 from modelry.services.privacy.export import TenantExport
 from modelry.services.privacy.request_logs import RequestLogs
 from modelry.services.privacy.retention import RetentionService
@@ -63,6 +67,7 @@ from modelry.services.tenancy.service import TenancyService
 from modelry.services.tenancy.sharing import SharingService
 from modelry.services.tenancy.tenants import TenantsService
 from modelry.services.training.handler import TrainHandler
+from modelry.services.training.search import SearchHandler
 from modelry.services.training.service import TrainingService
 from modelry.services.usage.ledger import Ledger
 from modelry.services.usage.prices import PricesService
@@ -128,6 +133,7 @@ class Installation:
     datasets: DatasetsService
     files: FilesService
     training: TrainingService
+    chains: ChainsService
     evaluations: EvaluationService
     pool: FakeReplicaPool
     fetcher: FakeFetcher
@@ -263,10 +269,21 @@ async def installation(
         serving=LoopServing(deployments, lambda: deployments.loop),
         curves=jobs.metrics,
     )
-    for handler in (train, DeriveHandler(datasets), imports, fine_tune, Nothing()):
+    gate = Gate(catalog, database.evaluations)
+    for handler in (
+        train,
+        SearchHandler(train),
+        RegisterHandler(catalog, database.lineages, gate, trail),
+        DeployHandler(catalog, lambda: deployments, gate, trail),
+        DeriveHandler(datasets),
+        imports,
+        fine_tune,
+        Nothing(),
+    ):
         jobs.add_handler(handler)
     evaluations = EvaluationService(database.evaluations, catalog, catalog.contents)
     training = TrainingService(jobs, catalog, database.lineages)
+    chains = ChainsService(jobs, catalog, datasets, database.evaluations)
     app = build_app(
         catalog=catalog,
         deployments=deployments,
@@ -286,6 +303,7 @@ async def installation(
         export=export,
         jobs=jobs,
         training=training,
+        chains=chains,
         datasets=datasets,
         evaluations=evaluations,
         authenticator=authenticator,
@@ -325,6 +343,7 @@ async def installation(
             datasets=datasets,
             files=files,
             training=training,
+            chains=chains,
             evaluations=evaluations,
             pool=pool,
             fetcher=fetcher,

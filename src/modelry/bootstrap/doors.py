@@ -83,6 +83,7 @@ def build_doors(
         export=installation.export,
         jobs=installation.jobs.service,
         training=installation.training,
+        chains=installation.jobs.chains,
         datasets=installation.datasets,
         evaluations=installation.evaluations,
         authenticator=inference.authenticator,

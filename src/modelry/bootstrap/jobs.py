@@ -15,16 +15,27 @@ from modelry.services.evaluation.handler import EvaluateHandler
 from modelry.services.jobs.attempts import Attempts
 from modelry.services.jobs.handlers import JobHandler
 from modelry.services.jobs.letting_go import LettingGo
+from modelry.services.jobs.metering import JobMetering
 from modelry.services.jobs.ports import Contents
 from modelry.services.jobs.queue import LEASE_S, JobQueue
 from modelry.services.jobs.runner import JobRunner, RunnerLimits
 from modelry.services.jobs.service import JobsService
+from modelry.services.pipelines.chains import ChainsService
+from modelry.services.pipelines.deploying import DeployHandler
+from modelry.services.pipelines.gate import Gate
+from modelry.services.pipelines.registering import RegisterHandler
 from modelry.services.tenancy.callers import KnownCallers
 from modelry.services.training.handler import TrainHandler
 from modelry.services.training.search import SearchHandler
 
 if TYPE_CHECKING:
     from modelry.bootstrap.installation import Installation
+
+
+LIGHT_KINDS = frozenset(
+    {ImportHandler.kind, DeriveHandler.kind, RegisterHandler.kind, DeployHandler.kind}
+)
+"""What takes minutes at most and little memory; see `JobsService.add_handler`."""
 
 
 def handlers_of(installation: Installation) -> Sequence[JobHandler]:
@@ -38,6 +49,7 @@ def handlers_of(installation: Installation) -> Sequence[JobHandler]:
         installation.datasets, catalog, database.lineages, installation.works, limits
     )
     importing = ImportHandler(installation.datasets, installation.hub_files)
+    gate, trail = Gate(catalog, database.evaluations), installation.trail
     return (
         EvaluateHandler(
             store=database.evaluations,
@@ -53,6 +65,8 @@ def handlers_of(installation: Installation) -> Sequence[JobHandler]:
         ),
         training,
         SearchHandler(training),
+        RegisterHandler(catalog, database.lineages, gate, trail),
+        DeployHandler(catalog, lambda: installation.deployments, gate, trail),
         DeriveHandler(installation.datasets),
         importing,
         fine_tune_handler(installation, importing, training),
@@ -71,19 +85,31 @@ class Jobs:
         settings, store = installation.settings, installation.database.jobs
         self.letting_go = LettingGo(installation.catalog.discard)
         self.service = JobsService(store, contents)
+        self.metering = JobMetering(store, installation.database.usage)
+        self.chains = ChainsService(
+            self.service,
+            installation.catalog,
+            installation.datasets,
+            installation.database.evaluations,
+        )
         self.runner = JobRunner(
             self.service,
             JobQueue(store, installation.folder.server_id(), lease_s=LEASE_S),
             Attempts(store),
             KnownCallers(installation.database.keys),
-            RunnerLimits(jobs=settings.jobs, jobs_per_tenant=settings.tenant_jobs, lease_s=LEASE_S),
+            RunnerLimits(
+                jobs=settings.jobs,
+                light_jobs=settings.light_jobs,
+                jobs_per_tenant=settings.tenant_jobs,
+                lease_s=LEASE_S,
+            ),
             let_go=self.letting_go,
         )
 
     def add_handlers(self, installation: Installation) -> None:
         """Add every kind of job, once all services are wired."""
         for handler in handlers_of(installation):
-            self.service.add_handler(handler)
+            self.service.add_handler(handler, is_light=handler.kind in LIGHT_KINDS)
         installation.datasets.used_by(
             lambda tenant_id, version: needing(version, self.service.open_jobs(tenant_id))
         )

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -21,6 +21,8 @@ from modelry.services.quotas.exchange import EXCHANGE_S
 log = logging.getLogger(__name__)
 
 METER_S = 1.0
+JOBS_S = 5.0
+"""How late what an attempt at a job used is in the ledger, if nobody asks."""
 CHECK_S = 2.0
 FOLLOW_S = 3.0
 """How late a deployment that another server changed is changed here."""
@@ -74,9 +76,10 @@ class Upkeep:
             loop.call_soon_threadsafe(accounts.change, quota)
 
         installation.quotas.on_change(changed)
-        installation.usage.before_questions(partial(_in_loop, loop, installation.meter))
+        installation.usage.before_questions(partial(self._collect_usage, loop))
         self._tasks = [
             asyncio.create_task(_every(METER_S, installation.meter)),
+            asyncio.create_task(_every(JOBS_S, installation.jobs.metering.sweep, in_thread=True)),
             asyncio.create_task(_every(CHECK_S, self._check_database, in_thread=True)),
             asyncio.create_task(_every(NOTE_USE_S, installation.access.note_used, in_thread=True)),
             asyncio.create_task(_every(DELETE_S, installation.deletions.advance, in_thread=True)),
@@ -108,6 +111,14 @@ class Upkeep:
         await asyncio.to_thread(self._installation.usage.ledger.stop)
         await asyncio.to_thread(self._installation.request_logs.queue.stop)
         await asyncio.to_thread(self._end_audit)
+
+    def _collect_usage(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Bring to the ledger what was used until now; in a thread."""
+        try:
+            self._installation.jobs.metering.sweep()
+        except ModelryError as error:  # such as a database that is busy: it is brought later
+            log.warning("jobs could not be metered now: %s", error.message)
+        _in_loop(loop, self._installation.meter)
 
     def _bring_audit(self) -> None:
         self._installation.trail.bring_late()
@@ -155,9 +166,7 @@ def _in_loop(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:
         done.wait(COLLECT_S)
 
 
-async def _every(
-    period_s: float, work: Callable[[], Awaitable[None] | None], *, in_thread: bool = False
-) -> None:
+async def _every(period_s: float, work: Callable[[], Any], *, in_thread: bool = False) -> None:
     """Do `work` now and then every `period_s` seconds; a failure is logged, not the end."""
     while True:
         started = time.monotonic()

@@ -24,6 +24,7 @@ def work_limits(settings: Settings) -> WorkLimits:
         scratch_bytes=settings.work_scratch_bytes,
         threads=settings.work_threads or _cores(),
         gpu=settings.work_gpu,
+        is_by_settings=True,
     )
 
 

@@ -33,6 +33,7 @@ from modelry.cli.commands import (
     register,
     requests,
     scale,
+    search,
     shares,
     sign_in,
     status,
@@ -134,6 +135,7 @@ app.add_typer(jobs.app, name="jobs", rich_help_panel=_MODELS)
 app.add_typer(datasets.app, name="datasets", rich_help_panel=_TRAIN)
 app.command("recipes", rich_help_panel=_TRAIN)(train.recipes)
 app.command("train", rich_help_panel=_TRAIN)(train.train)
+app.command("search", rich_help_panel=_TRAIN)(search.search)
 app.command("evaluate", rich_help_panel=_TRAIN)(evaluations.evaluate)
 app.command("evaluations", rich_help_panel=_TRAIN)(evaluations.evaluations)
 app.command("compare", rich_help_panel=_TRAIN)(evaluations.compare)

@@ -19,6 +19,7 @@ ModelryError
     ├── NotFound
     ├── Conflict                already there with other content, or in use
     │   └── DigestMismatch
+    ├── GateNotMet              a version is not as good as it has to be
     ├── Unavailable             try again after `retry_after_s`
     │   ├── QuotaExceeded
     │   │   └── BudgetExceeded
@@ -26,7 +27,8 @@ ModelryError
     │   └── AuditUnavailable
     └── ServerError             it failed over there
         └── ModelFailed  DeadlineExceeded  SourceUnavailable  InternalError
-            DataDamaged  WorkFailed  TrainingDiverged
+            DataDamaged  TrainingDiverged
+            WorkFailed  MemoryExhausted  ScratchExhausted
 
 No error carries the API key.
 """
@@ -217,6 +219,12 @@ class Conflict(ApiError):
     code = "conflict"
 
 
+class GateNotMet(ApiError):
+    """A version is not as good as it has to be; nothing was registered or deployed."""
+
+    code = "gate_not_met"
+
+
 class DigestMismatch(Conflict):
     """Bytes whose digest is not the promised one."""
 
@@ -305,6 +313,18 @@ class WorkFailed(ServerError):
     """A job's process ended without an outcome; the message says how."""
 
     code = "work_failed"
+
+
+class MemoryExhausted(WorkFailed):
+    """A job's process needs more memory than it may use."""
+
+    code = "memory_exhausted"
+
+
+class ScratchExhausted(WorkFailed):
+    """A job's process writes more than its scratch folder holds."""
+
+    code = "scratch_exhausted"
 
 
 class TrainingDiverged(ServerError):

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
+
+
+class KnownById(Protocol):
+    """Something with an id, such as a `Job`."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        ...
+
+
+def ids_of(jobs: Sequence[str | KnownById]) -> list[str]:
+    """The ids of jobs that are given as such, or as their ids."""
+    return [one if isinstance(one, str) else one.id for one in jobs]
+
 
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 
@@ -32,7 +47,10 @@ class JobProgress:
 
 @dataclass(frozen=True, slots=True)
 class JobAttempt:
-    """One attempt at a job; `outcome` is None while it is under way."""
+    """One attempt at a job; `outcome` is None while it is under way.
+
+    `engine_s` and `cpu_s` are seconds that its processes were there, and of their processor time.
+    """
 
     number: int
     server_id: str = ""
@@ -40,6 +58,8 @@ class JobAttempt:
     ended_at: datetime | None = None
     outcome: str | None = None
     error: JobFailure | None = None
+    engine_s: float = 0.0
+    cpu_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 from modelry.client.errors import ModelryError
+from modelry.client.exchange import Flow
 from modelry.client.job_display import display_for
 from modelry.client.job_following import Following, JobView
 from modelry.client.job_records import CurvePoint, JobArtefact, JobEvent, JobLogLine, JobRecord
 from modelry.client.keras_models import KEPT, load_model
-from modelry.client.methods import SyncResource
+from modelry.client.methods import SyncResource, blocking, like
 from modelry.client.operations import jobs as operations
 from modelry.client.transport import Transport
+
+P = ParamSpec("P")
 
 
 class Job(JobView):
@@ -149,67 +151,32 @@ class Job(JobView):
         return target
 
 
+def giving_job(operation: Callable[P, Flow[JobRecord]]) -> Callable[Concatenate[Any, P], Job]:
+    """A method that runs `operation`, and gives the job that it made or found."""
+
+    def method(self: SyncResource, /, *args: P.args, **kwargs: P.kwargs) -> Job:
+        return Job(self._transport, self._transport.run(operation(*args, **kwargs)))
+
+    return like(operation, method, gives="Job")
+
+
+def giving_jobs(
+    operation: Callable[P, Flow[list[JobRecord]]],
+) -> Callable[Concatenate[Any, P], list[Job]]:
+    """A method that runs `operation`, and gives the jobs that it made or found."""
+
+    def method(self: SyncResource, /, *args: P.args, **kwargs: P.kwargs) -> list[Job]:
+        found = self._transport.run(operation(*args, **kwargs))
+        return [Job(self._transport, one) for one in found]
+
+    return like(operation, method, gives="list[Job]")
+
+
 class Jobs(SyncResource):
     """Long work on the server."""
 
-    def submit(
-        self,
-        kind: str,
-        parameters: Mapping[str, Any] | None = None,
-        *,
-        name: str = "",
-        priority: int = 0,
-        after: Sequence[str | Job] = (),
-        not_before: datetime | None = None,
-        retries: int | None = None,
-    ) -> Job:
-        """Put a job into the queue.
-
-        Args:
-            kind: what is to be done; `kinds` tells which there are.
-            parameters: of the kind.
-            name: for people.
-            priority: -100 to 100; the highest of the tenant goes first.
-            after: jobs that must succeed before.
-            not_before: when it may begin at the earliest, with a time zone.
-            retries: how many failures in a row that another attempt may mend are tried again.
-        """
-        flow = operations.submit_job(
-            kind,
-            parameters,
-            name=name,
-            priority=priority,
-            after=[one.id if isinstance(one, Job) else one for one in after],
-            not_before=not_before,
-            retries=retries,
-        )
-        return Job(self._transport, self._transport.run(flow))
-
-    def get(self, job_id: str) -> Job:
-        """One job."""
-        return Job(self._transport, self._transport.run(operations.get_job(job_id)))
-
-    def kinds(self) -> Sequence[str]:
-        """The kinds of jobs that the server knows."""
-        return self._transport.run(operations.job_kinds())
-
-    def list(
-        self,
-        *,
-        kind: str | Sequence[str] = (),
-        state: str | Sequence[str] = (),
-        name: str | None = None,
-        before: str | None = None,
-        limit: int = 50,
-    ) -> Sequence[Job]:
-        """Jobs, newest first.
-
-        Args:
-            kind: only of this kind, or these.
-            state: only in this state, or these.
-            name: only of this name.
-            before: only those submitted before this one; the last one's id gives the next page.
-            limit: how many at most, up to 500.
-        """
-        flow = operations.list_jobs(kind=kind, state=state, name=name, before=before, limit=limit)
-        return [Job(self._transport, one) for one in self._transport.run(flow)]
+    submit = giving_job(operations.submit_job)
+    chain = giving_jobs(operations.start_chain)
+    get = giving_job(operations.get_job)
+    kinds = blocking(operations.job_kinds)
+    list = giving_jobs(operations.list_jobs)

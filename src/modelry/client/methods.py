@@ -34,7 +34,7 @@ def blocking(operation: Callable[P, Flow[T]]) -> Callable[Concatenate[Any, P], T
     def method(self: SyncResource, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._transport.run(operation(*args, **kwargs))
 
-    return _like(operation, method)
+    return like(operation, method)
 
 
 def awaitable(operation: Callable[P, Flow[T]]) -> Callable[Concatenate[Any, P], Awaitable[T]]:
@@ -43,14 +43,25 @@ def awaitable(operation: Callable[P, Flow[T]]) -> Callable[Concatenate[Any, P], 
     async def method(self: AsyncResource, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._transport.run(operation(*args, **kwargs))
 
-    return _like(operation, method)
+    return like(operation, method)
 
 
-def _like(operation: Callable[..., Any], method: Callable[..., Any]) -> Callable[..., Any]:
+def like(
+    operation: Callable[..., Any], method: Callable[..., Any], *, gives: str | None = None
+) -> Callable[..., Any]:
+    """`method` with name, documentation and signature of `operation`.
+
+    Args:
+        operation: the flow that it runs.
+        method: what users call.
+        gives: what it returns, where that is not what the flow gives.
+    """
     signature = inspect.signature(operation)
     itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
     told = signature.return_annotation
-    if isinstance(told, str) and told.startswith("Flow["):
+    if gives is not None:
+        signature = signature.replace(return_annotation=gives)
+    elif isinstance(told, str) and told.startswith("Flow["):
         signature = signature.replace(return_annotation=told[5:-1])
     method.__name__ = operation.__name__
     method.__qualname__ = operation.__qualname__

@@ -27,7 +27,10 @@ ModelryError
 ├── ModelNotReady             known, but not loaded yet (retry later)
 ├── ModelFailed               loading or running the model failed; carries the reason
 ├── WorkFailed                a job's process crashed, hung or ran out of memory
+│   ├── MemoryExhausted           it needs more memory than it may use
+│   └── ScratchExhausted          it writes more than its scratch folder holds
 ├── TrainingDiverged          a loss is no number any more
+├── GateNotMet                a version is not as good as it has to be
 ├── LeaseLost                 another attempt at a job has begun; this one must end
 ├── ReplicaLost               the worker process died under the request (safe to retry)
 ├── DeadlineExceeded          the request's time ran out
@@ -244,10 +247,28 @@ class WorkFailed(ModelryError):
     code = "work_failed"
 
 
+class MemoryExhausted(WorkFailed):
+    """A job's process needs more memory than it may use; let it do less at once, or allow more."""
+
+    code = "memory_exhausted"
+
+
+class ScratchExhausted(WorkFailed):
+    """A job's process writes more than its scratch folder holds; give it less, or allow more."""
+
+    code = "scratch_exhausted"
+
+
 class TrainingDiverged(ModelryError):
     """A loss, a gradient or a weight is no number any more."""
 
     code = "training_diverged"
+
+
+class GateNotMet(ModelryError):
+    """A version is not as good as it has to be; nothing was registered or deployed."""
+
+    code = "gate_not_met"
 
 
 class LeaseLost(ModelryError):

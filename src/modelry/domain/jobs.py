@@ -4,6 +4,7 @@
       ▲ ▲               │ ├─────fail─────▶ failed ──resume──▶ queued
       │ └─retry/release─┘ ├────cancel────▶ cancelled
       └──────resume── paused ◀──pause──┘
+      (cancelled for want of a job that it depends on ──revive──▶ queued)
 
 `TRANSITIONS` is the one table of what can happen; `Job.after` is the one way to make it happen.
 """
@@ -21,13 +22,16 @@ from modelry.domain.errors import (
     Conflict,
     DeadlineExceeded,
     KeyUnavailable,
+    MemoryExhausted,
     ModelNotReady,
     ModelryError,
     Overloaded,
     ReplicaLost,
+    ScratchExhausted,
     SourceUnavailable,
     WorkFailed,
 )
+from modelry.domain.usage import NO_COMPUTE, Compute
 
 DEFAULT_RETRIES = 3
 MAX_RETRIES = 100
@@ -54,7 +58,7 @@ class JobState(StrEnum):
 
 
 ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
-"""A job in one of these does nothing any more; only a failed one can be resumed."""
+"""A job in one of these does nothing any more by itself; only a failed one can be resumed."""
 
 
 class JobAct(StrEnum):
@@ -71,6 +75,8 @@ class JobAct(StrEnum):
     CANCEL = "cancel"
     PAUSE = "pause"
     RESUME = "resume"
+    REVIVE = "revive"
+    """What it depends on, and was cancelled for, is tried again."""
 
 
 TRANSITIONS: Mapping[tuple[JobState, JobAct], JobState] = {
@@ -86,6 +92,7 @@ TRANSITIONS: Mapping[tuple[JobState, JobAct], JobState] = {
     (JobState.PAUSED, JobAct.RESUME): JobState.QUEUED,
     (JobState.PAUSED, JobAct.CANCEL): JobState.CANCELLED,
     (JobState.FAILED, JobAct.RESUME): JobState.QUEUED,
+    (JobState.CANCELLED, JobAct.REVIVE): JobState.QUEUED,
 }
 """Every change of state that there is. The acts of a running job end its attempt."""
 
@@ -222,7 +229,7 @@ class Job:
                 "started_at": self.started_at or at,
                 "not_before": None,
             }
-        if act is JobAct.RESUME:
+        if act in (JobAct.RESUME, JobAct.REVIVE):
             implied |= {"error": None, "ended_at": None, "failures": 0, "losses": 0}
         if state in ENDED:
             implied["ended_at"] = at
@@ -236,7 +243,11 @@ def _possible(act: JobAct) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt at a job, by one server."""
+    """One attempt at a job, by one server.
+
+    `compute` is what its processes used so far; once it has ended that goes into the ledger of
+    usage, and `is_metered` says that it is there.
+    """
 
     tenant_id: str
     job_id: str
@@ -246,6 +257,8 @@ class Attempt:
     ended_at: datetime | None = None
     outcome: AttemptOutcome | None = None
     error: JobError | None = None
+    compute: Compute = NO_COMPUTE
+    is_metered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,8 +333,14 @@ _RETRYABLE = (
 )
 
 
+_FINAL = (MemoryExhausted, ScratchExhausted)
+"""What would come again: the same work needs the same room."""
+
+
 def is_retryable(error: ModelryError) -> bool:
     """Whether another attempt may end otherwise: by kind, or because the error says when."""
+    if isinstance(error, _FINAL):
+        return False
     return isinstance(error, _RETRYABLE) or error.retry_after_s is not None
 
 

@@ -16,6 +16,36 @@ request's share of the microseconds in which its replica was busy. Besides them 
 `input_tokens`, `output_tokens`, `cached_tokens`, `images`, `rows` and `items`."""
 
 
+CPU = "cpu_us"
+"""Microseconds of processor time, which the processes of jobs are metered by beside `engine_us`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """What processes of work used.
+
+    Attributes:
+        engine_us: microseconds for which they were there.
+        cpu_us: microseconds of processor time, all cores together, as the kernel counts them.
+    """
+
+    engine_us: int = 0
+    cpu_us: int = 0
+
+    def __add__(self, other: Compute) -> Compute:
+        return Compute(self.engine_us + other.engine_us, self.cpu_us + other.cpu_us)
+
+    def __sub__(self, other: Compute) -> Compute:
+        return Compute(self.engine_us - other.engine_us, self.cpu_us - other.cpu_us)
+
+    def __bool__(self) -> bool:
+        """Whether it is anything."""
+        return bool(self.engine_us or self.cpu_us)
+
+
+NO_COMPUTE = Compute()
+
+
 REFUSED = frozenset({"quota_exceeded", "budget_exceeded", "overloaded"})
 """How requests ended that limits or a lack of room refused."""
 

@@ -11,20 +11,21 @@ import time
 import traceback
 from pathlib import Path
 
-from modelry.domain.errors import Cancelled, ModelryError, WorkFailed
+from modelry.domain.errors import Cancelled, ModelryError
 from modelry.domain.sandbox import SandboxReport
+from modelry.job_host.failures import failure_of
 from modelry.job_host.host import ProcessHost
 from modelry.job_host.link import ServerLink
 from modelry.job_host.registry import load_work
 from modelry.job_host.start import Start
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.frames import error_to_wire
-from modelry.runtime_api.work_frames import WorkKind
+from modelry.runtime_api.work import WorkLimits
+from modelry.runtime_api.work_frames import EXIT_OUT_OF_MEMORY, WorkKind
 from modelry.sandbox.memory_limit import MemoryLimit
 
 WATCH_S = 0.1
 _EXIT_SERVER_GONE = 1
-_EXIT_OUT_OF_MEMORY = 137
 
 
 def run(start: Start, report: SandboxReport, folder: Path, refused: ModelryError | None) -> None:
@@ -53,7 +54,7 @@ def run(start: Start, report: SandboxReport, folder: Path, refused: ModelryError
         target=_watch, args=(link, host, memory, min(2.0, silent_s / 4)), name="watch", daemon=True
     ).start()
     link.tell(WorkKind.BEGUN, {"sandbox": report.to_wire()})
-    kind, header = _do(str(start.order["work"]), host)
+    kind, header = _do(str(start.order["work"]), host, WorkLimits(**start.limits))
     host.tell_progress()
     link.tell(kind, header)
     leave(0)
@@ -65,7 +66,7 @@ def leave(status: int) -> None:
     os._exit(status)
 
 
-def _do(name: str, host: ProcessHost) -> tuple[WorkKind, dict[str, object]]:
+def _do(name: str, host: ProcessHost, limits: WorkLimits) -> tuple[WorkKind, dict[str, object]]:
     try:
         work = load_work(name)
         if host.stop.is_set():
@@ -73,21 +74,9 @@ def _do(name: str, host: ProcessHost) -> tuple[WorkKind, dict[str, object]]:
         return WorkKind.OUTCOME, {"outcome": work.run(host)}
     except ModelryError as error:
         return WorkKind.FAILED, error_to_wire(error)
-    except MemoryError:
-        traceback.print_exc()
-        return WorkKind.FAILED, error_to_wire(
-            WorkFailed(
-                f"The work '{name}' ran out of memory; let it do less at once (a smaller batch, a "
-                "smaller model), or raise the server's memory for works."
-            )
-        )
     except Exception as error:  # noqa: BLE001 - whatever it was, the server is told
         traceback.print_exc()
-        return WorkKind.FAILED, error_to_wire(
-            WorkFailed(
-                f"The work '{name}' failed ({type(error).__name__}); the server's log says more."
-            )
-        )
+        return WorkKind.FAILED, error_to_wire(failure_of(name, error, limits, host.scratch))
 
 
 def _read(link: ServerLink) -> None:
@@ -98,10 +87,10 @@ def _read(link: ServerLink) -> None:
 def _watch(link: ServerLink, host: ProcessHost, memory: MemoryLimit | None, every_s: float) -> None:
     next_sign = 0.0
     while True:
-        excess = None if memory is None else memory.excess()
-        if excess is not None:
-            sys.stderr.write(f"{excess}\n")
-            leave(_EXIT_OUT_OF_MEMORY)
+        used = None if memory is None else memory.excess_bytes()
+        if used is not None:
+            sys.stderr.write(f"it used {used >> 20} MiB\n")
+            leave(EXIT_OUT_OF_MEMORY)
         now = time.monotonic()
         if now >= next_sign:
             next_sign = now + every_s

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from modelry.domain.usage import Compute
 from modelry.runtime_api.engine import StopSignal
 
 Json = Mapping[str, Any]
@@ -119,6 +120,8 @@ class WorkLimits:
         niceness: how far it stands back behind serving, 0 (not) to 19; None: as works usually do.
         silent_s: it is ended when it tells nothing (its process, not the work) for so long.
         gpu: whether it may compute on the machine's GPUs, if there are any.
+        is_by_settings: whether the operator's settings bound memory and scratch, so that they can
+            be told as a remedy.
     """
 
     memory_bytes: int | None = None
@@ -127,6 +130,7 @@ class WorkLimits:
     niceness: int | None = None
     silent_s: float = 30.0
     gpu: bool = False
+    is_by_settings: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +184,10 @@ class WorkClient(Protocol):
 
     def log(self, line: str) -> None:
         """See `WorkHost.log`."""
+        ...
+
+    def used(self, compute: Compute) -> None:
+        """What its process used since this was told last; every few seconds, and at its end."""
         ...
 
 

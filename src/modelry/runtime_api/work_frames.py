@@ -56,6 +56,9 @@ class WorkKind(IntEnum):
     FAILED = 75
 
 
+EXIT_OUT_OF_MEMORY = 137
+"""How a process ends that uses more memory than it may; its last line tells how much."""
+
 WITH_FILE = frozenset({WorkKind.INPUT, WorkKind.PLACE})
 
 MAX_FRAME_BYTES = 256 * 2**20

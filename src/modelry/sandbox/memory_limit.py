@@ -39,10 +39,15 @@ class MemoryLimit:
             wanted = min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (wanted, wanted))
 
+    def excess_bytes(self) -> int | None:
+        """How much the process uses when that is more than it may, else None."""
+        used = private_bytes() + (shared_bytes() if self._counts_shared else 0)
+        return used if used > self.limit_bytes else None
+
     def excess(self) -> str | None:
         """What to say when the process uses more than it may, else None."""
-        used = private_bytes() + (shared_bytes() if self._counts_shared else 0)
-        if used <= self.limit_bytes:
+        used = self.excess_bytes()
+        if used is None:
             return None
         return (
             f"out of memory: it uses {used // 2**20} MiB, its limit is "

@@ -180,14 +180,16 @@ class JobStoreContract:
             return (
                 list(records.leases_of("here")),
                 list(records.expired(NOW)),
-                dict(records.running()),
+                dict(records.running(KINDS)),
+                dict(records.running(("x",))),
                 records.lease(TENANT, "job-2"),
             )
 
-        held, expired, running, second = stores.jobs.read_all("test", work)
+        held, expired, running, others, second = stores.jobs.read_all("test", work)
         assert held == [leases[0], leases[2]]
         assert expired == [leases[0]]
         assert running == {TENANT: 2, OTHER_TENANT_ID: 1}
+        assert others == {}
         assert second == leases[1]
         renewed = replace(leases[0], token=2, expires_at=NOW + 5 * SECOND)
         stores.jobs.write(TENANT, lambda records: records.put_lease(renewed))
@@ -197,6 +199,7 @@ class JobStoreContract:
             [renewed, leases[2]],
             [],
             {TENANT: 1, OTHER_TENANT_ID: 1},
+            {},
             None,
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from modelry.domain.access import DEFAULT_TENANT_ID, Principal
 from modelry.domain.errors import LeaseLost
+from modelry.domain.usage import Compute
 from modelry.runtime_api.engine import StopSignal
 from modelry.services.jobs.handlers import Json
 from modelry.testing.samples import principal as sample_principal
@@ -46,6 +47,8 @@ class FakeJobRun:
         """Every checkpoint that was saved: step, digest, bytes."""
         self.artefacts: dict[str, tuple[str, int]] = {}
         """Digest and bytes by name."""
+        self.compute = Compute()
+        """What its processes used."""
         self.is_lease_lost = False
         """Set it to have the next write refused."""
         self._checkpoint = checkpoint
@@ -86,6 +89,12 @@ class FakeJobRun:
         with self._lock:
             self._check()
             self.artefacts[name] = (digest, size_bytes)
+
+    def used(self, compute: Compute) -> None:
+        """See `JobRun.used`."""
+        with self._lock:
+            self._check()
+            self.compute += compute
 
     def next_attempt(self) -> FakeJobRun:
         """The run of another attempt at the same job, after this one was lost."""

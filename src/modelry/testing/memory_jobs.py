@@ -130,9 +130,13 @@ class MemoryJobRecords:
         found = list(_can_begin(self._state(tenant_id), kinds, now))
         return min(found, key=lambda one: (-one.priority, *_age(one)), default=None)
 
-    def running(self) -> Mapping[str, int]:
+    def running(self, kinds: Collection[str]) -> Mapping[str, int]:
         """See `JobRecords.running`."""
-        return {name: len(state.leases) for name, state in self._states.items() if state.leases}
+        counts = {
+            name: sum(state.jobs[job_id].kind in kinds for job_id in state.leases)
+            for name, state in self._states.items()
+        }
+        return {name: count for name, count in counts.items() if count}
 
     def served(self, tenant_ids: Collection[str]) -> Mapping[str, datetime]:
         """See `JobRecords.served`."""
@@ -180,6 +184,16 @@ class MemoryJobRecords:
         """See `JobRecords.attempts`."""
         found = self._state(tenant_id).attempts.values()
         return sorted((one for one in found if one.job_id == job_id), key=lambda one: one.number)
+
+    def unmetered(self, limit: int) -> Sequence[Attempt]:
+        """See `JobRecords.unmetered`."""
+        found = [
+            one
+            for _, state in sorted(self._states.items())
+            for one in state.attempts.values()
+            if one.ended_at is not None and not one.is_metered
+        ]
+        return found[:limit]
 
     def add_events(self, tenant_id: str, job_id: str, events: Sequence[JobEvent]) -> None:
         """See `JobRecords.add_events`."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from modelry.domain.errors import Cancelled, NotFound
+from modelry.domain.errors import Cancelled, LeaseLost, NotFound
+from modelry.domain.usage import Compute
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.work import Answer, Json, Work, WorkClient, WorkOrder
 
@@ -29,8 +32,14 @@ class ThreadWorks:
             raise NotFound(f"There is no work '{order.work}'.", param="work")
         if stop.is_set():
             raise Cancelled("The work was stopped before it began.")
-        with tempfile.TemporaryDirectory() as folder:
-            return work.run(ThreadHost(order.request, client, stop, Path(folder)))
+        begun, cpu = time.monotonic(), time.thread_time()
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                return work.run(ThreadHost(order.request, client, stop, Path(folder)))
+        finally:
+            seconds = (time.monotonic() - begun, time.thread_time() - cpu)
+            with contextlib.suppress(LeaseLost):
+                client.used(Compute(*(round(one * 1e6) for one in seconds)))
 
 
 class ThreadHost:

@@ -7,6 +7,7 @@ name in the group `modelry.works`.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from typing import Any, ClassVar
 import pytest
 
 from modelry.domain.errors import Cancelled, InvalidInput, LeaseLost, NotFound, Overloaded
+from modelry.domain.usage import NO_COMPUTE, Compute
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.work import Answer, Json, WorkHost, WorkLimits, WorkOrder, Works
 
@@ -70,6 +72,14 @@ class ContractWork:
         host.log("a line")
         return {}
 
+    def _burn(self, host: WorkHost) -> Json:
+        begun = time.thread_time()
+        while time.thread_time() - begun < host.request["cpu_s"]:
+            pass
+        if "then" in host.request:
+            raise InvalidInput(host.request["then"])
+        return {}
+
     def _refuse(self, host: WorkHost) -> Json:
         raise InvalidInput(f"Row {host.request['row']} is wrong.", param="rows")
 
@@ -108,6 +118,7 @@ class RecordingClient:
     told: list[tuple[Any, ...]] = field(default_factory=list)
     opened: list[RecordedInput] = field(default_factory=list)
     on_log: Any = None
+    compute: Compute = NO_COMPUTE
 
     def open_input(self, name: str) -> RecordedInput:
         """See `WorkClient.open_input`."""
@@ -144,6 +155,10 @@ class RecordingClient:
         self.told.append(("log", line))
         if self.on_log is not None:
             self.on_log(line)
+
+    def used(self, compute: Compute) -> None:
+        """See `WorkClient.used`."""
+        self.compute += compute
 
 
 @dataclass
@@ -205,6 +220,17 @@ class WorksContract:
         assert metrics[1][1] == 2
         assert metrics[1][2]["loss"] != metrics[1][2]["loss"]
         assert client.told[-1] == ("log", "a line")
+
+    @pytest.mark.parametrize("then", [{}, {"then": "It is wrong."}])
+    def test_what_it_used_is_told(
+        self, works: Works, client: RecordingClient, then: dict[str, str]
+    ) -> None:
+        begun = time.monotonic()
+        with pytest.raises(InvalidInput) if then else contextlib.nullcontext():
+            self.do(works, client, "burn", cpu_s=0.15, **then)
+        whole_us = (time.monotonic() - begun) * 1e6
+        assert client.compute.cpu_us >= 0.12e6  # the kernel counts in hundredths of seconds
+        assert 0.15e6 <= client.compute.engine_us <= whole_us
 
     def test_its_error_is_told(self, works: Works, client: RecordingClient) -> None:
         with pytest.raises(InvalidInput, match=r"Row 3 is wrong\.") as told:

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.support.onnx_models import identity
 from tests.support.server import Running, server
 from typer.testing import CliRunner, Result
 
 from modelry import AsyncClient, Client
 from modelry.cli.main import app
-from modelry.client.errors import InvalidInput, RowsInvalid
+from modelry.client.errors import InvalidInput, JobFailed, NotFound, RowsInvalid
 
 HEAD = "length,kind\n"
 LINES = "".join(f"{one / 10},{'iris' if one % 4 else 'rose'}\n" for one in range(200))
@@ -27,9 +28,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield found
 
 
+def _environment(running: Running) -> dict[str, str]:
+    return {"MODELRY_URL": running.url, "MODELRY_API_KEY": running.key}
+
+
 def run(running: Running, *words: object, code: int = 0) -> Result:
-    environment = {"MODELRY_URL": running.url, "MODELRY_API_KEY": running.key}
-    result = CliRunner().invoke(app, ["datasets", *map(str, words)], None, environment)
+    words = ("datasets", *words)
+    result = CliRunner().invoke(app, [*map(str, words)], None, _environment(running))
     assert result.exit_code == code, f"{result.output}\n{result.exception!r}"
     return result
 
@@ -99,3 +104,55 @@ def test_arrays_from_python(running: Running) -> None:
                 await client.datasets.derive("none", "digits", [{"classes": {"y": ["0"]}}])
 
     asyncio.run(both())
+
+
+def test_a_version_that_is_good_enough_is_named_and_served(
+    running: Running, tmp_path: Path
+) -> None:
+    """Evaluate, register, deploy: as one chain, through the engine that serves."""
+    random = np.random.default_rng(0)
+    y = np.arange(40) % 3
+    x = (np.eye(3)[y] + random.normal(0, 0.1, (40, 3))).astype(np.float32)
+    (tmp_path / "points.onnx").write_bytes(identity(1, ("batch", 3)).SerializeToString())
+    with Client(running.url, running.key) as client:
+        client.datasets.from_arrays("points", x, y, x_test=x[:20], y_test=(y[:20] + 1) % 3)
+        client.register(tmp_path / "points.onnx", task="tensor")
+        evaluate = ("evaluate", {"version": "points@1", "dataset": "points"})
+        gate = {"version": "points@1", "when": ["accuracy > 0.5", "accuracy >= champion"]}
+        register = ("register", {**gate, "alias": "champion"})
+        deploy = ("deploy", {"version": "points@1", "deployment": "pointing"})
+
+        bad = client.jobs.chain(evaluate, register, deploy)
+        with pytest.raises(
+            JobFailed, match=r"was cancelled: Job .* which it depends on, failed"
+        ) as told:
+            bad[-1].wait(60, progress=False)
+        assert told.value.code == "cancelled"
+        assert bad[1].refresh().record.error.code == "gate_not_met"
+        assert "accuracy > 0.5: it is 0 on points@1, split 'test'" in bad[1].record.error.message
+        assert client.aliases.list("points") == []
+        with pytest.raises(NotFound):
+            client.deployments.get("pointing")
+
+        good = ("evaluate", {**evaluate[1], "split": "train"})
+        first, second, third = client.jobs.chain(good, register, deploy, name="pointing")
+        assert third.wait(60, progress=False).outcome["deployment"] == "pointing"
+        assert second.refresh().outcome["conditions"][0]["value"] > 0.9
+        assert client.aliases.list("points")[0].version == 1
+        answer = client.infer("pointing", {"x": x[:1]})
+        assert answer["y"][0].argmax() == y[0]
+        assert [one.id for one in client.jobs.list(name="pointing")] == [
+            third.id, second.id, first.id,
+        ]  # fmt: skip
+        entries = client.audit.list(action="deployments.deploy").entries
+        assert entries[0].detail["job_id"] == third.id
+
+        used = {one.group["deployment"]: one.units for one in client.usage(group_by=["deployment"])}
+        [score] = first.refresh().record.history
+        assert score.cpu_s > 0
+        assert used["(evaluate)"]["cpu_us"] >= score.cpu_s * 1e6
+        assert used["(import-dataset)"]["engine_us"] > 0
+        assert client.trace(f"{first.id}.1")[0].task == "evaluate"
+    shown = CliRunner().invoke(app, ["usage"], None, _environment(running)).stdout
+    assert "CPU S" in shown
+    assert "(evaluate)" in shown

@@ -146,6 +146,12 @@ def test_a_killed_server_goes_on_when_it_is_back(site: Site, undisturbed: Job) -
         job = client.jobs.get(job.id).wait(60, progress=False)
         assert job.outcome["weights_digest"] == undisturbed.outcome["weights_digest"]
         assert lost(job) <= EVERY
+        used = [one.cpu_s for one in job.refresh().record.history]
+        assert len(used) == 2
+        assert all(used)  # also of the attempt under which the server was killed
+        [total] = client.usage(group_by=["model"], model=["server-killed"])
+        assert total.units["requests"] == 2
+        assert total.units["cpu_us"] == pytest.approx(sum(used) * 1e6, abs=2)
         assert len(client.versions.list("server-killed")) == 1
         assert client.training.lineage("server-killed", 1).job_id == job.id
 
@@ -199,3 +205,32 @@ def test_the_commands(site: Site, undisturbed: Job) -> None:
         "train", "steady", "line", "--name", "x", "-p", "steps", code=2
     )
     assert "write name@number" in site.shell("lineage", "shelled", code=2)
+    first = site.shell(
+        "train", "steady", "line", "--name", "chained", "-p", "steps=30",
+        "--then", "register,deploy", "--if", "loss<50", "--if", "loss<100", "--watch",
+    )  # fmt: skip
+    for word in ("(train):", "(register):", "(deploy):", '"alias": "champion"', "loss < 50.0"):
+        assert word in first
+    worse = site.shell(
+        "train", "steady", "line", "--name", "chained", "-p", "steps=1", "--then", "register",
+        "--if", "loss<0", "--alias", "champion", "--watch", code=1,
+    )  # fmt: skip
+    assert "chained@2 is not as good as it has to be to become chained@champion" in worse
+    with site.client() as client:
+        assert [one.version for one in client.aliases.list("chained")] == [1]
+        assert client.is_model_ready("chained")
+    for words, told in (
+        (("--then", "fly"), "none of evaluate, register, deploy"),
+        (("--then", "deploy", "--then", "deploy"), "each step once"),
+        (("--if", "loss<1"), "it needs --then register or --then deploy"),
+        (("--then", "register", "--on", "line"), "it needs --then evaluate"),
+    ):
+        assert told in site.shell("train", "steady", "line", "--name", "x", *words, code=2)
+    told = site.shell(
+        "search", "steady", "line", "--name", "searched", "--metric", "loss", "--trials", "2",
+        "--try", "learning_rate=0.01..0.1:log", "--try", "steps=2,4", "--watch",
+    )  # fmt: skip
+    assert '"version": "searched@1"' in told
+    assert "write name=low..high" in site.shell(
+        "search", "steady", "line", "--name", "x", "--metric", "loss", "--try", "steps", code=2
+    )

@@ -19,7 +19,8 @@ from tests.support import poor_kernel
 from tests.support.works import install_works
 
 from modelry.adapters.processes.works import ProcessWorks
-from modelry.domain.errors import Cancelled, WorkFailed
+from modelry.domain.errors import Cancelled, MemoryExhausted, ScratchExhausted, WorkFailed
+from modelry.domain.jobs import is_retryable
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.work import WorkLimits, WorkOrder
 from modelry.sandbox import landlock
@@ -85,18 +86,33 @@ def test_frames_that_make_no_sense_end_it(client, kind, header):
         run(client, "wrong_frame", kind=kind, header=header)
 
 
-def test_memory_beyond_the_limit_ends_it(client):
-    limits = WorkLimits(memory_bytes=300 * 2**20)
-    with pytest.raises(WorkFailed, match="out of memory"):
+def test_memory_beyond_the_limit_ends_it_and_says_how_to_mend_that(client):
+    limits = WorkLimits(memory_bytes=300 * 2**20, is_by_settings=True)
+    with pytest.raises(MemoryExhausted, match=r"\(300 MiB\): it used 3\d\d MiB\. ") as slow:
         run(client, "allocate", limits)
-    with pytest.raises(WorkFailed, match="ran out of memory"):
+    with pytest.raises(MemoryExhausted, match=r"more memory than it may use \(300 MiB\)") as once:
         run(client, "allocate_at_once", limits)
+    for told in (slow, once):
+        assert "a smaller batch_size" in told.value.message
+        assert "MODELRY_WORK_MEMORY_BYTES" in told.value.message
+        assert not is_retryable(told.value)
+    with pytest.raises(MemoryExhausted, match="than this machine has"):
+        run(client, "allocate_at_once")
 
 
 def test_its_folder_has_a_bound(client):
     told = run(client, "fill_scratch", WorkLimits(scratch_bytes=2**23))
     assert told["mib"] <= 8
     assert told["errno"] in {errno.ENOSPC, errno.EFBIG}
+
+
+@pytest.mark.parametrize("how", ["raise", "lose_the_reason", "wrap"])
+def test_a_full_folder_is_told_with_the_remedy(client, how):
+    limits = WorkLimits(scratch_bytes=2**23, is_by_settings=how == "raise")
+    with pytest.raises(ScratchExhausted, match=r"its scratch folder holds \(8 MiB") as told:
+        run(client, "overfill", limits, how=how)
+    assert ("MODELRY_WORK_SCRATCH_BYTES" in told.value.message) is limits.is_by_settings
+    assert not is_retryable(told.value)
 
 
 def test_silence_ends_it(client):

@@ -60,6 +60,21 @@ class RogueWork:
                 return {"errno": error.errno, "mib": written >> 20}
         return {"mib": written >> 20}
 
+    def overfill(self, host):
+        """As a library does that writes more than there is room for."""
+        how = host.request["how"]
+        try:
+            with (host.scratch / "big").open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(2**20))
+        except OSError as error:
+            if how == "raise":
+                raise
+            if how == "wrap":
+                (host.scratch / "big").unlink()
+                raise ValueError("the file cannot be written") from error
+        raise RuntimeError("[enforce fail at inline_container.cc:603] unexpected pos 8388608")
+
     def garbage(self, host):
         link = host._link._socket
         link.sendall(os.urandom(4096))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,17 +27,21 @@ from modelry.domain.datasets import (
     Split,
 )
 from modelry.domain.errors import (
+    BudgetExceeded,
     Cancelled,
+    DeadlineExceeded,
     InvalidInput,
     ModelryError,
     NotFound,
     NotSupported,
     PermissionDenied,
+    QuotaExceeded,
 )
 from modelry.domain.evaluations import Evaluation
 from modelry.domain.signature import Signature
 from modelry.scoring.work import Score
 from modelry.services.deployments.service import DeploymentsService
+from modelry.services.evaluation import engines
 from modelry.services.evaluation.engines import EngineLoader
 from modelry.services.evaluation.handler import EvaluateHandler
 from modelry.services.inference.authentication import Authenticator, KeySnapshot
@@ -181,6 +185,7 @@ class Kit:
         self.pool = FakeReplicaPool()
         self.pool.answer = labels
         inference = InferenceService(Authenticator(NoKeys()), RouteTable())  # type: ignore[arg-type] # no keys are asked for
+        self.inference = inference
         self.deployments = DeploymentsService(None, self.versions, self.pool, inference)  # type: ignore[arg-type] # nothing is kept
         self.handler = EvaluateHandler(
             store=self.store,  # type: ignore[arg-type] # as far as it is needed
@@ -254,7 +259,7 @@ def test_a_job_that_is_stopped_ends_and_keeps_nothing(kit: Kit) -> None:
 @pytest.mark.parametrize(
     ("parameters", "error", "told"),
     [
-        ({"dataset": "mails"}, InvalidInput, "'version' must name one"),
+        ({"dataset": "mails"}, InvalidInput, "Give 'version'"),
         ({"version": "filter"}, InvalidInput, "'dataset' must name one"),
         ({"version": "other", "dataset": "mails"}, NotFound, "'other'"),
         ({"version": "filter", "dataset": "rows"}, NotFound, "'rows'"),
@@ -289,3 +294,53 @@ def test_who_may_not_write_models_may_not_evaluate(kit: Kit) -> None:
         kit.handler.check(
             samples.principal(Role.OPERATOR), {"version": "filter", "dataset": "mails"}
         )
+
+
+def test_a_version_that_another_job_makes_is_measured(kit: Kit) -> None:
+    told = kit.handler.check(ME, {"version_of": "job-7", "dataset": "mails"})
+    assert told["version_of"] == "job-7"
+    outcome = kit.handler.run(FakeJobRun(told, inputs={"job-7": {"version": "filter@1"}}))
+    assert outcome["version"] == "filter@1"
+    with pytest.raises(InvalidInput, match="made no version"):
+        kit.handler.run(FakeJobRun(told, inputs={"job-7": {}}))
+
+
+def test_a_limited_rate_slows_it_down_and_a_used_up_budget_ends_it(kit: Kit, monkeypatch) -> None:
+    refusals = [QuotaExceeded("slow down", retry_after_s=0.02) for _ in range(3)]
+    answer = kit.inference.predict
+
+    async def predict(*asked: Any) -> Any:
+        if refusals:
+            raise refusals.pop()
+        return await answer(*asked)
+
+    monkeypatch.setattr(kit.inference, "predict", predict)
+    run = FakeJobRun(kit.handler.check(ME, {"version": "filter", "dataset": "mails"}))
+    assert kit.handler.run(run)["metrics"]["accuracy"]
+    assert refusals == []
+    refusals.append(BudgetExceeded("until tomorrow", retry_after_s=9000))
+    with pytest.raises(BudgetExceeded):
+        kit.handler.run(run)
+    refusals.append(QuotaExceeded("slow down", retry_after_s=9000))
+    threading.Timer(0.1, run.stop.set).start()
+    with pytest.raises(Cancelled):
+        kit.handler.run(run)
+
+
+def test_loading_is_waited_for_with_a_bound(kit: Kit, monkeypatch) -> None:
+    monkeypatch.setattr(engines, "LOAD_S", 0.3)
+    left = threading.Event()
+
+    @asynccontextmanager
+    async def forever(version: Version) -> AsyncIterator[None]:
+        try:
+            await asyncio.sleep(60)
+            yield
+        finally:
+            left.set()
+
+    monkeypatch.setattr(kit.deployments, "privately", forever)
+    run = FakeJobRun(kit.handler.check(ME, {"version": "filter", "dataset": "mails"}))
+    with pytest.raises(DeadlineExceeded, match=r"The loading of filter@1 took more than 0\.3 s"):
+        kit.handler.run(run)
+    assert left.wait(5)

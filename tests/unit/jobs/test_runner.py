@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from tests.unit.jobs.conftest import ME, Kit, until_stopped, wait_until
+from tests.unit.jobs.conftest import ME, Kit, Other, until_stopped, wait_until
 
 from modelry.domain.errors import (
     Cancelled,
@@ -19,7 +19,8 @@ from modelry.domain.errors import (
     PermissionDenied,
     WorkFailed,
 )
-from modelry.domain.jobs import AttemptOutcome, EventKind, JobRequest, JobState
+from modelry.domain.jobs import AttemptOutcome, EventKind, Job, JobRequest, JobState
+from modelry.domain.usage import Compute
 from modelry.services.jobs.handlers import JobRun
 
 
@@ -372,3 +373,58 @@ def test_a_server_that_runs_none_leaves_them_alone(kit: Kit) -> None:
     job = kit.submit()
     kit.runner(jobs=0).stop()
     assert kit.job(job.job_id).state is JobState.QUEUED
+
+
+def test_light_jobs_do_not_wait_behind_long_ones(kit: Kit) -> None:
+    light = Other()
+    kit.service.add_handler(light, is_light=True)
+    kit.handler.act = until_stopped
+    release = threading.Event()
+
+    def short(run: JobRun) -> Mapping[str, Any]:
+        assert release.wait(10)
+        return {}
+
+    light.act = short
+    long_ones = [kit.submit() for _ in range(3)]
+    shorts = [kit.service.submit(ME, "other", {}) for _ in range(3)]
+    runner = kit.runner(jobs=2, light_jobs=1, jobs_per_tenant=2)
+    wait_until(lambda: runner.active() == 3)
+
+    def running(jobs: list[Job]) -> int:
+        return [kit.job(one.job_id).state for one in jobs].count(JobState.RUNNING)
+
+    assert (running(long_ones), running(shorts)) == (2, 1)
+    release.set()
+    for one in shorts:
+        kit.wait_for(one.job_id, JobState.SUCCEEDED)
+    assert running(long_ones) == 2
+
+
+def test_a_server_that_runs_none_runs_no_light_ones_either(kit: Kit) -> None:
+    kit.service.add_handler(Other(), is_light=True)
+    job = kit.service.submit(ME, "other", {})
+    runner = kit.runner(jobs=0)
+    kit.service.cancel(ME, kit.submit().job_id)  # wakes it
+    threading.Event().wait(0.05)
+    assert runner.active() == 0
+    assert kit.job(job.job_id).state is JobState.QUEUED
+
+
+def test_what_processes_used_is_kept_with_each_attempt(kit: Kit) -> None:
+    def act(run: JobRun) -> Mapping[str, Any]:
+        run.used(Compute(1_500_000, 2_000_000))
+        run.used(Compute(500_000, 1_000_000))
+        if len(kit.handler.runs) == 1:
+            raise WorkFailed("killed")
+        return {}
+
+    kit.handler.act = act
+    job = kit.submit()
+    kit.runner()
+    kit.wait_for(job.job_id, JobState.QUEUED)
+    wait_until(lambda: kit.job(job.job_id).not_before is not None)
+    kit.clock.forward(10)
+    kit.wait_for(job.job_id, JobState.SUCCEEDED)
+    attempts = kit.service.details(ME, job.job_id).attempts
+    assert [one.compute for one in attempts] == [Compute(2_000_000, 3_000_000)] * 2

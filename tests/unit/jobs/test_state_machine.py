@@ -276,4 +276,4 @@ def test_only_what_is_in_the_table_can_happen(state: JobState, act: JobAct) -> N
 
 def test_ended_jobs_stay_so_but_for_failed_ones() -> None:
     left = {(state, act) for state, act in TRANSITIONS if state in ENDED}
-    assert left == {(JobState.FAILED, JobAct.RESUME)}
+    assert left == {(JobState.FAILED, JobAct.RESUME), (JobState.CANCELLED, JobAct.REVIVE)}

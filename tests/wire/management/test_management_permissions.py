@@ -58,6 +58,12 @@ REQUESTS: dict[tuple[str, str], Any] = {
     ("post", "/training"): {"recipe": "none", "dataset": "none", "model": "new"},
     ("post", "/models/{model}/versions/{version}/reproduce"): {},
     ("post", "/jobs"): {"kind": "nothing"},
+    ("post", "/chains"): {"steps": [{"kind": "nothing"}]},
+    ("post", "/searches"): {
+        "training": {"recipe": "none", "dataset": "none", "model": "new"},
+        "space": {"epochs": [1, 2]},
+        "metric": "loss",
+    },
     ("post", "/datasets/{dataset}/imports"): {
         "files": [{"name": "a.csv", "digest": "sha256:" + "0" * 64}]
     },
@@ -314,6 +320,7 @@ async def test_an_app_with_an_unchecked_route_is_not_built(server):
             export=server.export,
             jobs=server.jobs,
             training=server.training,
+            chains=server.chains,
             datasets=server.datasets,
             evaluations=server.evaluations,
             authenticator=server.inference.authenticator,

@@ -120,3 +120,65 @@ async def test_lineage_is_told_and_a_run_done_again(server, owner, tmp_path):
     assert job["parameters"]["seed"] == 7
     assert job["parameters"]["threads"] == 2
     assert job["parameters"]["parameters"]["steps"] == 4
+
+
+SEARCH = {"training": ORDER, "space": {"steps": [2, 4]}, "metric": "loss"}
+
+
+async def test_a_search_is_queued_with_its_training_pinned(server, owner, tmp_path):
+    add_dataset(server, tmp_path)
+    training = {**ORDER, "parameters": {"learning_rate": 0.01}}
+    asked = {**SEARCH, "training": training, "register": False, "trials": 3, "job_name": "better"}
+    answer = await owner.post("/searches", json=asked)
+    assert answer.status_code == 201, answer.text
+    job = answer.json()
+    assert (job["kind"], job["name"]) == ("search", "better")
+    told = job["parameters"]
+    assert (told["register"], told["trials"], told["goal"]) == (False, 3, "minimize")
+    assert told["training"]["dataset"] == "line@1"
+    assert told["training"]["parameters"] == {"learning_rate": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"space": {}}, (400, "invalid_input", "space")),
+        ({"space": {"nothing": [1]}}, (400, "invalid_input", "parameters.nothing")),
+        ({"metric": ""}, (400, "invalid_input", "metric")),
+        ({"trials": 0}, (400, "invalid_input", "trials")),
+        ({"goal": "best"}, (400, "invalid_input", "goal")),
+        ({"training": {"recipe": "steady"}}, (400, "invalid_input", "training.dataset")),
+        ({"training": {**ORDER, "priority": 1}}, (400, "unsupported_field", "training.priority")),
+    ],
+)
+async def test_a_search_that_cannot_be_is_refused(server, owner, tmp_path, change, told):
+    add_dataset(server, tmp_path)
+    answer = await owner.post("/searches", json={**SEARCH, **change})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == told
+
+
+async def test_a_chain_is_queued_as_one_request(server, owner, tmp_path):
+    add_dataset(server, tmp_path)
+    steps = [
+        {"kind": "train", "parameters": ORDER},
+        {"kind": "register", "parameters": {"alias": "champion", "when": "loss<0.5"}},
+        {"kind": "deploy"},
+    ]
+    answer = await owner.post("/chains", json={"steps": steps, "job_name": "line", "priority": 3})
+    assert answer.status_code == 201, answer.text
+    train, register, deploy = answer.json()["jobs"]
+    assert register["parameters"] == {
+        "version_of": train["job_id"], "alias": "champion", "when": ["loss < 0.5"],
+    }  # fmt: skip
+    assert deploy["after"] == [train["job_id"], register["job_id"]]
+    assert {one["name"] for one in (train, register, deploy)} == {"line"}
+    kept = (await owner.get("/audit/entries?action=jobs.start_chain")).json()["entries"][0]
+    assert kept["detail"]["job_ids"] == [one["job_id"] for one in (train, register, deploy)]
+
+    broken = [*steps, {"kind": "deploy", "parameters": {"replicas": 2}}]
+    answer = await owner.post("/chains", json={"steps": broken})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "replicas")
+    assert len((await owner.get("/jobs")).json()["jobs"]) == 3
+    for body in ({"steps": []}, {"steps": [{"kind": 3}]}, {}):
+        assert (await owner.post("/chains", json=body)).status_code == 400

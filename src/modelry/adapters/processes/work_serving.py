@@ -92,7 +92,8 @@ class WorkServing:
         self._socket.settimeout(timeout_s)
         try:
             sent = socket.send_fds(self._socket, [frame], files)
-            self._socket.sendall(memoryview(frame)[sent:])
+            if sent < len(frame):  # to send nothing fails when the process has left meanwhile
+                self._socket.sendall(memoryview(frame)[sent:])
         except TimeoutError:
             raise LinkBroken(f"it took nothing for {timeout_s:g} s") from None
         except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -15,18 +16,21 @@ from collections import deque
 from pathlib import Path
 from typing import IO, Self
 
+from modelry.adapters.processes.compute import ProcessMeter
 from modelry.adapters.processes.environment import work_environment
 from modelry.adapters.processes.last_words import last_words
 from modelry.adapters.processes.memory_groups import MemoryBound, WorkerGroups
 from modelry.adapters.processes.scratch import Scratch, make_scratch
 from modelry.adapters.processes.silence import Silence
 from modelry.adapters.processes.work_serving import LinkBroken, WorkServing, outcome_of
-from modelry.domain.errors import Cancelled, WorkFailed
+from modelry.domain.errors import Cancelled, LeaseLost, WorkFailed
 from modelry.domain.sandbox import DEFAULT_POLICY, SandboxPolicy
+from modelry.domain.usage import NO_COMPUTE
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.frames import Frame
 from modelry.runtime_api.work import Json, WorkClient, WorkOrder
-from modelry.runtime_api.work_frames import WorkKind
+from modelry.runtime_api.work_frames import EXIT_OUT_OF_MEMORY, WorkKind
+from modelry.runtime_api.work_room import MEMORY_SETTING, memory_exhausted, scratch_exhausted
 
 LOG_LINES = 500
 STOP_GRACE_S = 20.0
@@ -36,7 +40,11 @@ _END_GRACE_S = 2.0
 _CRASH_GRACE_S = 0.5
 """And once the connection has ended: its exit code tells more than that."""
 _LOOK_EVERY_S = 1.0
+USED_EVERY_S = 5.0
+"""How much of what a process uses is lost to the ledger when this server is killed."""
 _LONGEST_LINE = 64 * 1024
+_USED = "it used "
+"""How a process begins its last line that uses more memory than it may."""
 
 _log = logging.getLogger("modelry.works")
 
@@ -77,6 +85,10 @@ class ProcessWorks:
             scratch.remove()
 
 
+class _Overfull(LinkBroken):
+    """It wrote more than it may, where the kernel keeps no bound of its scratch folder."""
+
+
 class _RunningWork:
     """One process, from its start to its end, in the thread that its parent death hangs on: the
     kernel tells a process that its parent died when the thread that started it ends.
@@ -91,6 +103,7 @@ class _RunningWork:
         scratch: Scratch,
     ) -> None:
         self._order = order
+        self._client = client
         self._scratch = scratch
         self._lines: deque[str] = deque(maxlen=LOG_LINES)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -110,6 +123,9 @@ class _RunningWork:
         finally:
             theirs.close()
         self._grace_s = 0.0
+        self._meter = ProcessMeter(self._process.pid)
+        self._is_over = self._was_killed = False
+        self._unsaid = NO_COMPUTE
         self._memory: MemoryBound | None = groups.bound(
             f"work-{order.work}", self._process.pid, order.limits.memory_bytes
         )
@@ -123,6 +139,8 @@ class _RunningWork:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._end()
         self._serving.close()
+        with contextlib.suppress(LeaseLost):  # what the lost attempt used last is nobody's
+            self._client.used(self._unsaid)
         if isinstance(error, WorkFailed):
             _log.warning("%s\n%s", error.message, "\n".join(self._lines))
 
@@ -133,7 +151,7 @@ class _RunningWork:
         except LinkBroken as broken:
             if stop.is_set():
                 raise Cancelled("The work was stopped.") from None
-            raise WorkFailed(self._describe_end(str(broken))) from broken
+            raise self._failure(broken) from broken
         self._grace_s = _END_GRACE_S
         return outcome_of(last)
 
@@ -149,6 +167,7 @@ class _RunningWork:
         silence = Silence(self._process.pid, silent_s)
         kill_at = float("inf")
         look_at = time.monotonic() + _LOOK_EVERY_S
+        tell_at = time.monotonic() + USED_EVERY_S
         while True:
             frame = serving.receive(silent_s)
             if frame is not None:
@@ -164,35 +183,48 @@ class _RunningWork:
                 if silence.is_too_long(serving.last_heard, now):
                     raise LinkBroken(f"it gave no sign of life for {silent_s:g} s")
                 if self._scratch.is_overfull():
-                    raise LinkBroken("it wrote more into its scratch folder than it may")
+                    raise _Overfull("it wrote more into its scratch folder than it may")
+            if now > tell_at:
+                tell_at = now + USED_EVERY_S
+                self._client.used(self._meter.more())
 
     def _end(self) -> str | None:
         """See that it is gone; why the kernel ended it, if it was for want of memory."""
-        try:
-            self._process.wait(self._grace_s)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        if not self._is_over:
+            self._is_over = True
+            if not self._meter.await_end(self._grace_s):
+                self._was_killed = True
+                os.kill(self._process.pid, signal.SIGKILL)  # nobody has waited for it: it is there
+                self._meter.await_end(float("inf"))
+            self._unsaid = self._meter.more()
+        self._process.wait()
         self._reader.join(_END_GRACE_S)
         memory, self._memory = self._memory, None
         return None if memory is None else memory.end()
 
-    def _describe_end(self, broken: str) -> str:
+    def _failure(self, broken: LinkBroken) -> WorkFailed:
         self._grace_s = _CRASH_GRACE_S
-        was_there = self._process.poll() is None
         ran_out = self._end()
-        code = self._process.returncode
-        if ran_out is not None:
-            how = f"ended: {ran_out}"
-        elif code == -signal.SIGKILL and was_there:
+        code, work, limits = self._process.returncode, self._order.work, self._order.limits
+        if ran_out is not None or code == EXIT_OUT_OF_MEMORY:
+            last = self._lines[-1] if self._lines else ""
+            return memory_exhausted(work, limits, last if last.startswith(_USED) else "")
+        if isinstance(broken, _Overfull):
+            return scratch_exhausted(work, limits)
+        if code == -signal.SIGKILL and self._was_killed:
             how = f"was ended: {broken}"
+        elif code == -signal.SIGKILL:
+            how = (
+                "was ended by SIGKILL: most likely this machine ran out of memory. Let it do less "
+                f"at once, or bound it ({MEMORY_SETTING}) so that it tells how much it needs"
+            )
         elif code < 0:
             how = f"was ended by {signal.Signals(-code).name}"
         else:
             how = f"ended with exit code {code}"
         words = last_words(self._lines)
         said = f"; its last words: {words}" if words else ""
-        return f"The process of the work '{self._order.work}' {how}{said}"
+        return WorkFailed(f"The process of the work '{work}' {how}{said}")
 
     def _read_stderr(self) -> None:
         stream: IO[bytes] | None = self._process.stderr

@@ -113,7 +113,8 @@ def _say_all(output: Output, one: JobRecord) -> None:
     for attempt in one.history:
         reason = "" if attempt.error is None else f": {attempt.error.message}"
         how = attempt.outcome or "under way"
-        output.say(f"{f'Attempt {attempt.number}':<14}{how}, on {attempt.server_id}{reason}")
+        used = f", {attempt.cpu_s:.1f} s of processor time" if attempt.cpu_s else ""
+        output.say(f"{f'Attempt {attempt.number}':<14}{how}, on {attempt.server_id}{used}{reason}")
     for artefact in one.artefacts:
         output.say(f"{'File':<14}{artefact.name} ({size_text(artefact.size_bytes)})")
 

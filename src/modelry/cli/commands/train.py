@@ -7,6 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from modelry.cli.chaining import (
+    AliasOption,
+    DeploymentOption,
+    Following,
+    If,
+    On,
+    SplitOption,
+    Then,
+    follow,
+)
 from modelry.cli.commands.jobs import watched
 from modelry.cli.failures import usage_error
 from modelry.cli.output import AsJson, Output, table, time_text
@@ -45,23 +55,34 @@ def train(
     after: Annotated[
         list[str] | None, typer.Option(help="Id of a job that must succeed before.")
     ] = None,
+    then: Then = None,
+    conditions: If = None,
+    on: On = None,
+    split: SplitOption = None,
+    alias: AliasOption = None,
+    deployment: DeploymentOption = None,
     watch: Watch = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a model on a dataset, by a recipe; a version comes of it."""
+    """Train a model on a dataset, by a recipe; a version comes of it, and what follows is done."""
+    from modelry.client.operations.training import training_order
+
+    later = Following(then or (), conditions or (), on, split, alias, deployment).steps()
+    given: dict[str, Any] = {
+        "parameters": parameters_of(parameter),
+        "seed": seed,
+        "base": base,
+        "threads": threads,
+    }
+    queueing: dict[str, Any] = {"priority": priority, "after": after or ()}
     with client_of(context) as client:
-        job = client.training.start(
-            recipe,
-            dataset,
-            name,
-            parameters=parameters_of(parameter),
-            seed=seed,
-            base=base,
-            threads=threads,
-            priority=priority,
-            after=after or (),
-        )
-        _follow(job, Output(as_json), watch=watch)
+        if later:
+            order = training_order(recipe, dataset, name, **given)
+            jobs = client.jobs.chain(("train", order), *later, **queueing)
+            follow(jobs, Output(as_json), watch=watch)
+        else:
+            job = client.training.start(recipe, dataset, name, **given, **queueing)
+            follow_one(job, Output(as_json), watch=watch)
 
 
 def reproduce(
@@ -75,7 +96,7 @@ def reproduce(
     model, number = version_of(version)
     with client_of(context) as client:
         job = client.training.reproduce(model, number)
-        _follow(job, Output(as_json), watch=watch)
+        follow_one(job, Output(as_json), watch=watch)
 
 
 def recipes(
@@ -110,7 +131,7 @@ def lineage(context: typer.Context, version: Reference, *, as_json: AsJson = Fal
     Output(as_json).result(found, lambda: _show_lineage(found))
 
 
-def _follow(job: Job, output: Output, *, watch: bool) -> None:
+def follow_one(job: Job, output: Output, *, watch: bool) -> None:
     """Watch it, or tell its id."""
     if watch:
         watched(job, output)

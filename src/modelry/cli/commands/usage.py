@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _LATER = ("requests", "duration_us", "engine_us")
 """Units that are shown before those of the tasks."""
+_MICROSECONDS = "_us"
 
 
 def usage(
@@ -82,8 +83,8 @@ def _show(found: Sequence[UsageGroup]) -> None:
         (
             *(one.group[name] for name in names),
             one.units.get("requests", 0),
-            *(one.units.get(unit, 0) for unit in units),
-            f"{one.units.get('engine_us', 0) / 1e6:.3f}",
+            *(_amount(one, unit) for unit in units),
+            _amount(one, "engine_us"),
             *(one.costs.get(currency, "") for currency in currencies),
         )
         for one in found
@@ -91,11 +92,23 @@ def _show(found: Sequence[UsageGroup]) -> None:
     columns = [
         *(name.upper() for name in names),
         "REQUESTS>",
-        *(f"{unit.upper()}>" for unit in units),
+        *(f"{_heading(unit)}>" for unit in units),
         "ENGINE S>",
         *(f"{currency}>" for currency in currencies),
     ]
     table(columns, rows, empty="Nothing was used.")
+
+
+def _amount(one: UsageGroup, unit: str) -> str | int:
+    """How much of a unit; times in seconds."""
+    amount = one.units.get(unit, 0)
+    return f"{amount / 1e6:.3f}" if unit.endswith(_MICROSECONDS) else amount
+
+
+def _heading(unit: str) -> str:
+    if unit.endswith(_MICROSECONDS):
+        return f"{unit.removesuffix(_MICROSECONDS).upper()} S"
+    return unit.upper()
 
 
 def trace(

@@ -20,7 +20,9 @@ def evaluate(
     slices: Sequence[str] = (),
     batch_rows: int | None = None,
 ) -> Flow[JobRecord]:
-    """Measure a version on a dataset, as a job.
+    """Queue a job that measures a version on a dataset, through the engine that serves it.
+
+    Its outcome has the metrics and the evaluation's id, which is the job's.
 
     Args:
         version: `name`, `name@3` or `name@alias`.
@@ -31,6 +33,7 @@ def evaluate(
 
     Raises:
         InvalidInput: the dataset lacks what the version's task needs.
+        NotFound: version, dataset or split are not there.
     """
     body: dict[str, Any] = {"version": version, "dataset": dataset}
     if split is not None:

@@ -8,7 +8,14 @@ from typing import Any
 
 from modelry.client.decoding import decode, decode_list
 from modelry.client.exchange import Flow, Request, send_json
-from modelry.client.job_records import CurvePoint, JobEvent, JobLogLine, JobRecord
+from modelry.client.job_records import (
+    CurvePoint,
+    JobEvent,
+    JobLogLine,
+    JobRecord,
+    KnownById,
+    ids_of,
+)
 from modelry.client.lines import LineSplitter, json_object
 from modelry.client.operations.paths import api
 
@@ -22,7 +29,7 @@ def submit_job(
     *,
     name: str = "",
     priority: int = 0,
-    after: Sequence[str] = (),
+    after: Sequence[str | KnownById] = (),
     not_before: datetime | None = None,
     retries: int | None = None,
 ) -> Flow[JobRecord]:
@@ -33,7 +40,7 @@ def submit_job(
         parameters: of the kind.
         name: for people.
         priority: -100 to 100; the highest of the tenant goes first.
-        after: ids of jobs that must succeed before.
+        after: jobs that must succeed before, or their ids.
         not_before: when it may begin at the earliest, with a time zone.
         retries: how many failures in a row that another attempt may mend are tried again.
     """
@@ -42,13 +49,59 @@ def submit_job(
         "parameters": dict(parameters or {}),
         "name": name,
         "priority": priority,
-        "after": list(after),
+        "after": ids_of(after),
     }
     if not_before is not None:
         body["not_before"] = not_before.isoformat()
     if retries is not None:
         body["retries"] = retries
     return decode(JobRecord, (yield from send_json(Request("POST", api("jobs"), json=body))))
+
+
+def start_chain(
+    *steps: tuple[str, Mapping[str, Any]],
+    name: str = "",
+    priority: int = 0,
+    after: Sequence[str | KnownById] = (),
+    not_before: datetime | None = None,
+    retries: int | None = None,
+) -> Flow[list[JobRecord]]:
+    """Put several jobs into the queue, each after those before it; all or none.
+
+        train, evaluate, deploy = client.jobs.chain(
+            ("train", {"recipe": "tabular", "dataset": "houses", "model": "prices"}),
+            ("evaluate", {}),
+            ("deploy", {"when": ["r2 >= 0.8", "r2 >= champion"], "alias": "champion"}),
+        )
+
+    Args:
+        steps: kind and parameters of each. `evaluate`, `register` and `deploy` without `version`
+            work on the version that a step before makes, `evaluate` without `dataset` on that of
+            the training. `register` takes `alias` and `model`, `deploy` takes `deployment` and
+            `alias`; both take `when`: conditions on metrics that were measured before. Where one
+            compares with a version that was not measured on the same rows, there is one job more,
+            which measures it.
+        name: of all, for people.
+        priority: -100 to 100; the highest of the tenant goes first.
+        after: jobs that must succeed before the first, or their ids.
+        not_before: when the first may begin at the earliest, with a time zone.
+        retries: how many failures in a row that another attempt may mend are tried again.
+
+    Raises:
+        InvalidInput: a step is not complete, or not possible.
+    """
+    body: dict[str, Any] = {
+        "steps": [{"kind": kind, "parameters": dict(given)} for kind, given in steps],
+        "job_name": name,
+        "priority": priority,
+        "after": ids_of(after),
+    }
+    if not_before is not None:
+        body["not_before"] = not_before.isoformat()
+    if retries is not None:
+        body["retries"] = retries
+    answer = yield from send_json(Request("POST", api("chains"), json=body))
+    return decode_list(JobRecord, answer, "jobs")
 
 
 def list_jobs(

@@ -8,7 +8,7 @@ from typing import Any
 
 from modelry.client.decoding import decode, decode_list
 from modelry.client.exchange import Flow, Request, send_json
-from modelry.client.job_records import JobRecord
+from modelry.client.job_records import JobRecord, KnownById, ids_of
 from modelry.client.operations.paths import api
 from modelry.client.training_records import Lineage, Recipe
 
@@ -31,11 +31,11 @@ def start_training(
     threads: int | None = None,
     job_name: str = "",
     priority: int = 0,
-    after: Sequence[str] = (),
+    after: Sequence[str | KnownById] = (),
     not_before: datetime | None = None,
     retries: int | None = None,
 ) -> Flow[JobRecord]:
-    """Queue a job that trains a model; a version comes of it.
+    """Queue a job that trains a model; a version comes of it: `job.version`.
 
     Args:
         recipe: the name of a recipe, such as `image-classification`.
@@ -48,7 +48,7 @@ def start_training(
         threads: how many compute; by default the server's choice.
         job_name: of the job, for people.
         priority: -100 to 100; the highest goes first.
-        after: ids of jobs that must succeed before.
+        after: jobs that must succeed before, or their ids.
         not_before: when it may begin, with a time zone.
         retries: how many failures in a row are tried again.
 
@@ -57,20 +57,141 @@ def start_training(
         NotFound: dataset or base are not there.
         Conflict: the model has a task that the recipe does not train for.
     """
-    body: dict[str, Any] = {
-        "recipe": recipe,
-        "dataset": dataset,
-        "model": model,
-        "parameters": dict(parameters or {}),
-        "seed": seed,
-        "base": base,
-        "base_files": None if base_files is None else {r: dict(f) for r, f in base_files.items()},
-        "threads": threads,
+    order = training_order(
+        recipe,
+        dataset,
+        model,
+        parameters=parameters,
+        seed=seed,
+        base=base,
+        base_files=base_files,
+        threads=threads,
+    )
+    body = {**order, "retries": retries, **_queueing(job_name, priority, after, not_before)}
+    request = Request("POST", api("training"), json=_said(body))
+    return decode(JobRecord, (yield from send_json(request)))
+
+
+def training_order(
+    recipe: str,
+    dataset: str,
+    model: str,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    base: str | None = None,
+    base_files: Mapping[str, Mapping[str, str]] | None = None,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """The parameters of a job `train`; see `start_training`."""
+    return _said(
+        {
+            "recipe": recipe,
+            "dataset": dataset,
+            "model": model,
+            "parameters": dict(parameters or {}),
+            "seed": seed,
+            "base": base,
+            "base_files": (
+                None if base_files is None else {r: dict(f) for r, f in base_files.items()}
+            ),
+            "threads": threads,
+        }
+    )
+
+
+def start_search(
+    recipe: str,
+    dataset: str,
+    model: str,
+    *,
+    space: Mapping[str, Any],
+    metric: str,
+    trials: int = 20,
+    goal: str | None = None,
+    prune: bool = True,
+    register: bool = True,
+    parameters: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    base: str | None = None,
+    base_files: Mapping[str, Mapping[str, str]] | None = None,
+    threads: int | None = None,
+    job_name: str = "",
+    priority: int = 0,
+    after: Sequence[str | KnownById] = (),
+    not_before: datetime | None = None,
+    retries: int | None = None,
+) -> Flow[JobRecord]:
+    """Queue a job that searches for better parameters of a recipe; the best one's version comes of
+    it: `job.version`. Its outcome tells all trials.
+
+    Args:
+        recipe: the name of a recipe, such as `image-classification`.
+        dataset: a dataset's name (its newest version), or `name@3`.
+        model: the name of the model that gets the version; made if it is not there.
+        space: what to try, by parameter: a list of choices, or `{"low": 1e-4, "high": 0.1}`, with
+            `"log": True` to look as closely at small values, or `"step"`.
+        metric: the curve that tells how good a trial is, such as `validation_accuracy`.
+        trials: how many trainings at most.
+        goal: `maximize` or `minimize`; by default what the name of the metric suggests.
+        prune: end trials early that do worse than half of the others did.
+        register: train once more with the best parameters, and register that.
+        parameters: of the recipe, those that are not tried; what is left out has its default.
+        seed: all randomness follows from it.
+        base: a version to train further, such as `name@3`.
+        base_files: uploaded files to begin from: `{"digest", "name"}` by role.
+        threads: how many compute; by default the server's choice.
+        job_name: of the job, for people.
+        priority: -100 to 100; the highest goes first.
+        after: jobs that must succeed before, or their ids.
+        not_before: when it may begin, with a time zone.
+        retries: how many failures in a row are tried again.
+
+    Raises:
+        InvalidInput: the space has a parameter or a value that the recipe does not take.
+        NotSupported: the server has no Optuna (extra `train`).
+    """
+    training = training_order(
+        recipe,
+        dataset,
+        model,
+        parameters=parameters,
+        seed=seed,
+        base=base,
+        base_files=base_files,
+        threads=threads,
+    )
+    body = {
+        **search_order(training, space, metric, trials, goal=goal, prune=prune, register=register),
         "retries": retries,
         **_queueing(job_name, priority, after, not_before),
     }
-    request = Request("POST", api("training"), json=_said(body))
+    request = Request("POST", api("searches"), json=_said(body))
     return decode(JobRecord, (yield from send_json(request)))
+
+
+def search_order(
+    training: Mapping[str, Any],
+    space: Mapping[str, Any],
+    metric: str,
+    trials: int,
+    *,
+    goal: str | None = None,
+    prune: bool = True,
+    register: bool = True,
+) -> dict[str, Any]:
+    """The parameters of a job `search`; see `start_search`."""
+    return _said(
+        {
+            "training": dict(training),
+            "space": dict(space),
+            "metric": metric,
+            "trials": trials,
+            "goal": goal,
+            "prune": prune,
+            "register": register,
+        }
+    )
 
 
 def get_lineage(model: str, version: int) -> Flow[Lineage]:
@@ -103,12 +224,15 @@ def reproduce_version(
 
 
 def _queueing(
-    job_name: str, priority: int, after: Sequence[str], not_before: datetime | None
+    job_name: str,
+    priority: int,
+    after: Sequence[str | KnownById],
+    not_before: datetime | None,
 ) -> dict[str, Any]:
     return {
         "job_name": job_name,
         "priority": priority,
-        "after": list(after),
+        "after": ids_of(after),
         "not_before": None if not_before is None else not_before.isoformat(),
     }
 

@@ -33,6 +33,9 @@ from modelry.protocols.management import (
     versions,
 )
 from modelry.protocols.management import (
+    chains as chain_routes,
+)
+from modelry.protocols.management import (
     datasets as dataset_routes,
 )
 from modelry.protocols.management import (
@@ -69,6 +72,7 @@ from modelry.services.encryption.service import EncryptionService
 from modelry.services.evaluation.service import EvaluationService
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.jobs.service import JobsService
+from modelry.services.pipelines.chains import ChainsService
 from modelry.services.privacy.export import TenantExport
 from modelry.services.privacy.request_logs import RequestLogs
 from modelry.services.privacy.retention import RetentionService
@@ -108,6 +112,7 @@ ROUTERS: Sequence[APIRouter] = (
     export_routes.router,
     job_routes.router,
     training_routes.router,
+    chain_routes.router,
     dataset_routes.router,
     evaluation_routes.router,
 )
@@ -144,6 +149,7 @@ def build_app(
     export: TenantExport,
     jobs: JobsService,
     training: TrainingService,
+    chains: ChainsService,
     datasets: DatasetsService,
     evaluations: EvaluationService,
     authenticator: Authenticator,
@@ -175,6 +181,7 @@ def build_app(
         export: gives all that belongs to a tenant.
         jobs: long work.
         training: recipes, and where versions come from.
+        chains: several jobs as one request.
         datasets: rows to train and evaluate on.
         evaluations: how good versions are.
         authenticator: keys to principals.
@@ -208,6 +215,7 @@ def build_app(
         export=export,
         jobs=jobs,
         training=training,
+        chains=chains,
         datasets=datasets,
         evaluations=evaluations,
         authenticator=authenticator,

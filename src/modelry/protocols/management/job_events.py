@@ -16,7 +16,8 @@ from modelry.domain.access import Principal
 from modelry.domain.errors import ModelryError, Overloaded
 from modelry.domain.jobs import Job, JobEvent
 from modelry.protocols.management.job_shapes import JobShape
-from modelry.services.jobs.service import MAX_EVENTS, JobsService
+from modelry.services.jobs.reading import MAX_EVENTS
+from modelry.services.jobs.service import JobsService
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,8 @@ from modelry.domain.jobs import (
 )
 from modelry.domain.jobs import Artefact as KeptArtefact
 from modelry.protocols.management.shapes import Answer, Body, Moment, ShortText
-from modelry.services.jobs.service import MAX_NAME_CHARS, JobDetails
+from modelry.services.jobs.reading import JobDetails
+from modelry.services.jobs.submission import MAX_NAME_CHARS
 
 JobId = Annotated[str, Field(min_length=1, max_length=64)]
 
@@ -133,7 +134,10 @@ def fields_of(job: Job) -> dict[str, Any]:
 
 
 class AttemptShape(Answer):
-    """One attempt; `outcome` is null while it is under way."""
+    """One attempt; `outcome` is null while it is under way.
+
+    `engine_s` and `cpu_s` are seconds that its processes were there, and of their processor time.
+    """
 
     number: int
     server_id: str
@@ -141,6 +145,8 @@ class AttemptShape(Answer):
     ended_at: datetime | None
     outcome: str | None
     error: Failure | None
+    engine_s: float
+    cpu_s: float
 
     @classmethod
     def of(cls, attempt: Attempt) -> AttemptShape:
@@ -152,6 +158,8 @@ class AttemptShape(Answer):
             ended_at=attempt.ended_at,
             outcome=None if attempt.outcome is None else attempt.outcome.value,
             error=Failure.of(attempt.error),
+            engine_s=attempt.compute.engine_us / 1e6,
+            cpu_s=attempt.compute.cpu_us / 1e6,
         )
 
 

@@ -26,7 +26,7 @@ from modelry.protocols.management.job_shapes import (
 )
 from modelry.protocols.management.routing import managed_router, needs
 from modelry.protocols.management.services import Caller, Jobs
-from modelry.services.jobs.service import MAX_EVENTS, MAX_LISTED
+from modelry.services.jobs.reading import MAX_EVENTS, MAX_LISTED
 
 router = managed_router("jobs")
 

@@ -21,6 +21,7 @@ from modelry.services.encryption.service import EncryptionService
 from modelry.services.evaluation.service import EvaluationService
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.jobs.service import JobsService
+from modelry.services.pipelines.chains import ChainsService
 from modelry.services.privacy.export import TenantExport
 from modelry.services.privacy.request_logs import RequestLogs
 from modelry.services.privacy.retention import RetentionService
@@ -63,6 +64,7 @@ class Services:
     export: TenantExport
     jobs: JobsService
     training: TrainingService
+    chains: ChainsService
     datasets: DatasetsService
     evaluations: EvaluationService
     authenticator: Authenticator
@@ -165,6 +167,10 @@ async def _training(request: Request) -> TrainingService:
     return services_of(request).training
 
 
+async def _chains(request: Request) -> ChainsService:
+    return services_of(request).chains
+
+
 async def _usage(request: Request) -> UsageService:
     return services_of(request).usage
 
@@ -172,6 +178,7 @@ async def _usage(request: Request) -> UsageService:
 All = Annotated[Services, Depends(_services)]
 Audit = Annotated[AuditService, Depends(_audit)]
 Caller = Annotated[Principal, Depends(_caller)]
+Chains = Annotated[ChainsService, Depends(_chains)]
 Catalog = Annotated[CatalogService, Depends(_catalog)]
 Datasets = Annotated[DatasetsService, Depends(_datasets)]
 Deployments = Annotated[DeploymentsService, Depends(_deployments)]

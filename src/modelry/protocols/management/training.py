@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from modelry.domain import lineage as domain
 from modelry.domain.access import Permission
 from modelry.domain.jobs import MAX_DEPENDENCIES, MAX_PRIORITY, MAX_RETRIES
+from modelry.protocols.management.auditing import note
 from modelry.protocols.management.job_shapes import JobId, JobShape
 from modelry.protocols.management.routing import managed_router, needs
 from modelry.protocols.management.services import Caller, Training
-from modelry.protocols.management.shapes import Answer, Body, Moment, Name, NumberInPath
-from modelry.services.jobs.service import MAX_NAME_CHARS
+from modelry.protocols.management.shapes import (
+    Answer,
+    Body,
+    Moment,
+    Name,
+    NumberInPath,
+    ShortText,
+)
+from modelry.services.jobs.submission import MAX_NAME_CHARS
 from modelry.services.training.order import MAX_BASE_FILES, MAX_SEED, MAX_THREADS
+from modelry.services.training.search_order import MAX_TRIALS
+from modelry.services.training.search_space import MAX_PARAMETERS
 from modelry.services.training.service import Queueing
 from modelry.training.contract import Recipe
 
@@ -74,7 +84,7 @@ class QueueingBody(Body):
         )
 
 
-class TrainingBody(QueueingBody):
+class TrainingOrder(Body):
     """What to train, on what.
 
     `dataset` and `base` are `name` (the newest) or `name@3`. `parameters` are the recipe's; what is
@@ -93,8 +103,43 @@ class TrainingBody(QueueingBody):
 
     def order(self) -> dict[str, Any]:
         """The parameters of the job."""
-        own = set(TrainingBody.model_fields) - set(QueueingBody.model_fields)
+        own = set(TrainingOrder.model_fields)
         return self.model_dump(mode="json", include=own, exclude_none=True)
+
+
+class TrainingBody(QueueingBody, TrainingOrder):
+    """What to train, on what, and how it stands in the queue."""
+
+
+class SearchBody(QueueingBody):
+    """What to train, and which parameters to try.
+
+    `space` has values by parameter: a list of choices, or `{"low": 1e-4, "high": 0.1}` with `log`
+    or `step`; the recipe's other parameters are those of `training`. `metric` names the curve that
+    tells how good a trial is, and `goal` whether it should rise. With `prune` trials that do worse
+    than half of the others are ended early; with `register` the best parameters are trained once
+    more, and a version comes of it.
+    """
+
+    training: TrainingOrder
+    space: Annotated[dict[str, Any], Field(min_length=1, max_length=MAX_PARAMETERS)]
+    metric: ShortText
+    trials: Annotated[int, Field(strict=True, ge=1, le=MAX_TRIALS)] = 20
+    goal: Literal["minimize", "maximize"] | None = None
+    prune: bool = True
+    register_best: Annotated[bool, Field(alias="register")] = True
+
+    def order(self) -> dict[str, Any]:
+        """The parameters of the job."""
+        told: dict[str, Any] = {
+            "training": self.training.order(),
+            "space": self.space,
+            "metric": self.metric,
+            "trials": self.trials,
+            "prune": self.prune,
+            "register": self.register_best,
+        }
+        return told if self.goal is None else {**told, "goal": self.goal}
 
 
 class LineageShape(Answer):
@@ -149,6 +194,21 @@ def list_recipes(caller: Caller, training: Training) -> RecipeList:
 def start_training(body: TrainingBody, caller: Caller, training: Training) -> JobShape:
     """Queues a job whose outcome names the new version; needs jobs:write and datasets:read, too."""
     return JobShape.of(training.start(caller, body.order(), body.queueing()))
+
+
+@router.post(
+    "/searches",
+    status_code=201,
+    summary="Search for better parameters",
+    openapi_extra=needs(Permission.MODELS_WRITE, recorded=("metric", "trials")),
+)
+def start_search(body: SearchBody, caller: Caller, training: Training) -> JobShape:
+    """Queues a job that trains with other parameters each time; needs jobs:write and datasets:read,
+    too. Its outcome tells the trials and the best one, and names the version made of it.
+    """
+    job = training.search(caller, body.order(), body.queueing())
+    note(job_id=job.job_id, model=body.training.model)
+    return JobShape.of(job)
 
 
 @router.get(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -32,12 +32,7 @@ async def entered(
     Raises:
         AuditUnavailable: the intent cannot be written; what is inside is not done.
     """
-    enter: dict[str, Any] = {
-        "actor": principal.key_id,
-        "action": action,
-        "resource": resource,
-    }
-    tenant_id, told = principal.tenant_id, dict(detail)
+    enter, tenant_id, told = _entry(principal, action, resource), principal.tenant_id, dict(detail)
     intent = partial(trail.append, tenant_id, outcome=INTENT, detail=dict(detail), **enter)
     await asyncio.to_thread(intent)
     outcome = OK
@@ -49,6 +44,35 @@ async def entered(
     finally:
         end = partial(trail.append_late, tenant_id, outcome=outcome, detail=told, **enter)
         await asyncio.shield(asyncio.to_thread(end))
+
+
+@contextmanager
+def entered_in_thread(
+    trail: ChainedTrail,
+    principal: Principal,
+    action: str,
+    resource: str,
+    detail: Mapping[str, Any],
+) -> Iterator[None]:
+    """As `entered`, for threads that may wait for the database.
+
+    Raises:
+        AuditUnavailable: the intent cannot be written; what is inside is not done.
+    """
+    enter = {**_entry(principal, action, resource), "detail": dict(detail)}
+    trail.append(principal.tenant_id, outcome=INTENT, **enter)
+    outcome = OK
+    try:
+        yield
+    except BaseException as error:
+        outcome = outcome_of(error)
+        raise
+    finally:
+        trail.append_late(principal.tenant_id, outcome=outcome, **enter)
+
+
+def _entry(principal: Principal, action: str, resource: str) -> dict[str, Any]:
+    return {"actor": principal.key_id, "action": action, "resource": resource}
 
 
 def outcome_of(error: BaseException) -> str:

@@ -62,7 +62,7 @@ class Aliases:
             InvalidInput: the name or reason is not allowed.
         """
         principal.require(Permission.MODELS_WRITE)
-        _check_alias_name(name)
+        check_alias_name(name)
         _check_reason(reason)
         now = self._clock()
 
@@ -161,7 +161,12 @@ def _move(
     )
 
 
-def _check_alias_name(name: str) -> None:
+def check_alias_name(name: str) -> None:
+    """See that an alias may be called so.
+
+    Raises:
+        InvalidInput: it may not.
+    """
     check_name(name, "alias")
     if name.isdigit():
         raise InvalidInput(

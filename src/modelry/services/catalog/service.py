@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from modelry.domain.access import Permission, Principal
-from modelry.domain.catalog import Alias, AliasMove, Version
+from modelry.domain.catalog import Alias, AliasMove, Version, check_name
 from modelry.domain.errors import NotFound
 from modelry.manifest.document import MAIN_ROLE, ManifestDocument
 from modelry.manifest.sources import Source
@@ -25,7 +25,7 @@ from modelry.services.catalog.ports import (
 )
 from modelry.services.catalog.pulling import Puller, renamed
 from modelry.services.catalog.quarantine import Quarantine
-from modelry.services.catalog.registration import Registrar, Registration
+from modelry.services.catalog.registration import Registrar, Registration, ResolvedManifest
 from modelry.services.catalog.resolution import Resolver, StoredFile
 from modelry.services.catalog.uploads import Upload, Uploads
 from modelry.services.catalog.versions import ModelSummary, VersionReader, Versions
@@ -152,6 +152,24 @@ class CatalogService:
                 )
             resolved = self._resolver.resolve(document, stored)
         return self._registrar.register(principal, resolved, source)
+
+    def register_copy(self, principal: Principal, version: Version, name: str) -> Registration:
+        """Make a version the one of another model, too: the same manifest and files.
+
+        Args:
+            principal: who asks.
+            version: of the caller's tenant.
+            name: the other model's name; it is made if it is not there.
+
+        Raises:
+            Conflict: the model has another task.
+            InvalidInput: the name is not allowed.
+            NotFound: a file's content was collected meanwhile.
+        """
+        principal.require(Permission.MODELS_WRITE)
+        document = {**version.manifest, "name": check_name(name, "model")}
+        resolved = ResolvedManifest(document, version.signature, version.files)
+        return self._registrar.register(principal, resolved, version.ref)
 
     def register_bare(
         self,

@@ -13,6 +13,7 @@ from typing import Any
 
 from modelry.domain.datasets import Column, DatasetVersion, Schema, Shard, Split
 from modelry.domain.errors import NotFound, WorkFailed
+from modelry.domain.usage import Compute
 from modelry.runtime_api.work import Answer, InputFile, Json, WorkLimits, WorkOrder, Works
 from modelry.services.datasets.ports import Contents, DatasetStore, NewVersion
 from modelry.services.jobs.handlers import JobRun
@@ -61,6 +62,10 @@ class MakingClient:
     def log(self, line: str) -> None:
         """See `WorkClient.log`."""
         self._run.log(line)
+
+    def used(self, compute: Compute) -> None:
+        """See `WorkClient.used`."""
+        self._run.used(compute)
 
 
 def made_version(

@@ -10,6 +10,7 @@ from typing import Any
 
 from modelry.domain.datasets import DatasetVersion, Split
 from modelry.domain.errors import InternalError, NotFound
+from modelry.domain.usage import Compute
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.work import Answer, InputFile, Json, WorkLimits, WorkOrder, Works
 from modelry.services.datasets.ports import Contents
@@ -139,3 +140,6 @@ class _Client:
 
     def log(self, line: str) -> None:
         """Not shown."""
+
+    def used(self, compute: Compute) -> None:
+        """A look is not metered."""

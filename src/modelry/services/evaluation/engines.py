@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from modelry.domain.access import Principal
 from modelry.domain.catalog import Version
-from modelry.domain.errors import Cancelled
+from modelry.domain.errors import BudgetExceeded, DeadlineExceeded, QuotaExceeded
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.tensors import Array
 from modelry.services.evaluation.ports import Predictions, PrivateEngines
 from modelry.services.inference.routing import Target
+from modelry.services.jobs.loop_calls import LoopCaller
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+LOAD_S = 1800.0
+"""How long a version may take to be loaded; its deployment's own limit is shorter as a rule."""
+END_S = 60.0
+"""How long its process may take to end before it is left to the server's own looking after."""
+LONGEST_PAUSE_S = 30.0
+"""Between attempts where the caller's share of this moment is used up."""
 _LOOK_S = 0.2
 
 
@@ -62,59 +72,73 @@ class EngineLoader:
 
         Raises:
             ModelFailed: it cannot be loaded.
+            DeadlineExceeded: it was not loaded in time.
             Cancelled: `stop` was raised.
         """
-        caller = _LoopCaller(self._loop(), stop)
+        caller = LoopCaller(self._loop(), stop)
         context = self._engines.privately(version)
-        target = caller.result(context.__aenter__())
+        target = caller.result(
+            context.__aenter__(), f"the loading of {version.ref}", timeout_s=LOAD_S
+        )
         try:
-            yield _Engine(caller, self._predictions, principal, target)
+            yield _Engine(caller, self._predictions, principal, target, stop)
         finally:
-            asyncio.run_coroutine_threadsafe(
-                context.__aexit__(None, None, None), self._loop()
-            ).result()
-
-
-class _LoopCaller:
-    def __init__(self, loop: asyncio.AbstractEventLoop, stop: StopSignal) -> None:
-        self._loop = loop
-        self._stop = stop
-
-    def result(self, work: Coroutine[Any, Any, T]) -> T:
-        """What `work` gives on the event loop; it is cancelled with this job."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        while True:
-            if self._stop.is_set():
-                future.cancel()
-                raise Cancelled("The evaluation was stopped.")
             try:
-                return future.result(_LOOK_S)
-            except FutureTimeout:
-                if future.done():  # just then, or `work` itself ran out of time
-                    return future.result()
+                caller.finish(context.__aexit__(None, None, None), END_S)
+            except DeadlineExceeded:
+                log.warning("the engine of %s takes long to end; it is left to end", version.ref)
 
 
 class _Engine:
     def __init__(
-        self, caller: _LoopCaller, predictions: Predictions, principal: Principal, target: Target
+        self,
+        caller: LoopCaller,
+        predictions: Predictions,
+        principal: Principal,
+        target: Target,
+        stop: StopSignal,
     ) -> None:
         self._caller = caller
         self._predictions = predictions
         self._principal = principal
         self._target = target
+        self._stop = stop
 
     def predict(
         self, items: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
     ) -> tuple[list[dict[str, Any]], Mapping[str, Array], float]:
         """See `OpenEngine.predict`."""
-        started = time.perf_counter()
-        found = self._caller.result(
-            self._predictions.predict(self._principal, self._target, items, options)
+        found, seconds = self._answered(
+            lambda: self._predictions.predict(self._principal, self._target, items, options)
         )
-        return found.items, found.arrays, time.perf_counter() - started
+        return found.items, found.arrays, seconds
 
     def infer(self, inputs: Mapping[str, Array]) -> tuple[Mapping[str, Array], float]:
         """See `OpenEngine.infer`."""
-        started = time.perf_counter()
-        found = self._caller.result(self._predictions.infer(self._principal, self._target, inputs))
-        return found.outputs, time.perf_counter() - started
+        found, seconds = self._answered(
+            lambda: self._predictions.infer(self._principal, self._target, inputs)
+        )
+        return found.outputs, seconds
+
+    def _answered(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, float]:
+        """An answer, and how long it took: limits of the caller's rate slow the job down, and
+        waiting for them is not counted.
+        """
+        while True:
+            started = time.perf_counter()
+            try:
+                answer = self._caller.result(ask(), "an evaluation")
+            except BudgetExceeded:  # of the whole day or month
+                raise
+            except QuotaExceeded as error:
+                if error.retry_after_s is None:
+                    raise
+                self._wait(error.retry_after_s)
+            else:
+                return answer, time.perf_counter() - started
+
+    def _wait(self, asked_s: float) -> None:
+        """Let the caller's share of this moment grow again; the job's stop ends it."""
+        until = time.monotonic() + min(asked_s, LONGEST_PAUSE_S)
+        while not self._stop.is_set() and time.monotonic() < until:
+            time.sleep(min(_LOOK_S, max(0.0, until - time.monotonic())))

@@ -12,6 +12,7 @@ from modelry.domain.catalog import Version
 from modelry.domain.datasets import DatasetVersion, Split
 from modelry.domain.errors import InvalidInput, NotFound
 from modelry.domain.evaluations import Evaluation, Measured
+from modelry.domain.usage import Compute
 from modelry.runtime_api.items import decode_item
 from modelry.runtime_api.tensors import pack_tensors, unpack_tensors
 from modelry.runtime_api.work import Answer, InputFile, WorkLimits, WorkOrder, Works
@@ -22,15 +23,17 @@ from modelry.services.catalog.contents import Contents
 from modelry.services.evaluation.engines import EngineLoader, OpenEngine
 from modelry.services.evaluation.ports import Datasets, EvaluationStore, Versions
 from modelry.services.jobs.handlers import JobRun, Json
+from modelry.services.jobs.handoff import VERSION, VERSION_OF, check_one_is_named, version_meant
 
 KIND = "evaluate"
 BATCH_ROWS = 32
 MOST_BATCH_ROWS = 1024
-_KNOWN = frozenset({"version", "dataset", "split", "slices", "batch_rows"})
+_KNOWN = frozenset({VERSION, VERSION_OF, "dataset", "split", "slices", "batch_rows"})
 
 
 class EvaluateHandler:
-    """A `JobHandler`: `{version, dataset, split?, slices?, batch_rows?}`.
+    """A `JobHandler`: `{version, dataset, split?, slices?, batch_rows?}`, or `version_of`, the id
+    of a job that makes the version.
 
     Args:
         store: keeps evaluations.
@@ -80,7 +83,7 @@ class EvaluateHandler:
                 f"{', '.join(sorted(_KNOWN))}.",
                 param=unknown[0][:80],
             )
-        version = self._versions.resolve(principal, _word(parameters, "version"))
+        reference = check_one_is_named(parameters)
         dataset = self._datasets.find(principal, _word(parameters, "dataset"))
         split = the_split(dataset, parameters.get("split"))
         batch_rows = parameters.get("batch_rows", BATCH_ROWS)
@@ -92,9 +95,14 @@ class EvaluateHandler:
         slices = parameters.get("slices", [])
         if not isinstance(slices, list) or not all(isinstance(one, str) for one in slices):
             raise InvalidInput("'slices' must be a list of names of columns.", param="slices")
-        scorer_for(subject_of(version, dataset, tuple(slices)))
+        if reference is None:
+            which = {VERSION_OF: parameters[VERSION_OF]}
+        else:
+            version = self._versions.resolve(principal, reference)
+            scorer_for(subject_of(version, dataset, tuple(slices)))
+            which = {VERSION: version.ref}
         return {
-            "version": version.ref,
+            **which,
             "dataset": dataset.ref,
             "split": split.name,
             "slices": slices,
@@ -105,7 +113,7 @@ class EvaluateHandler:
         """See `JobHandler.run`."""
         told = run.parameters
         principal = run.principal
-        version = self._versions.resolve(principal, told["version"])
+        version = self._versions.resolve(principal, version_meant(run))
         dataset = self._datasets.find(principal, told["dataset"])
         split = the_split(dataset, told["split"])
         subject = subject_of(version, dataset, tuple(told["slices"]))
@@ -218,6 +226,10 @@ class _ScoreClient:
     def log(self, line: str) -> None:
         """Tell the job."""
         self._run.log(line)
+
+    def used(self, compute: Compute) -> None:
+        """Tell the job."""
+        self._run.used(compute)
 
 
 def the_split(dataset: DatasetVersion, name: object) -> Split:

@@ -31,6 +31,7 @@ class StepRun:
         self.save_checkpoint = run.save_checkpoint
         self.checkpoint = run.checkpoint
         self.save_artefact = run.save_artefact
+        self.used = run.used
 
     def progress(self, done: int, total: int | None, unit: str, phase: str = "") -> None:
         """See `JobRun.progress`."""

@@ -20,6 +20,7 @@ from modelry.domain.jobs import (
     Lease,
     pause_s,
 )
+from modelry.domain.usage import NO_COMPUTE, Compute
 from modelry.services.jobs.changes import Ending, Event, append, end_attempt, lose_attempt
 from modelry.services.jobs.ports import JobRecords, JobStore
 
@@ -32,6 +33,7 @@ class Told:
 
     progress: JobProgress | None = None
     events: Sequence[Event] = ()
+    compute: Compute = NO_COMPUTE
 
 
 class Attempts:
@@ -195,6 +197,10 @@ class Attempts:
 def _keep(records: JobRecords, job: Job, told: Told) -> Job:
     if told.progress is not None:
         job = replace(job, progress=told.progress)
+    if told.compute:
+        attempt = records.attempt(job.tenant_id, job.job_id, job.attempts)
+        if attempt is not None:
+            records.put_attempt(replace(attempt, compute=attempt.compute + told.compute))
     return append(records, job, told.events)
 
 

@@ -35,6 +35,7 @@ _OUTCOMES = {
     JobAct.PAUSE: AttemptOutcome.PAUSED,
     JobAct.RELEASE: AttemptOutcome.RELEASED,
 }
+_HOPELESS = frozenset({JobState.FAILED, JobState.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,23 @@ def _cancel_dependants(records: JobRecords, job: Job, now: datetime) -> None:
                 f"'{job.job_id}' {_did(job.state)}."
             )
             ended.append(one.job_id)
+
+
+def revive_dependants(records: JobRecords, job: Job, now: datetime) -> None:
+    """Put what was cancelled because `job` failed into the queue again, directly or not.
+
+    What somebody cancelled stays so, and so does what depends on another job that has failed.
+    """
+    revived = [job.job_id]
+    while revived:
+        for one in records.dependants(job.tenant_id, revived.pop()):
+            if one.state is not JobState.CANCELLED or one.error is None:
+                continue
+            before = [records.find(one.tenant_id, other) for other in one.dependencies]
+            if any(other is None or other.state in _HOPELESS for other in before):
+                continue
+            put_with_state(records, one.after(JobAct.REVIVE, now), now)
+            revived.append(one.job_id)
 
 
 def _did(state: JobState) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 from modelry.domain.access import Principal
+from modelry.domain.usage import Compute
 from modelry.runtime_api.engine import StopSignal
 
 Json = Mapping[str, Any]
@@ -65,6 +66,10 @@ class JobRun(Protocol):
 
     def save_artefact(self, name: str, digest: str, size_bytes: int) -> None:
         """A content of the tenant that is kept with the job under `name`."""
+        ...
+
+    def used(self, compute: Compute) -> None:
+        """What a process of its work used since this was told last; see `WorkClient.used`."""
         ...
 
 

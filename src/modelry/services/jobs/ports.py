@@ -80,8 +80,8 @@ class JobRecords(Protocol):
         """
         ...
 
-    def running(self) -> Mapping[str, int]:
-        """How many leases each tenant's jobs have, on all servers."""
+    def running(self, kinds: Collection[str]) -> Mapping[str, int]:
+        """How many leases each tenant's jobs of some kinds have, on all servers."""
         ...
 
     def served(self, tenant_ids: Collection[str]) -> Mapping[str, datetime]:
@@ -120,6 +120,10 @@ class JobRecords(Protocol):
 
     def attempts(self, tenant_id: str, job_id: str) -> Sequence[Attempt]:
         """All attempts, the first one first."""
+        ...
+
+    def unmetered(self, limit: int) -> Sequence[Attempt]:
+        """Up to `limit` attempts that have ended and are not in the ledger of usage yet."""
         ...
 
     def add_events(self, tenant_id: str, job_id: str, events: Sequence[JobEvent]) -> None:

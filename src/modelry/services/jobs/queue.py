@@ -57,12 +57,13 @@ class JobQueue:
     ) -> tuple[Job, Lease] | None:
         """Begin an attempt at the job whose turn it is; None if there is none.
 
-        The tenant that has the fewest running jobs comes first, then the one that was served
-        longest ago.
+        The tenant that has the fewest running jobs of these kinds comes first, then the one that
+        was served longest ago.
 
         Args:
-            kinds: what this server can do.
-            most_per_tenant: how many jobs of one tenant may run at once on all servers.
+            kinds: what this server has room for.
+            most_per_tenant: how many jobs of these kinds one tenant may have running at once on
+                all servers.
         """
         now = self._clock()
         if not self._store.read_all(_PURPOSE, lambda records: records.waiting(kinds, now)):
@@ -152,7 +153,7 @@ def _in_turn(
 ) -> Sequence[str]:
     """The tenants with a job to begin, in the order in which they are served."""
     waiting = records.waiting(kinds, now)
-    running = records.running()
+    running = records.running(kinds)
     served = records.served(list(waiting))
     never = datetime.min.replace(tzinfo=UTC)
     free = [

@@ -12,6 +12,7 @@ from typing import Any
 from modelry.domain.access import Principal
 from modelry.domain.errors import LeaseLost
 from modelry.domain.jobs import EventKind, Job, JobProgress, Lease
+from modelry.domain.usage import Compute
 from modelry.runtime_api.engine import StopSignal
 from modelry.services.jobs.attempts import Attempts, Told
 from modelry.services.jobs.handlers import Json
@@ -66,6 +67,7 @@ class LeasedRun:
         self._lines: list[tuple[datetime, str]] = []
         self._points: list[tuple[int, dict[str, float | None]]] = []
         self._line_count = 0
+        self._compute = Compute()
 
     # ---- for the handler --------------------------------------------------------------------
 
@@ -131,6 +133,12 @@ class LeasedRun:
                 )
             )
 
+    def used(self, compute: Compute) -> None:
+        """See `JobRun.used`."""
+        with self._lock:
+            self._check()
+            self._compute += compute
+
     # ---- for the runner ---------------------------------------------------------------------
 
     def ask_to_stop(self) -> None:
@@ -159,7 +167,7 @@ class LeasedRun:
         """
         with self._writing:
             told = self._take()
-            if told.progress is None and not told.events:
+            if told.progress is None and not told.events and not told.compute:
                 return
             try:
                 self._written(lambda: self._attempts.tell(self.lease, told))
@@ -191,6 +199,7 @@ class LeasedRun:
             points, self._points = self._points, []
             progress = None if self._is_told else self._progress
             self._is_told = True
+            compute, self._compute = self._compute, Compute()
         now = self._clock()
         events: list[tuple[EventKind, datetime, Mapping[str, Any]]] = []
         if points:
@@ -198,7 +207,7 @@ class LeasedRun:
         if lines:
             told = [[at.isoformat(), line] for at, line in lines]
             events.append((EventKind.LOG, now, {"lines": told}))
-        return Told(progress, events)
+        return Told(progress, events, compute)
 
     def _put_back(self, told: Told) -> None:
         with self._lock:
@@ -210,6 +219,7 @@ class LeasedRun:
                     self._lines = [*lines, *self._lines]
             if told.progress is not None:
                 self._is_told = False
+            self._compute += told.compute
 
     def _written(self, write: Callable[[], Any]) -> Any:
         if self._is_lost:

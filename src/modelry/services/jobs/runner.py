@@ -48,8 +48,9 @@ class RunnerLimits:
     """How much a runner does at once.
 
     Attributes:
-        jobs: at once on this server; 0 to run none.
-        jobs_per_tenant: at once on all servers; None for no limit.
+        jobs: at once on this server, without the light ones; 0 to run none of any kind.
+        light_jobs: of the light kinds, at once beside the others.
+        jobs_per_tenant: at once on all servers, of each sort; None for no limit.
         tick_s: between looks at the queue.
         stop_grace_s: for handlers to end once they were told to.
         shutdown_grace_s: for all of them when the server ends.
@@ -57,6 +58,7 @@ class RunnerLimits:
     """
 
     jobs: int
+    light_jobs: int = 2
     jobs_per_tenant: int | None = None
     tick_s: float = TICK_S
     stop_grace_s: float = STOP_GRACE_S
@@ -71,6 +73,7 @@ class _Active:
     run: LeasedRun
     lease: Lease
     renewed_at: float
+    is_light: bool = False
     thread: threading.Thread | None = None
     is_over: threading.Event = field(default_factory=threading.Event)
 
@@ -235,12 +238,25 @@ class JobRunner:
             self._queue.take_expired()
 
     def _claim(self) -> None:
-        while not self._is_ending and self.active() < self._limits.jobs:
+        """Begin what there is room for: light kinds have places of their own, so that they wait
+        for each other, and not for what takes hours.
+        """
+        if not self._limits.jobs:
+            return
+        self._fill_lane(self._limits.light_jobs, is_light=True)
+        self._fill_lane(self._limits.jobs, is_light=False)
+
+    def _fill_lane(self, places: int, *, is_light: bool) -> None:
+        kinds = [one for one in self._service.kinds() if self._service.is_light(one) == is_light]
+        while not self._is_ending and kinds and self._in_lane(is_light=is_light) < places:
             before = time.monotonic()
-            claimed = self._queue.claim(self._service.kinds(), self._limits.jobs_per_tenant)
+            claimed = self._queue.claim(kinds, self._limits.jobs_per_tenant)
             if claimed is None:
                 return
             self._begin(*claimed, before)
+
+    def _in_lane(self, *, is_light: bool) -> int:
+        return sum(one.is_light == is_light for one in self._all())
 
     def _begin(self, job: Job, lease: Lease, renewed_at: float) -> None:
         try:
@@ -257,7 +273,7 @@ class JobRunner:
             log.info("job %s cannot begin: %s", job.job_id, error.message)
             self._fail(lease, error, Told())
             return
-        one = _Active(run, lease, renewed_at)
+        one = _Active(run, lease, renewed_at, self._service.is_light(job.kind))
         one.thread = threading.Thread(
             target=self._do, args=(job, one), name=f"job {job.job_id}", daemon=True
         )

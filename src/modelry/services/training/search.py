@@ -55,9 +55,9 @@ class SearchHandler:
             NotSupported: Optuna is not installed.
             ModelryError: see `TrainHandler.check`.
         """
-        _optuna()
         order = read_search(parameters)
         pinned = self.training.check(principal, order.training)
+        _optuna()
         recipe = find_recipe(str(pinned["recipe"]))
         fixed = order.training.get("parameters") or {}
         read_space(order.space, recipe, fixed)

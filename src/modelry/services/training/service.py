@@ -15,6 +15,7 @@ from modelry.services.jobs.handlers import Json
 from modelry.services.jobs.service import JobsService
 from modelry.services.training.handler import TrainHandler
 from modelry.services.training.ports import Catalogue, LineageStore
+from modelry.services.training.search import SearchHandler
 from modelry.training.contract import Recipe
 from modelry.training.registry import recipes
 
@@ -67,6 +68,16 @@ class TrainingService:
                 `TrainHandler.check` and `JobsService.submit`.
         """
         return self._jobs.submit(principal, TrainHandler.kind, order, **queueing.options())
+
+    def search(self, principal: Principal, order: Json, queueing: Queueing) -> Job:
+        """Queue a job that tries parameters; see `SearchHandler.check` for what `order` holds.
+
+        Raises:
+            NotSupported: Optuna is not installed on the server.
+            PermissionDenied, InvalidInput, NotFound, Conflict, QuotaExceeded: see
+                `SearchHandler.check` and `JobsService.submit`.
+        """
+        return self._jobs.submit(principal, SearchHandler.kind, order, **queueing.options())
 
     def lineage(self, principal: Principal, reference: str) -> Lineage:
         """Where a version comes from.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelry.domain.errors import DataDamaged, NotFound, NotSupported
+from modelry.domain.usage import Compute
 from modelry.runtime_api.work import Answer, InputFile, Json
 from modelry.services.jobs.handlers import JobRun
 from modelry.services.training.ports import Contents, Datasets
@@ -102,3 +103,7 @@ class TrainingClient:
     def log(self, line: str) -> None:
         """See `WorkClient.log`."""
         self.run.log(line)
+
+    def used(self, compute: Compute) -> None:
+        """See `WorkClient.used`."""
+        self.run.used(compute)

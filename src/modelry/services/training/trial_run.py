@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from modelry.domain.access import Principal
+from modelry.domain.usage import Compute
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.work import Json
 from modelry.services.jobs.handlers import JobRun
@@ -90,6 +91,10 @@ class TrialRun:
     def save_artefact(self, name: str, digest: str, size_bytes: int) -> None:
         """Nothing of a trial is kept but its curve."""
 
+    def used(self, compute: Compute) -> None:
+        """See `JobRun.used`."""
+        self._run.used(compute)
+
 
 class TrialClient(TrainingClient):
     """Serves the work of a trial: it may read what a training reads, and nothing is kept."""
@@ -115,6 +120,7 @@ class FinalRun:
         self.stop = run.stop
         self.log = run.log
         self.save_artefact = run.save_artefact
+        self.used = run.used
 
     def progress(self, done: int, total: int | None, unit: str, phase: str = "") -> None:
         """See `JobRun.progress`."""

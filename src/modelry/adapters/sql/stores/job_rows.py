@@ -30,6 +30,7 @@ from modelry.domain.jobs import (
     JobState,
     Lease,
 )
+from modelry.domain.usage import Compute
 
 
 def job(row: JobRow, dependencies: Sequence[str]) -> Job:
@@ -126,6 +127,8 @@ def attempt(row: JobAttemptRow) -> Attempt:
         row.ended_at,
         None if row.outcome is None else AttemptOutcome(row.outcome),
         _error(row.error_code, row.error_message),
+        Compute(row.engine_us, row.cpu_us),
+        row.is_metered,
     )
 
 
@@ -141,6 +144,9 @@ def attempt_row(value: Attempt) -> JobAttemptRow:
         outcome=None if value.outcome is None else value.outcome.value,
         error_code=None if value.error is None else value.error.code,
         error_message=None if value.error is None else value.error.message,
+        engine_us=value.compute.engine_us,
+        cpu_us=value.compute.cpu_us,
+        is_metered=value.is_metered,
     )
 
 

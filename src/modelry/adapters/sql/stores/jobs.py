@@ -178,9 +178,20 @@ class SqlJobRecords:
         found = self._session.scalars(query).one_or_none()
         return None if found is None else self._with_dependencies([found])[0]
 
-    def running(self) -> Mapping[str, int]:
+    def running(self, kinds: Collection[str]) -> Mapping[str, int]:
         """See `JobRecords.running`."""
-        query = select(JobLeaseRow.tenant_id, func.count()).group_by(JobLeaseRow.tenant_id)
+        query = (
+            select(JobLeaseRow.tenant_id, func.count())
+            .join(
+                JobRow,
+                and_(
+                    JobRow.tenant_id == JobLeaseRow.tenant_id,
+                    JobRow.job_id == JobLeaseRow.job_id,
+                ),
+            )
+            .where(JobRow.kind.in_(kinds))
+            .group_by(JobLeaseRow.tenant_id)
+        )
         return {row[0]: int(row[1]) for row in self._session.execute(query)}
 
     def served(self, tenant_ids: Collection[str]) -> Mapping[str, datetime]:
@@ -239,6 +250,16 @@ class SqlJobRecords:
             select(JobAttemptRow)
             .where(JobAttemptRow.tenant_id == tenant_id, JobAttemptRow.job_id == job_id)
             .order_by(JobAttemptRow.number)
+        )
+        return [rows.attempt(row) for row in self._session.scalars(query)]
+
+    def unmetered(self, limit: int) -> Sequence[Attempt]:
+        """See `JobRecords.unmetered`."""
+        query = (
+            select(JobAttemptRow)
+            .where(JobAttemptRow.is_metered.is_(False), JobAttemptRow.ended_at.is_not(None))
+            .order_by(JobAttemptRow.ended_at, JobAttemptRow.job_id, JobAttemptRow.number)
+            .limit(limit)
         )
         return [rows.attempt(row) for row in self._session.scalars(query)]
 

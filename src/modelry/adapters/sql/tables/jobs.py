@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKeyConstraint, Index, String, Text
+from sqlalchemy import BigInteger, ForeignKeyConstraint, Index, String, Text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelry.adapters.sql.tables.base import DIGEST_CHARS, NAME_CHARS, Base, TenantScoped
@@ -91,6 +91,7 @@ class JobAttemptRow(TenantScoped, Base):
     __table_args__ = (
         _of_job(),
         Index("ix_job_attempts_started_at", "tenant_id", "started_at"),
+        Index("ix_job_attempts_metered", "is_metered", "ended_at"),
     )
 
     job_id: Mapped[str] = mapped_column(String(NAME_CHARS), primary_key=True)
@@ -101,6 +102,9 @@ class JobAttemptRow(TenantScoped, Base):
     outcome: Mapped[str | None] = mapped_column(String(NAME_CHARS))
     error_code: Mapped[str | None] = mapped_column(String(NAME_CHARS))
     error_message: Mapped[str | None] = mapped_column(Text)
+    engine_us: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    cpu_us: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    is_metered: Mapped[bool] = mapped_column(server_default=true())
 
 
 class JobEventRow(TenantScoped, Base):

@@ -1,0 +1,74 @@
+"""Asking the event loop from a job's thread."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any, TypeVar
+
+from modelry.domain.errors import Cancelled, DeadlineExceeded
+from modelry.runtime_api.engine import StopSignal
+
+T = TypeVar("T")
+
+_LOOK_S = 0.2
+
+
+class LoopCaller:
+    """Has coroutines run on the event loop, and waits for what they give; blocks.
+
+    Args:
+        loop: the event loop, which runs in another thread.
+        stop: ends the waiting, and what is waited for.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, stop: StopSignal) -> None:
+        self._loop = loop
+        self._stop = stop
+
+    def result(
+        self, work: Coroutine[Any, Any, T], what: str, *, timeout_s: float | None = None
+    ) -> T:
+        """What `work` gives.
+
+        Args:
+            work: what to run; it is cancelled when nobody waits for it any more.
+            what: told when it is given up: `the loading of pets@3`.
+            timeout_s: how long at most; None while `work` bounds its time itself.
+
+        Raises:
+            Cancelled: the job was stopped.
+            DeadlineExceeded: it took too long.
+        """
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            if self._stop.is_set():
+                future.cancel()
+                raise Cancelled(f"The job was stopped during {what}.")
+            try:
+                return future.result(_LOOK_S)
+            except FutureTimeout:
+                if future.done():  # just then, or `work` itself ran out of time
+                    return future.result()
+            if deadline is not None and time.monotonic() > deadline:
+                future.cancel()
+                raise DeadlineExceeded(
+                    f"{what[:1].upper()}{what[1:]} took more than {timeout_s:g} s."
+                )
+
+    def finish(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
+        """What `work` gives, however the job stands: for putting things back in order.
+
+        Raises:
+            DeadlineExceeded: it took too long; it goes on by itself.
+        """
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(timeout_s)
+        except FutureTimeout:
+            if future.done():
+                return future.result()
+            raise DeadlineExceeded(f"Tidying up took more than {timeout_s:g} s.") from None
