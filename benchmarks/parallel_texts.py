@@ -23,7 +23,6 @@ from benchmarks.weights import (
     packaged_file,
 )
 
-PACKAGE = "libreoffice-l10n-{language}"
 _MNEMONIC = re.compile(r"[_~](?=\w)|(?<=\w)_(?=\w)")
 _KEY = re.compile(r"\W+")
 SPLITS = {"test": 5, "validation": 5}
@@ -42,19 +41,24 @@ def interface_texts(language: str = "de") -> dict[str, list[tuple[str, str]]]:
     """
     found: dict[str, list[tuple[str, str]]] = {"train": [], "validation": [], "test": []}
     seen: set[str] = set()
-    for message in _messages(_folder(language)):
+    for message in _messages(package_folder(f"libreoffice-l10n-{language}", "LC_MESSAGES")):
         source, target = (_MNEMONIC.sub("", one).strip() for one in message)
-        key = _KEY.sub(" ", source.lower()).strip()
         if not any(map(str.isalpha, source)) or not target or "\n" in source + target:
             continue
         if source in seen:
             continue
         seen.add(source)
-        found[_split_of(key)].append((source, target))
+        found[split_of(key_of(source))].append((source, target))
     return found
 
 
-def _split_of(key: str) -> str:
+def key_of(text: str) -> str:
+    """A text's words in lower case, without punctuation."""
+    return _KEY.sub(" ", text.lower()).strip()
+
+
+def split_of(key: str) -> str:
+    """The split of a row, by what its text is known by."""
     place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) % 100
     for name, share in SPLITS.items():
         if place < share:
@@ -72,19 +76,23 @@ def _messages(folder: Path) -> Iterator[tuple[str, str]]:
                 yield message.rpartition("\x04")[2], translated
 
 
-def _folder(language: str) -> Path:
-    """Where the message files are kept."""
-    kept = cache_folder().parent / "texts" / f"libreoffice-{language}"
+def package_folder(package: str, name: str) -> Path:
+    """A folder out of a Debian package, kept between runs.
+
+    Raises:
+        FetchError: the package is not here yet and cannot be fetched.
+    """
+    kept = cache_folder().parent / "texts" / package
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
-            fetched = _fetch(PACKAGE.format(language=language), Path(folder))
+            fetched = _fetch(package, Path(folder), name)
             if not kept.exists():
                 shutil.move(fetched, kept)
     return kept
 
 
-def _fetch(package: str, folder: Path) -> Path:
+def _fetch(package: str, folder: Path, name: str) -> Path:
     try:
         subprocess.run(
             ["apt-get", "download", package],
@@ -92,7 +100,7 @@ def _fetch(package: str, folder: Path) -> Path:
         )  # fmt: skip
         (archive,) = folder.glob("*.deb")
         subprocess.run(["dpkg-deb", "-x", archive, folder / "unpacked"], check=True)
-        (found,) = (folder / "unpacked").rglob("LC_MESSAGES")
+        (found,) = (one for one in (folder / "unpacked").rglob(name) if one.is_dir())
     except (OSError, ValueError, subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         said = getattr(error, "stderr", b"") or str(error).encode()
         told = said.decode(errors="replace")[-300:]
@@ -127,5 +135,5 @@ def pronunciations(rows: int = 20_000) -> dict[str, list[tuple[str, str]]]:
     for word, *phonemes in usable[:rows]:
         told = " ".join(phoneme.rstrip("012") for phoneme in phonemes)
         # sorted by digest, so its beginning says nothing of the split any more
-        found[_split_of(word[::-1])].append((word, told))
+        found[split_of(word[::-1])].append((word, told))
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 ROUNDS = 6
 NOTHING = ""
@@ -24,7 +25,7 @@ def words(text: str) -> list[str]:
 
 
 class WordForWord:
-    """Learnt from pairs of texts.
+    """Learnt from pairs of texts, when it is first asked.
 
     Args:
         pairs: source and target.
@@ -40,20 +41,26 @@ class WordForWord:
         cut_target: Cut = words,
         glue: str | None = None,
     ) -> None:
-        self._cut, self._glue = cut_source, glue
-        cut = [([NOTHING, *cut_source(ours)], cut_target(theirs)) for ours, theirs in pairs]
-        chances = _learnt(cut)
-        self._best: dict[str, str] = {}
-        for (source, target), chance in chances.items():
-            known = self._best.get(source)
-            if known is None or chance > chances[source, known]:
-                self._best[source] = target
+        self._pairs = pairs
+        self._cut, self._cut_target, self._glue = cut_source, cut_target, glue
 
     def translate(self, text: str) -> str:
         """A text, unit by unit; units that were never seen stay as they are."""
         if self._glue is not None:
             return self._glue.join(self._best.get(one, one) for one in self._cut(text))
         return "".join(self._best.get(piece, piece) for piece in _PIECE.findall(text))
+
+    @cached_property
+    def _best(self) -> dict[str, str]:
+        cut = [([NOTHING, *self._cut(ours)], self._cut_target(theirs))
+               for ours, theirs in self._pairs]  # fmt: skip
+        chances = _learnt(cut)
+        best: dict[str, str] = {}
+        for (source, target), chance in chances.items():
+            known = best.get(source)
+            if known is None or chance > chances[source, known]:
+                best[source] = target
+        return best
 
 
 def _learnt(cut: Sequence[tuple[list[str], list[str]]]) -> dict[tuple[str, str], float]:

@@ -162,6 +162,8 @@ def description(**changes: Any) -> bytes:
         ("model", description(head_size=7), "do not do a step together"),
         ("model", description(end=0), "must be different"),
         ("model", description(format_version=9), "version 9"),
+        ("model", description(copies=True), "lacks 'memory.copy'"),
+        ("model", description(copies=1), "expected true or false"),
         ("model", b"[]", "not an object"),
         ("encoder", tiny_cnn().SerializeToString(), "the inputs of the encoder"),
         ("decoder", sequence_models.encoder().SerializeToString(), "the inputs of the decoder"),

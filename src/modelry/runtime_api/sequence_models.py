@@ -33,6 +33,8 @@ class SequenceModel:
         target_tokens: that an answer may have, its end token included; at least 2.
         task: what it was trained for.
         source_language, target_language: in words or codes, where that means something.
+        copies: whether the decoder may write tokens of the text as they are, for which it looks
+            at two more of the encoder's outputs.
     """
 
     vocabulary: int
@@ -47,6 +49,7 @@ class SequenceModel:
     task: str = ""
     source_language: str = ""
     target_language: str = ""
+    copies: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As the file has it."""
@@ -84,6 +87,7 @@ class SequenceModel:
             task=_word(document, "task"),
             source_language=_word(document, "source_language"),
             target_language=_word(document, "target_language"),
+            copies=_truth(document, "copies"),
         )
 
 
@@ -94,6 +98,13 @@ def _whole(document: Mapping[str, Any], name: str, low: int, high: int) -> int:
             f"its '{name}' is {value!r:.80}; expected a whole number from {low} to {high}.",
             param=name,
         )
+    return value
+
+
+def _truth(document: Mapping[str, Any], name: str) -> bool:
+    value = document.get(name, False)
+    if not isinstance(value, bool):
+        raise InvalidInput(f"its '{name}' is {value!r:.80}; expected true or false.", param=name)
     return value
 
 

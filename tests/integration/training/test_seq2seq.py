@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from modelry.domain.datasets import Column, ColumnRole, ColumnType, Schema
 from modelry.domain.errors import Cancelled, Conflict, InvalidInput
@@ -20,6 +21,9 @@ from modelry.tasks.rules import InstalledTasks
 from modelry.testing.datasets import rows_of
 from modelry.testing.training import MemoryRun
 from modelry.training.recipes.seq2seq import Seq2Seq
+from modelry.training.recipes.seq2seq.examples import Pairs, Varied
+from modelry.training.recipes.seq2seq.network import Written
+from modelry.training.recipes.seq2seq.tokens import SpecialTokens, TokenRows
 
 RECIPE = Seq2Seq()
 SCHEMA = Schema(
@@ -154,7 +158,18 @@ def test_the_files_tell_nothing_of_where_they_were_made(trained):
 
 def test_a_run_goes_on_from_a_checkpoint_to_the_same_weights(tmp_path):
     data = rows_of(SCHEMA, {"all": columns(range(60))})
-    options = {"epochs": 3, "dropout": 0.1, "checkpoint_every_s": 0.0, "validation_share": 0.2}
+    options = {
+        "epochs": 3,
+        "checkpoint_every_s": 0.0,
+        "validation_share": 0.2,
+        "dropout": 0.1,
+        "attention_dropout": 0.1,
+        "token_dropout": 0.1,
+        "joined_share": 0.5,
+        "merge_dropout": 0.1,
+        "copying": False,
+        "cpu_bfloat16": True,
+    }
     whole, run = train(data, tmp_path / "whole", **options)
     assert whole.parity.rows == 12
     for stop_after in (1, len(run.checkpoints) // 2):
@@ -181,7 +196,8 @@ def test_a_version_is_trained_further(trained, tmp_path):
     assert further.metrics["loss"] == pytest.approx(version.metrics["loss"], abs=0.01)
     assert further.parity.is_met
     assert further.files["tokenizer"].read_bytes() == version.files["tokenizer"].read_bytes()
-    for changes in ({"width": 32}, {"decoder_layers": 2}, {"inner_width": 64}):
+    sizes = ({"width": 32}, {"decoder_layers": 2}, {"inner_width": 64}, {"copying": False})
+    for changes in sizes:
         run = MemoryRun(tmp_path, seed=3, base=version.files)
         with pytest.raises(InvalidInput, match="trained further"):
             train(data, tmp_path, run=run, **options, **changes)
@@ -195,6 +211,64 @@ def test_rows_that_cannot_be_learnt_from_are_told(tmp_path):
     data = rows_of(SCHEMA, {"train": columns([], en=["", LONG], de=["leer", "lang"])})
     with pytest.raises(InvalidInput, match="None of the 2 rows"):
         train(data, tmp_path, validation_share=0.0)
+
+
+def test_copying_and_writing_a_token_are_one_chance():
+    torch.manual_seed(1)
+    source, wanted = torch.tensor([[3, 5, 3], [4, 4, 2]]), torch.tensor([[3, 1], [5, 0]])
+    shares = torch.softmax(torch.randn(2, 2, 3), -1)
+    gates = torch.tensor([[0.5, 0.0], [-1.0, 0.0]])
+    written = Written(torch.randn(2, 2, 6), source, shares, gates)
+    found = written.log_probabilities()
+    assert found.exp().sum(-1).flatten().tolist() == pytest.approx([1] * 4)
+    gate = torch.sigmoid(gates[0, 0])
+    own = torch.softmax(written.logits[0, 0], -1)[3] * (1 - gate)
+    copied = gate * (shares[0, 0, 0] + shares[0, 0, 2])
+    assert float(found[0, 0, 3].exp()) == pytest.approx(float(own + copied))
+    right = -float(found[0, 0, 3] + found[0, 1, 1] + found[1, 0, 5]) / 3
+    assert float(written.loss(wanted, pad=0)) == pytest.approx(right)
+    assert float(written.loss(wanted, pad=0, smoothing=0.3)) > right * 0.7
+
+
+def token_rows(*rows):
+    return TokenRows(
+        np.array([one for row in rows for one in row], np.int32),
+        np.cumsum([0, *map(len, rows)]),
+    )
+
+
+def test_rows_are_joined_where_both_fit():
+    sources = [[10 + at] * (1 + at % 4) + [2] for at in range(40)]
+    targets = [[60 + at] * (1 + at % 3) + [2] for at in range(40)]
+    places = np.arange(1, 40)
+    pairs = Pairs(
+        token_rows(*sources),
+        token_rows(*targets),
+        places,
+        special=SpecialTokens(0, 1, 2),
+        device=torch.device("cpu"),
+        varied=Varied(None, 0.7, source_tokens=6, target_tokens=7),
+    )
+    plan = pairs.plan(24)
+    epochs = [plan(torch.Generator().manual_seed(seed)) for seed in (1, 2)]
+    assert len(epochs[0]) == len(epochs[1])
+    joined = 0
+    for batches in epochs:
+        seen = []
+        for batch in batches:
+            pair = pairs.batch(batch)
+            assert (pair.given[:, 0] == 1).all()
+            for source, wanted in zip(pair.source.tolist(), pair.wanted.tolist(), strict=True):
+                texts = [[one for one in row if one] for row in (source, wanted)]
+                assert [text.count(2) for text in texts] == [1, 1]
+                assert len(texts[0]) <= 6
+                assert len(texts[1]) <= 7
+                first, *others = dict.fromkeys(one - 10 for one in texts[0][:-1])
+                assert list(dict.fromkeys(one - 60 for one in texts[1][:-1])) == [first, *others]
+                seen.append(first)
+                joined += bool(others)
+        assert sorted(seen) == list(range(1, 40))
+    assert 10 < joined < 60
 
 
 def _contents(files: dict[str, Path]):

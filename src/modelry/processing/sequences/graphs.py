@@ -5,11 +5,12 @@ text, text by text; `p` rows with `t` tokens in the step before):
 
     encoder  source (n, s) int64, source_mask (n, s) int64
           -> memory.{layer}.key, memory.{layer}.value (n, heads, s, head_size) float32
+             memory.copy (n, 1, s, any) float32, memory.source (n, 1, s) int64, if it copies
     decoder  tokens (r) int64: the last token of each row
              positions (r) int64: how many tokens are before it
              parents (r) int64: which row of the step before each row goes on from
              candidates (1) int64: how many next tokens to tell
-             source_mask (n, s) int64, memory.{layer}.… (n, heads, s, head_size) float32
+             source_mask (n, s) int64, memory.… as the encoder gives them
              past.{layer}.key, past.{layer}.value (p, heads, t, head_size) float32
           -> scores (r, candidates) float32: log-probabilities of the likeliest next tokens
              next_tokens (r, candidates) int64
@@ -46,7 +47,7 @@ class Memory:
     """What the decoder looks at of some texts: keys and values of each layer, and their mask.
 
     Attributes:
-        parts: (texts, heads, source, head size) float32: key and value of each layer, in order.
+        parts: (texts, heads, source, …): what the encoder gives, in the order of `memory_names`.
         mask: (texts, source) int64, 1 where there is a token.
     """
 
@@ -108,7 +109,7 @@ class SequenceGraphs:
         self.to_value = to_value
         self._encoder = encoder
         self._decoder = decoder
-        self._memory_names = cache_names("memory", model.layers)
+        self._memory_names = memory_names(model)
         self._past_names = cache_names("past", model.layers)
         self._outputs = ["scores", "next_tokens", *cache_names("present", model.layers)]
 
@@ -144,6 +145,12 @@ class SequenceGraphs:
         feed |= memory
         scores, tokens, *present = self._decoder.run_with_ort_values(self._outputs, feed)
         return scores.numpy(), tokens.numpy(), present
+
+
+def memory_names(model: SequenceModel) -> list[str]:
+    """The names of what the encoder gives the decoder, in order."""
+    more = ["memory.copy", "memory.source"] if model.copies else []
+    return [*cache_names("memory", model.layers), *more]
 
 
 def cache_names(prefix: str, layers: int) -> list[str]:

@@ -11,7 +11,7 @@ import orjson
 
 from modelry.domain.errors import InvalidInput, ModelFailed
 from modelry.processing.parameters import Unfit
-from modelry.processing.sequences.graphs import SequenceGraphs, cache_names
+from modelry.processing.sequences.graphs import SequenceGraphs, cache_names, memory_names
 from modelry.processing.text_encoder import TextEncoder, load_text_encoder
 from modelry.runtime_api.engine import LoadSpec
 from modelry.runtime_api.sequence_models import (
@@ -136,15 +136,13 @@ def _session(spec: LoadSpec, role: str, options: ort.SessionOptions) -> ort.Infe
 
 
 def _encoder_names(model: SequenceModel) -> tuple[set[str], set[str]]:
-    return {"source", "source_mask"}, set(cache_names("memory", model.layers))
+    return {"source", "source_mask"}, set(memory_names(model))
 
 
 def _decoder_names(model: SequenceModel) -> tuple[set[str], set[str]]:
-    memory, past, present = (
-        set(cache_names(name, model.layers)) for name in ("memory", "past", "present")
-    )
-    rows = {"tokens", "positions", "parents", "candidates", "source_mask"}
-    return rows | memory | past, {"scores", "next_tokens"} | present
+    past, present = (set(cache_names(name, model.layers)) for name in ("past", "present"))
+    rows = {"tokens", "positions", "parents", "candidates", "source_mask", *memory_names(model)}
+    return rows | past, {"scores", "next_tokens"} | present
 
 
 def _check_names(

@@ -52,7 +52,41 @@ class Seq2SeqParameters(LoopParameters):
     )
     encoder_layers: int = Field(3, ge=1, le=48, description="layers that read")
     decoder_layers: int = Field(3, ge=1, le=48, description="layers that write")
-    dropout: float = Field(0.1, ge=0.0, lt=1.0, description="the share of numbers left out")
+    copying: bool = Field(
+        default=True,
+        description="whether tokens of the given text can be written as they are, which names and "
+        "numbers need (See et al., 2017)",
+    )
+    dropout: float = Field(
+        0.1,
+        ge=0.0,
+        lt=1.0,
+        description="the share of numbers left out while it learns; 0.3 where there are only some "
+        "10,000 rows",
+    )
+    attention_dropout: float = Field(
+        0.0, ge=0.0, lt=1.0, description="the share of what attention finds that is left out"
+    )
+    token_dropout: float = Field(
+        0.0,
+        ge=0.0,
+        lt=1.0,
+        description="the share of tokens, read or written so far, that is left out",
+    )
+    merge_dropout: float = Field(
+        0.0,
+        ge=0.0,
+        lt=1.0,
+        description="the chance of a token's pieces to stay apart: rows are seen in other cuts "
+        "each time, which helps where there are few (BPE-dropout, Provilkov et al., 2020)",
+    )
+    joined_share: float = Field(
+        0.0,
+        ge=0.0,
+        le=1.0,
+        description="the share of rows that have another row's texts after their own, chosen anew "
+        "each epoch: for short texts that teach what longer ones are made of (Kondo et al., 2021)",
+    )
     label_smoothing: float = Field(
         0.1,
         ge=0.0,

@@ -71,19 +71,20 @@ def take_weights(network: Transformer, files: Mapping[str, Path]) -> None:
             raise InvalidInput(
                 f"The network has a weight '{name}' of shape {list(own.shape)}; the version that "
                 f"is trained further has {has}. Choose its 'width', 'heads', 'inner_width', "
-                "'encoder_layers' and 'decoder_layers'.",
+                "'encoder_layers', 'decoder_layers' and 'copying'.",
                 param="base",
             )
         found[name] = torch.from_numpy(np.array(array, np.float32))
     extra = sorted(
         name
         for name in (one.removesuffix(TRANSPOSED) for one in kept)
-        if name.startswith(("encoder.", "decoder.")) and name not in state
+        if name.startswith(("encoder.", "decoder.", "copy.")) and name not in state
     )
     if extra:
         raise InvalidInput(
             f"The version that is trained further has a weight '{extra[0]}', the network has none; "
-            "choose as many 'encoder_layers' and 'decoder_layers' as it has.",
+            "choose as many 'encoder_layers' and 'decoder_layers' as it has, and 'copying' if it "
+            "copies.",
             param="base",
         )
     network.load_state_dict(found)

@@ -26,7 +26,7 @@ from modelry.training.contract import Parity
 from modelry.training.recipes.seq2seq import Seq2SeqParameters
 from modelry.training.recipes.seq2seq.examples import Pairs
 from modelry.training.recipes.seq2seq.graphs import NEVER, write_decoder, write_encoder
-from modelry.training.recipes.seq2seq.network import Transformer
+from modelry.training.recipes.seq2seq.network import Transformer, Written
 from modelry.training.recipes.seq2seq.tokens import TokenRows, write_tokenizer
 
 TOLERANCE = 1e-4
@@ -100,9 +100,10 @@ def checked(files: Files, network: Transformer, pairs: Pairs) -> Parity:
         pair = pairs.batch(part)
         source, given, wanted = (one.cpu() for one in (pair.source, pair.given, pair.wanted))
         with torch.no_grad():
-            logits = network(source, given)
-        logits[..., [files.model.pad, files.model.start]] = NEVER
-        trained = torch.log_softmax(logits, -1).numpy()
+            written: Written = network(source, given)
+            written.logits[..., [files.model.pad, files.model.start]] = NEVER
+            trained = written.log_probabilities().numpy()
+        trained[..., [files.model.pad, files.model.start]] = NEVER
         exported = _scores(graphs, source.numpy(), given.numpy())
         counts = wanted.numpy() != files.model.pad
         ours, theirs = trained[counts], exported[counts]

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from modelry.processing.sequences.graphs import cache_names
 from modelry.runtime_api.tensors import Array
-from modelry.training.recipes.seq2seq.network import Shape, sinusoids
+from modelry.training.recipes.seq2seq.network import LEAST, SHARPEST, TINY, Shape, sinusoids
 
 OPSET, IR_VERSION = 17, 9
 NEVER = -1e9
@@ -70,6 +70,16 @@ class _Graph:
         """Normalise the last dimension."""
         parts = self.weight(f"{layer}.weight"), self.weight(f"{layer}.bias")
         return self.op("LayerNormalization", given, *parts, axis=-1, epsilon=_EPSILON)
+
+    def unit(self, given: str) -> str:
+        """Vectors of about length 1."""
+        squares = self.op("ReduceSumSquare", given, axes=[-1])
+        return self.op("Div", given, self.op("Sqrt", self.op("Add", squares, self.number(TINY))))
+
+    def chance(self, odds: str) -> str:
+        """Of log-odds; ONNX Runtime's Sigmoid is exact to 1e-7, which is coarse for small ones."""
+        inverse = self.op("Exp", self.op("Neg", odds))
+        return self.op("Reciprocal", self.op("Add", self.number(1.0), inverse))
 
     def inner(self, given: str, layer: str) -> str:
         """The two layers for each token."""
@@ -158,6 +168,11 @@ def write_encoder(weights: Mapping[str, Array], shape: Shape, file: Path) -> Non
             given = graph.linear(memory, f"decoder.{at}.memory.{part}")
             turned = graph.op("Reshape", given, layout)
             graph.op("Transpose", turned, perm=[0, 2, 1, 3], name=f"memory.{at}.{part}")
+    if shape.copies:
+        one = graph.whole(1)
+        key = graph.unit(graph.linear(memory, "copy.key"))
+        graph.op("Unsqueeze", key, one, name="memory.copy")
+        graph.op("Unsqueeze", "source", one, name="memory.source")
     rows = (_INT, ["texts", "source_length"])
     graph.write({"source": rows, "source_mask": rows}, _memory(shape), file, "encoder")
 
@@ -194,11 +209,15 @@ def write_decoder(
         inner = graph.inner(graph.norm(text, f"{layer}.inner_norm"), f"{layer}.inner")
         text = graph.op("Add", text, inner)
     table = graph.weight(f"table.weight{TRANSPOSED}", weights["table.weight"].T)
-    logits = graph.op("MatMul", graph.norm(text, "decoder_norm"), table)
-    hidden = np.zeros(shape.vocabulary, np.float32)
-    hidden[list(never)] = NEVER
-    logits = graph.op("Add", logits, graph.weight("never", hidden))
-    scores = graph.op("LogSoftmax", logits, axis=-1)
+    states = graph.norm(text, "decoder_norm")
+    array = np.zeros(shape.vocabulary, np.float32)
+    array[list(never)] = NEVER
+    hidden = graph.weight("never", array)
+    logits = graph.op("Add", graph.op("MatMul", states, table), hidden)
+    if shape.copies:
+        scores = graph.op("Add", _with_copies(graph, states, logits, memory_bias), hidden)
+    else:
+        scores = graph.op("LogSoftmax", logits, axis=-1)
     graph.several("TopK", [scores, "candidates"], ["scores", "next_tokens"], axis=-1)
     row = (_INT, ["rows"])
     inputs = {
@@ -214,6 +233,31 @@ def write_decoder(
         **_caches("present", shape, ["rows", shape.heads, "new_length", shape.head_size]),
     }
     graph.write(inputs, outputs, file, "decoder")
+
+
+def _with_copies(graph: _Graph, states: str, logits: str, memory_bias: str) -> str:
+    """Log-probabilities of writing and of copying each token together, (rows, vocabulary)."""
+    width = graph.whole(graph.shape.width)
+    texts, length = (
+        graph.op("Slice", graph.op("Shape", "source_mask"), *map(graph.whole, ends))
+        for ends in ((0, 1), (1, 2))
+    )
+    by_text = graph.op("Concat", texts, graph.whole(-1), width, axis=0)
+    query = graph.op("Reshape", graph.unit(graph.linear(states, "copy.query")), by_text)
+    key = graph.op("Squeeze", "memory.copy", graph.whole(1))
+    scores = graph.op("MatMul", query, graph.op("Transpose", key, perm=[0, 2, 1]))
+    scores = graph.op("Mul", scores, graph.number(SHARPEST))
+    bias = graph.op("Squeeze", memory_bias, graph.whole(1))
+    shares = graph.op("Softmax", graph.op("Add", scores, bias), axis=-1)
+    tokens = graph.op("Expand", "memory.source", graph.op("Shape", shares))
+    by_row = graph.op("Concat", graph.whole(-1), length, axis=0)
+    shares, tokens = (graph.op("Reshape", one, by_row) for one in (shares, tokens))
+    gate = graph.linear(states, "copy.gate")
+    written = graph.op("Softmax", logits, axis=-1)
+    written = graph.op("Mul", written, graph.chance(graph.op("Neg", gate)))
+    copied = graph.op("Mul", shares, graph.chance(gate))
+    both = graph.op("ScatterElements", written, tokens, copied, axis=1, reduction="add")
+    return graph.op("Log", graph.op("Add", both, graph.number(LEAST)))
 
 
 def _own_bias(graph: _Graph) -> str:
@@ -251,7 +295,12 @@ def _own_attention(graph: _Graph, normed: str, at: int, bias: str) -> str:
 
 
 def _memory(shape: Shape) -> dict[str, Any]:
-    return _caches("memory", shape, ["texts", shape.heads, "source_length", shape.head_size])
+    size = ["texts", shape.heads, "source_length", shape.head_size]
+    found = _caches("memory", shape, size)
+    if shape.copies:
+        found["memory.copy"] = (_FLOAT, ["texts", 1, "source_length", shape.width])
+        found["memory.source"] = (_INT, ["texts", 1, "source_length"])
+    return found
 
 
 def _caches(prefix: str, shape: Shape, dimensions: Sequence[int | str]) -> dict[str, Any]:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer
-from torch.nn import functional
 
 from modelry.domain.datasets import Column
 from modelry.domain.errors import Cancelled, InvalidInput
 from modelry.runtime_api.sequence_models import SequenceModel
 from modelry.runtime_api.tensors import Array
 from modelry.training.contract import Run, Trained, TrainingData
-from modelry.training.loop import fit, prepare
+from modelry.training.loop import Monitor, fit, prepare
 from modelry.training.recipes.seq2seq import Seq2SeqParameters, chosen_columns
 from modelry.training.recipes.seq2seq.base import base_tokenizer, take_weights
-from modelry.training.recipes.seq2seq.examples import Pair, Pairs
+from modelry.training.recipes.seq2seq.cuts import Cuts
+from modelry.training.recipes.seq2seq.examples import Pairs, Varied
 from modelry.training.recipes.seq2seq.exported import Files, checked, measured_texts, write_files
+from modelry.training.recipes.seq2seq.learning import loss_of, measuring, optimiser_of
 from modelry.training.recipes.seq2seq.network import Shape, Transformer
 from modelry.training.recipes.seq2seq.tokens import (
     TokenRows,
@@ -33,8 +33,6 @@ from modelry.training.selection import Splits, choose_splits
 from modelry.training.weights import digest_of
 
 CHUNK = 1024
-MEASURED_TOKENS = 8192
-"""Tokens of a batch that is only measured on."""
 WRITTEN_ROWS = 500
 """How many validation rows are written at the end, to be compared with their references."""
 
@@ -48,15 +46,19 @@ def train(data: TrainingData, parameters: Seq2SeqParameters, run: Run) -> Traine
     if run.base:
         take_weights(model, run.base)
         run.log("going on from the weights and the vocabulary of the base version")
-    learnt, held_out = (rows.pairs(places, device) for places in (rows.learnt, rows.held_out))
+    learnt = rows.pairs(rows.learnt, device, _varied(rows.tokenizer, parameters, run.seed))
+    held_out = rows.pairs(rows.held_out, device)
     fitted = fit(
         model,
         learnt,
-        lambda pair: _loss(model, pair, parameters.label_smoothing),
+        lambda pair: loss_of(model, pair, parameters.label_smoothing),
         parameters,
         run,
-        validate=_measuring(model, held_out) if len(held_out) else None,
+        validate=measuring(model, held_out) if len(held_out) else None,
+        # the loss rises again while texts still get better: sure of itself is not right
+        monitor=Monitor("token_accuracy", larger_is_better=True),
         plan=learnt.plan(parameters.tokens_per_batch),
+        optimiser=optimiser_of(model, parameters),
         fingerprint=f"{data.description.digest} {rows.source.name} {rows.target.name}",
     )
     model.to("cpu")
@@ -96,16 +98,15 @@ class _Rows:
     learnt: Array
     held_out: Array
 
-    def pairs(self, places: Array, device: torch.device) -> Pairs:
+    def pairs(self, places: Array, device: torch.device, varied: Varied | None = None) -> Pairs:
         """Some of the rows as examples."""
-        special = special_tokens(self.tokenizer)
         return Pairs(
             self.sources,
             self.targets,
             places,
-            pad=special.pad,
-            start=special.start,
+            special=special_tokens(self.tokenizer),
             device=device,
+            varied=varied,
         )
 
 
@@ -208,7 +209,20 @@ def _shape(tokenizer: Tokenizer, parameters: Seq2SeqParameters) -> Shape:
         encoder_layers=parameters.encoder_layers,
         decoder_layers=parameters.decoder_layers,
         positions=max(parameters.source_tokens, parameters.target_tokens),
+        copies=parameters.copying,
         dropout=parameters.dropout,
+        attention_dropout=parameters.attention_dropout,
+        token_dropout=parameters.token_dropout,
+    )
+
+
+def _varied(tokenizer: Tokenizer, parameters: Seq2SeqParameters, seed: int) -> Varied:
+    left_out = parameters.merge_dropout
+    return Varied(
+        Cuts(tokenizer, left_out, seed) if left_out else None,
+        parameters.joined_share,
+        parameters.source_tokens,
+        parameters.target_tokens,
     )
 
 
@@ -227,6 +241,7 @@ def _described(shape: Shape, parameters: Seq2SeqParameters, rows: _Rows) -> Sequ
         task=parameters.task,
         source_language=parameters.source_language,
         target_language=parameters.target_language,
+        copies=shape.copies,
     )
 
 
@@ -242,38 +257,3 @@ def _manifest(files: Files, parameters: Seq2SeqParameters) -> Mapping[str, objec
         "defaults": {"beams": parameters.beams, "length_penalty": parameters.length_penalty},
         **({"metadata": languages} if languages else {}),
     }
-
-
-def _loss(model: Transformer, pair: Pair, smoothing: float) -> torch.Tensor:
-    """Mean over the tokens of a batch."""
-    logits = model(pair.source, pair.given)
-    return functional.cross_entropy(
-        logits.flatten(0, 1),
-        pair.wanted.flatten(),
-        ignore_index=model.shape.pad,
-        label_smoothing=smoothing,
-    )
-
-
-def _measuring(model: Transformer, pairs: Pairs) -> Callable[[], Mapping[str, float]]:
-    """Loss and accuracy per token, the right tokens before it given."""
-    batches = pairs.plan(MEASURED_TOKENS)(torch.Generator().manual_seed(0))
-
-    def measure() -> Mapping[str, float]:
-        total, right, tokens = 0.0, 0, 0
-        for places in batches:
-            pair = pairs.batch(places)
-            logits = model(pair.source, pair.given).flatten(0, 1)
-            wanted = pair.wanted.flatten()
-            counted = wanted != model.shape.pad
-            losses = functional.cross_entropy(logits[counted], wanted[counted], reduction="sum")
-            total += float(losses)
-            right += int((logits[counted].argmax(-1) == wanted[counted]).sum())
-            tokens += int(counted.sum())
-        return {
-            "loss": total / tokens,
-            "perplexity": math.exp(min(total / tokens, 80.0)),
-            "token_accuracy": right / tokens,
-        }
-
-    return measure
