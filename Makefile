@@ -105,6 +105,10 @@ bench-chat-tuning: .venv/.dev ## a chat model fine-tuned on real e-mails, agains
 bench-translation: .venv/.dev ## a translator trained here, against copying and word for word
 	@$(BIN)/python -m benchmarks.translation $(ARGS)
 
+.PHONY: bench-summarisation
+bench-summarisation: .venv/.dev ## summaries by a model trained here, against the texts' beginnings
+	@$(BIN)/python -m benchmarks.summarisation $(ARGS)
+
 proto: .venv/.dev ## renew the generated gRPC messages
 	@cd src/modelry/protocols/oip && ../../../../$(BIN)/python -m grpc_tools.protoc -I. --python_out=generated --pyi_out=generated open_inference.proto
 	@# messages of a pool of their own: tritonclient, whose messages have the same names, may be in the process
