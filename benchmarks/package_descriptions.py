@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.parallel_texts import split_of
 from benchmarks.weights import FETCH_TIMEOUT_S, FetchError, cache_folder
 
-SHORTEST, LONGEST = 120, 600
+SHORTEST, LONGEST = 120, 350
 """Characters of a long description that is used: there must be something to sum up, and it is not
 cut."""
 _SPACE = re.compile(r"\s+")

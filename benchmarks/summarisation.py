@@ -40,15 +40,15 @@ def package_rows() -> Rows:
     parameters = {
         "task": "summarization",
         "vocabulary": 6000,
-        "width": 256,
-        "encoder_layers": 3,
+        "width": 192,
+        "encoder_layers": 2,
         "decoder_layers": 2,
-        "dropout": 0.2,
-        "merge_dropout": 0.0,
+        "dropout": 0.15,
         "epochs": 12,
-        "tokens_per_batch": 4096,
-        "learning_rate": 1.5e-3,
-        "source_tokens": 256,
+        "tokens_per_batch": 2048,
+        "learning_rate": 2e-3,
+        "cpu_bfloat16": True,
+        "source_tokens": 192,
         "target_tokens": 48,
     }
     simple = {

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from modelry.runtime_api.tensors import Array
 from modelry.training.recipes.seq2seq.tokens import SPECIAL
 
-MOST_WAYS = 64
+MOST_WAYS = 32
 MOST_CUTS = 2**18
 """Of all tokens together: larger vocabularies have fewer ways for each token."""
 
