@@ -295,8 +295,7 @@ def _own_attention(graph: _Graph, normed: str, at: int, bias: str) -> str:
 
 
 def _memory(shape: Shape) -> dict[str, Any]:
-    size = ["texts", shape.heads, "source_length", shape.head_size]
-    found = _caches("memory", shape, size)
+    found = _caches("memory", shape, ["texts", shape.heads, "source_length", shape.head_size])
     if shape.copies:
         found["memory.copy"] = (_FLOAT, ["texts", 1, "source_length", shape.width])
         found["memory.source"] = (_INT, ["texts", 1, "source_length"])
