@@ -29,7 +29,7 @@ from modelry.services.inference.replica_group import ReplicaGroup
 from modelry.services.inference.routing import Route, RouteTable, Target
 from modelry.services.inference.service import InferenceService
 from modelry.testing import samples
-from modelry.testing.replica_link import HOLD, InProcessLink, InProcessModel, Items
+from modelry.testing.replica_link import HOLD, Explained, InProcessLink, InProcessModel, Items
 
 KEY = next(iter(TOKENS))
 
@@ -84,6 +84,36 @@ class Classifier(InProcessModel):
             }
             for item in items
         ], {"items": len(items)}
+
+    def explain(
+        self, item: dict[str, Any], options: Mapping[str, Any], wish: Mapping[str, Any]
+    ) -> Explained:
+        words = [{"text": one, "start": 0, "end": 0, "weight": len(one)} for one in ["a", "bb"]]
+        region = {"box": [0, 0, 8, 8], "weight": 0.5}
+        by_word = {"kind": "text", "words": words}
+        by_place = {"kind": "image", "regions": [region], "grid": [[0.5]], "width": 8, "height": 8}
+        return {
+            "method": wish["method"] or "usual",
+            "target": {"index": 0, "label": wish["target"] or "cat", "score": 0.75},
+            "attribution": by_word if "text" in item else by_place,
+            "interval": None,
+            "baseline": "nothing",
+            "parameters": {"seed": wish["seed"], **options},
+            "faithfulness": _CHECKED if wish["checks"] else None,
+            "sentence": "For 'cat' spoke most: 'bb'.",
+            "cost": {"model_calls": 7, "explaining_calls": 3, "seconds": 0.5},
+        }, {"explanations": 1, "model_calls": 7}
+
+
+_CHECKED = {
+    "deletion": 0.1,
+    "insertion": 0.8,
+    "random_deletion": [0.4, 0.3, 0.5],
+    "random_insertion": [0.5, 0.4, 0.6],
+    "is_better_than_random": True,
+    "calls": 4,
+    "stability": None,
+}
 
 
 class Detector(InProcessModel):

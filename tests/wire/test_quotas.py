@@ -41,7 +41,10 @@ def picture() -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-TYPED = ("/v1/classify", "/v1/detect", "/v1/summarize", "/v1/tabular", "/v1/translate")
+TYPED = (
+    "/v1/classify", "/v1/detect", "/v1/explanations", "/v1/summarize", "/v1/tabular",
+    "/v1/translate",
+)  # fmt: skip
 SEQUENCE_FILES = (
     "{model: seq2seq.json, encoder: encoder.onnx, decoder: decoder.onnx, tokenizer: tokenizer.json}"
 )
@@ -66,6 +69,7 @@ QUESTIONS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "/v1/rerank": [("", {"model": "words", "query": "cat", "documents": ["dog"]})],
     "/v1/classify": [("", {"model": "colours", "image": picture()})],
     "/v1/detect": [("", {"model": "bounded-halves", "image": picture()})],
+    "/v1/explanations": [("", {"model": "colours", "image": picture()})],
     "/v1/tabular": [("", {"model": "bounded-columns", "row": [1.0, 2.0, 3.0]})],
     "/v1/summarize": [("", {"model": "bounded-summaries", "text": "the cat"})],
     "/v1/translate": [("", {"model": "bounded-words", "text": "the cat"})],

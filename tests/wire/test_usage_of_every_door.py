@@ -42,6 +42,7 @@ EXAMPLES: dict[str, tuple[str, dict[str, Any], dict[str, int]]] = {
     "/v1/embeddings": ("minilm", {"input": ["ab", "cde"]}, {"input_tokens": 5}),
     "/v1/rerank": ("minilm", {"query": "ab", "documents": ["cde"]}, {"input_tokens": 5}),
     "/v1/classify": ("mood", {"text": "nice"}, {"items": 1}),
+    "/v1/explanations": ("mood", {"text": "a bb"}, {"explanations": 1, "model_calls": 7}),
     "/v1/detect": ("things", {"image": "iVBORw0KGgo="}, {"images": 1}),
     "/v1/tabular": ("sums", {"row": [1, 2]}, {"rows": 1}),
     "/v1/translate": ("polyglot", {"text": ["ab", "c"]}, {"input_tokens": 3, "output_tokens": 3}),

@@ -21,6 +21,7 @@ from modelry.cli.commands import (
     embed,
     encryption,
     evaluations,
+    explain,
     infer,
     jobs,
     keys,
@@ -151,6 +152,7 @@ app.command("tabular", rich_help_panel=_ASK)(tabular.tabular)
 app.command("translate", rich_help_panel=_ASK)(write.translate)
 app.command("summarize", rich_help_panel=_ASK)(write.summarize)
 app.command("infer", rich_help_panel=_ASK)(infer.infer)
+app.command("explain", rich_help_panel=_ASK)(explain.explain)
 
 
 def main() -> None:

@@ -37,6 +37,7 @@ from modelry.client.methods import AsyncResource, awaitable
 from modelry.client.operations import deployments as deploying
 from modelry.client.operations import (
     embeddings,
+    explanations,
     generation,
     inference,
     own_models,
@@ -309,6 +310,7 @@ class AsyncClient(AsyncResource):
     summarize_many = awaitable(typed_tasks.summarize_many)
     tabular = awaitable(tables.tabular)
     infer = awaitable(inference.infer)
+    explain = awaitable(explanations.explain)
     predict = awaitable(own_models.predict)
 
     # ---- its life ---------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from modelry.client.methods import SyncResource, blocking
 from modelry.client.operations import deployments as deploying
 from modelry.client.operations import (
     embeddings,
+    explanations,
     generation,
     inference,
     own_models,
@@ -305,6 +306,7 @@ class Client(SyncResource):
     summarize_many = blocking(typed_tasks.summarize_many)
     tabular = blocking(tables.tabular)
     infer = blocking(inference.infer)
+    explain = blocking(explanations.explain)
     predict = blocking(own_models.predict)
 
     # ---- its life ---------------------------------------------------------------------------

@@ -19,13 +19,17 @@ from modelry.processing.values import Form, Stage
 
 @dataclass(frozen=True, slots=True)
 class BoundStep:
-    """A step with its arguments; `options` are the parameters that requests may override."""
+    """A step with its arguments; `options` are the parameters that requests may override.
+
+    `ranks` says that it turns scores into ranked classes.
+    """
 
     run: Callable[..., Any]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Parameter] = field(default_factory=dict)
     each: bool = False
     uses_context: bool = False
+    ranks: bool = False
 
     def with_options(self, options: Mapping[str, Any]) -> Callable[..., Any]:
         """The function to call, with what the request overrides.
@@ -109,6 +113,7 @@ def _bind(kind: StepKind, entry: Mapping[str, Any], building: Building) -> tuple
             options={entry.option: entry for entry in kind.parameters if entry.option},
             each=kind.each,
             uses_context=kind.uses_context,
+            ranks=kind.gives is Stage.RANKING,
         ),
         replace(after, stage=kind.gives or after.stage),
     )

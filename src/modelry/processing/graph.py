@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from modelry.domain.errors import InvalidInput, ManifestInvalid
 from modelry.domain.signature import Signature
-from modelry.processing.binding import Chain, bind_chain
+from modelry.processing.binding import BoundStep, Chain, bind_chain
 from modelry.processing.complaints import of_item
 from modelry.processing.declaration import place
 from modelry.processing.finishing import RAW_FIELD
@@ -78,6 +80,14 @@ class ProcessingGraph:
         """What is known of the results before anything runs."""
         return self._post.form
 
+    @property
+    def labels(self) -> Sequence[str] | None:
+        """The names of the classes that are ranked, by index; None where there are none."""
+        named = [
+            step.arguments["labels"] for step in self._post.steps if "labels" in step.arguments
+        ]
+        return named[0] if named else None
+
     def before(
         self, items: Sequence[Item], options: Mapping[str, Any] = _NO_OPTIONS
     ) -> tuple[dict[str, Array], Context]:
@@ -131,6 +141,31 @@ class ProcessingGraph:
         result: Result = value
         return result
 
+    def scores(self, outputs: Mapping[str, Array], context: Context) -> Array | None:
+        """The numbers that the results come from: scores of classes, before they are ranked.
+
+        Args:
+            outputs: as for `after`.
+            context: likewise.
+
+        Returns:
+            (items, numbers); None where the results are no row of numbers.
+
+        Raises:
+            ModelFailed: outputs of another shape than declared.
+        """
+        value: Any = outputs
+        kinds = "fiu"
+        for step in self._post.steps:
+            if step.ranks:
+                kinds = "f"  # whole numbers that are ranked are classes, and score nothing
+                break
+            value = step.run(value, **step.arguments, **_context_of(step, context))
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in kinds:
+            return None
+        rows: Array = value.reshape(context.count, -1)
+        return rows
+
     def _check_options(self, options: Mapping[str, Any]) -> None:
         known = self.options
         for name, value in options.items():
@@ -140,6 +175,10 @@ class ProcessingGraph:
                     f"This model does not take the option {show(name)}; it takes: {takes}.",
                     param=str(name)[:80],
                 )
+
+
+def _context_of(step: BoundStep, context: Context) -> dict[str, Context]:
+    return {"context": context} if step.uses_context else {}
 
 
 def _check_pictures(before: Chain, after: Chain) -> None:

@@ -19,6 +19,9 @@ Headers by kind (JSON objects):
                                                         "arrays": [tensor…]} + body
     GENERATE  {"chat": {…}} | {"completion": {…}}    -> EVENT {…}* RESULT {}
     EMBED     {"inputs": [text | token ids …]}       -> RESULT {"usage": {…}, "arrays": [tensor]}
+    EXPLAIN   {"items": [item], "options": {…}, "wish": {…}}   an item as in PREDICT
+                                                     -> RESULT {"explanation": {…},
+                                                        "usage": {…}} + the picture
     CANCEL    {}   stops the call of the same call_id; it still ends with RESULT or ERROR
     PING      {}                                     -> PONG {"busy_s": seconds of the oldest
                                                         running engine call, 0 when idle}
@@ -55,6 +58,7 @@ class Kind(IntEnum):
     CANCEL = 6
     PING = 7
     DRAIN = 8
+    EXPLAIN = 9
     READY = 64
     RESULT = 65
     EVENT = 66

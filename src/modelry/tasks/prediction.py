@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from modelry.domain.errors import ModelFailed
+from modelry.domain.errors import ModelFailed, NotSupported
 from modelry.domain.signature import Signature
 from modelry.processing.graph import ProcessingGraph
 from modelry.processing.values import Context
@@ -66,6 +66,20 @@ class Predictor(Protocol):
 
         Raises:
             ModelFailed: the outputs are not what the model's file says, or not numbers.
+        """
+        ...
+
+    @property
+    def labels(self) -> Sequence[str] | None:
+        """The names of the classes by index, where the version has any."""
+        ...
+
+    def scores(self, prepared: Prepared, outputs: Mapping[str, Array]) -> Array:
+        """The numbers (items, n) that the results of `prepared` come from, such as class scores.
+
+        Raises:
+            NotSupported: the results of this version are no row of numbers.
+            ModelFailed: the outputs are not what the model's file says.
         """
         ...
 
@@ -131,6 +145,18 @@ class GraphPredictor:
         value = self._graph.after(outputs, prepared.context, prepared.options)
         results = self._form.render(value, prepared.context, prepared.first)
         return Answer(results.items, results.arrays, dict(prepared.usage))
+
+    @property
+    def labels(self) -> Sequence[str] | None:
+        """See `Predictor.labels`."""
+        return self._graph.labels
+
+    def scores(self, prepared: Prepared, outputs: Mapping[str, Array]) -> Array:
+        """See `Predictor.scores`."""
+        scores = self._graph.scores(outputs, prepared.context)
+        if scores is None:
+            raise NotSupported("The results of this version are no row of numbers.")
+        return scores
 
 
 def join_answers(answers: Sequence[Answer]) -> Answer:

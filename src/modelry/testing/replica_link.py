@@ -42,6 +42,7 @@ HOLD = None
 """Yielded by `InProcessModel.generate`: nothing more comes until the call is cancelled."""
 
 Items = tuple[list[dict[str, Any]], dict[str, int]]
+Explained = tuple[dict[str, Any], dict[str, int]]
 
 
 class InProcessModel:
@@ -54,6 +55,12 @@ class InProcessModel:
     def predict(self, items: Sequence[dict[str, Any]], options: Mapping[str, Any]) -> Items:
         """One result per item, and the usage."""
         raise NotSupported(f"This model takes no items ({len(items)} with {dict(options)}).")
+
+    def explain(
+        self, item: dict[str, Any], options: Mapping[str, Any], wish: Mapping[str, Any]
+    ) -> Explained:
+        """What is told of an explanation, and the usage."""
+        raise NotSupported(f"This model explains nothing ({item}, {dict(options)}, {dict(wish)}).")
 
     def embed(self, inputs: Sequence[str | list[int]]) -> Embeddings:
         """One vector per input."""
@@ -112,6 +119,10 @@ class InProcessLink(FakeLink):
             items = [_with_bytes(item, bytes(call.body)) for item in header["items"]]
             results, usage = self._model.predict(items, header["options"])
             answer = {"items": results, "usage": usage, "arrays": []}
+        elif call.kind == Kind.EXPLAIN:
+            item = _with_bytes(header["items"][0], bytes(call.body))
+            told, usage = self._model.explain(item, header["options"], header["wish"])
+            answer, parts = {"explanation": told, "usage": usage}, [b"PNG"]
         elif call.kind == Kind.EMBED:
             found = self._model.embed(header["inputs"])
             arrays, parts = pack_tensors({"embedding": found.vectors})

@@ -86,6 +86,11 @@ class EngineLane:
             finally:
                 self._engine.release()
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether something runs or waits."""
+        return bool(self._waiting or self._running)
+
     def busy_s(self, now: float) -> float:
         """How long the running engine call has been running; 0 when none is."""
         return now - self._started if self._running else 0.0

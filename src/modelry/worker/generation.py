@@ -6,7 +6,7 @@ import orjson
 
 from modelry.domain.errors import NotSupported
 from modelry.runtime_api.engine import Engine, SupportsChat, SupportsCompletion
-from modelry.runtime_api.frames import Kind, encode
+from modelry.runtime_api.frames import Frame, Kind, encode
 from modelry.runtime_api.generation import (
     ChatRequest,
     EngineEvent,
@@ -34,7 +34,7 @@ class GenerationCalls(ThreadedCalls):
         self._engine = engine
         self._sender = sender
 
-    def answer(self, header: bytes, call: ThreadedCall) -> bytes:
+    def answer(self, frame: Frame, call: ThreadedCall) -> tuple[bytes, bytes]:
         """See `ThreadedCalls.answer`: everything is told in events."""
         call_id, stop, send = call.call_id, call.stop, self._sender.send
 
@@ -43,7 +43,7 @@ class GenerationCalls(ThreadedCalls):
                 send(encode(_EVENT, call_id, orjson.dumps(event_to_wire(event))))
 
         engine = self._engine
-        request = request_from_wire(orjson.loads(header))
+        request = request_from_wire(frame.json())
         if isinstance(request, ChatRequest):
             if not isinstance(engine, SupportsChat):
                 raise NotSupported("This model has no chat; it completes plain text.")
@@ -52,4 +52,4 @@ class GenerationCalls(ThreadedCalls):
             engine.complete(request, emit, stop)
         else:
             raise NotSupported("This model completes no plain text; use chat.")
-        return b"{}"
+        return b"{}", b""

@@ -22,6 +22,7 @@ from modelry.runtime_api.frames import Frame, FrameError, Kind, encode, encode_e
 from modelry.worker.calls import OpenCalls, as_told, deadline_of, log
 from modelry.worker.connection import FrameReceiver, FrameSender
 from modelry.worker.engine_lane import EngineLane, Work
+from modelry.worker.explain_calls import ExplainCalls
 from modelry.worker.generation import GenerationCalls
 from modelry.worker.item_calls import ItemCalls, ItemsWork, TextEmbedWork
 from modelry.worker.loading import Loaded, load, processing_threads
@@ -49,11 +50,15 @@ class Services:
         self.embedder: SupportsTextEmbedding | None = None
         self.generation: GenerationCalls | None = None
         self.texts: TextCalls | None = None
+        self.explanations: ExplainCalls | None = None
         if isinstance(engine, SupportsTensors):
             self.tensors = TensorEngine(engine, engine.signature, loaded.tuning.max_rows)
             if loaded.predictor is not None:
                 self.items = ItemCalls(
                     loaded.predictor, self.tensors, self.lane, calls, processing_threads()
+                )
+                self.explanations = ExplainCalls(
+                    loaded.predictor, self.tensors, self.lane, calls, loaded.columns
                 )
         if isinstance(engine, SupportsTextEmbedding):
             self.embedder = engine
@@ -63,7 +68,7 @@ class Services:
             self.texts = TextCalls(engine, calls)
         self.embeds_items = self.embedder is None and "embedding" in loaded.abilities
         self.threaded: tuple[ThreadedCalls, ...] = tuple(
-            one for one in (self.generation, self.texts) if one is not None
+            one for one in (self.generation, self.texts, self.explanations) if one is not None
         )
 
 
@@ -230,6 +235,11 @@ class WorkerHost:
                 if generation is None:
                     raise NotSupported("This model generates no text.")
                 generation.start(frame, deadline)
+            case Kind.EXPLAIN:
+                explanations = self._ready_services().explanations
+                if explanations is None:
+                    raise NotSupported("Answers of this model cannot be explained.")
+                explanations.start(frame, deadline)
             case Kind.CANCEL:
                 self._cancel(frame.call_id)
             case Kind.PING:

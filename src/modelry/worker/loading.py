@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,8 @@ class Loaded:
     sandbox: SandboxReport = field(default_factory=SandboxReport)
     mapped: Sequence[str] = ()
     """Roles of the files whose pages are in use beyond the load."""
+    columns: Sequence[str] = ()
+    """Of a version for tables, in its order."""
 
     @property
     def capacity(self) -> int:
@@ -71,13 +73,24 @@ def load(spec: LoadSpec) -> Loaded:
     if isinstance(engine, SupportsTensors):
         tuning = tune(engine, engine.signature, fixed_rows)
     abilities = _abilities(spec, engine, predictor)
-    return Loaded(engine, predictor, tuning, abilities, time.monotonic() - started)
+    taken_s = time.monotonic() - started
+    return Loaded(engine, predictor, tuning, abilities, taken_s, columns=_columns(spec))
 
 
 def _predictor(spec: LoadSpec, engine: Engine) -> Predictor | None:
     if not isinstance(engine, SupportsTensors):
         return None
     return predictor_for(spec.task, spec.manifest, spec.files, engine.signature)
+
+
+def _columns(spec: LoadSpec) -> list[str]:
+    steps: Sequence[Mapping[str, Any]] = spec.manifest.get("pre") or ()
+    return [
+        str(column["name"])
+        for step in steps
+        if step["step"] == "columns"
+        for column in step["columns"]
+    ]
 
 
 def _abilities(spec: LoadSpec, engine: Engine, predictor: Predictor | None) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import orjson
 
 from modelry.domain.errors import InvalidInput
 from modelry.runtime_api.engine import Engine, SupportsTextToText
+from modelry.runtime_api.frames import Frame
 from modelry.runtime_api.text_to_text import TextOptions, WrittenText
 from modelry.worker.calls import OpenCalls
 from modelry.worker.threaded_calls import ThreadedCall, ThreadedCalls
@@ -27,13 +28,13 @@ class TextCalls(ThreadedCalls):
         super().__init__(engine.capacity, calls, "texts")
         self._write = engine.write
 
-    def answer(self, header: bytes, call: ThreadedCall) -> bytes:
+    def answer(self, frame: Frame, call: ThreadedCall) -> tuple[bytes, bytes]:
         """See `ThreadedCalls.answer`."""
-        asked: Mapping[str, Any] = orjson.loads(header)
+        asked: Mapping[str, Any] = frame.json()
         texts = [_text(item, at) for at, item in enumerate(asked["items"])]
         options = TextOptions.from_wire(asked.get("options") or {})
         written = self._write(texts, options, call.stop)
-        return orjson.dumps(
+        header = orjson.dumps(
             {
                 "items": [_result(one) for one in written],
                 "usage": {
@@ -43,6 +44,7 @@ class TextCalls(ThreadedCalls):
                 "arrays": [],
             }
         )
+        return header, b""
 
 
 def _text(item: Mapping[str, Any], at: int) -> str:

@@ -49,7 +49,7 @@ class ThreadedCalls:
         call = ThreadedCall(frame.call_id, deadline)
         self._running[frame.call_id] = call
         self._calls.add(call)
-        self._pool.submit(self._run, call, frame.header)
+        self._pool.submit(self._run, call, frame)
         return call
 
     def expire(self, now: float) -> None:
@@ -62,26 +62,26 @@ class ThreadedCalls:
         started = [one.started for one in tuple(self._running.values()) if one.started is not None]
         return now - min(started) if started else 0.0
 
-    def answer(self, header: bytes, call: ThreadedCall) -> bytes:
-        """Do what the header of the call's frame asks for.
+    def answer(self, frame: Frame, call: ThreadedCall) -> tuple[bytes, bytes]:
+        """Do what the call's frame asks for.
 
         Returns:
-            The header of the RESULT frame.
+            Header and body of the RESULT frame.
 
         Raises:
             ModelryError: the call failed.
         """
         raise NotImplementedError
 
-    def _run(self, call: ThreadedCall, header: bytes) -> None:
+    def _run(self, call: ThreadedCall, frame: Frame) -> None:
         call.started = time.monotonic()
         call.expire(call.started)
         failure: ModelryError | None = None
-        told = b"{}"
+        told = (b"{}", b"")
         try:
             if call.stop.is_set():
                 raise Cancelled("The call was stopped before it began.")
-            told = self.answer(header, call)
+            told = self.answer(frame, call)
         except BaseException as error:  # noqa: BLE001 - an engine may raise anything
             failure = as_told(error)
         if call.is_late:
@@ -89,6 +89,6 @@ class ThreadedCalls:
         # first: when the gateway has the answer it may send the next call, or DRAIN
         self._running.pop(call.call_id, None)
         if failure is None:
-            self._calls.answer(call.call_id, told)
+            self._calls.answer(call.call_id, *told)
         else:
             self._calls.fail(call.call_id, failure)

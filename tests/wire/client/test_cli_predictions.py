@@ -95,6 +95,18 @@ def test_texts_are_written_for_texts(run):
     run("translate", "polyglot", "-", given="\n", code=2)
 
 
+def test_answers_are_explained(run, tmp_path):
+    shown = run("explain", "mood", "--text", "a bb")
+    assert shown.stdout.startswith("For 'cat' spoke most: 'bb'.\n   +2.0000  bb\n   +1.0000  a\n")
+    assert "insertion 0.800 (random 0.500)" in shown.stdout
+    assert "7 model calls" in shown.stderr
+    run("explain", "pets", PAGE, "--no-checks", "--out", tmp_path / "heat.png")
+    assert (tmp_path / "heat.png").read_bytes() == b"PNG"
+    told = json.loads(run("explain", "mood", "--text", "a", "--target", "dog", "--json").stdout)
+    assert told["target"]["label"] == "dog"
+    run("explain", "mood", code=2)
+
+
 def test_objects_are_listed(run):
     shown = run("detect", "things", PAGE).stdout
     assert "640 x 480" in shown

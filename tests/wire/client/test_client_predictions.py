@@ -166,6 +166,20 @@ def test_texts_are_written_for_texts(client):
         client.translate("polyglot", "abc", beams=99)
 
 
+def test_answers_are_explained(client):
+    found = client.explain("mood", text="a bb", target=3, method="shapley", seed=5)
+    assert (found.method, found.target.label, found.parameters) == ("shapley", "3", {"seed": 5})
+    assert [one["weight"] for one in found.attribution["words"]] == [1, 2]
+    assert found.faithfulness["is_better_than_random"]
+    assert str(found) == found.sentence
+    drawn = client.explain("pets", image=png(), checks=False)
+    assert (drawn.picture, drawn._repr_png_(), drawn.faithfulness) == (b"PNG", b"PNG", None)
+    with pytest.raises(InvalidInput, match="one of image, text and row"):
+        client.explain("mood", text="a", row=[1])
+    with pytest.raises(NotSupported, match="'summarization'"):
+        client.explain("brief", text="abc")
+
+
 def test_objects_are_detected(client):
     found = client.detect("things", png(), min_score=0.1)
     assert (found.width, found.height) == (640, 480)

@@ -1,7 +1,7 @@
 """The typed door: images and texts in, plain JSON out, one endpoint per kind of question.
 
-Owns: `/v1/classify`, `/v1/detect`, `/v1/tabular`, `/v1/translate`, `/v1/summarize`; how items
-and options are written in raw bodies, multipart forms and JSON.
+Owns: `/v1/classify`, `/v1/detect`, `/v1/tabular`, `/v1/translate`, `/v1/summarize`,
+`/v1/explanations`; how items and options are written in raw bodies, multipart forms and JSON.
 Does not own: what a task's items, options and results are (`modelry.tasks` declares them, and
 requests are read by those declarations), other doors.
 Extend by: an entry in `routes.ENDPOINTS` for a task that has items.

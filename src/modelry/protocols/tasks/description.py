@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from modelry.protocols.tasks.question import MAX_ITEMS, is_binary
 from modelry.tasks.contract import ItemForm, Schema
 from modelry.tasks.registry import tasks as known_tasks
 
+_NO_MORE: Mapping[str, Schema] = {}
 MODEL: Schema = {"type": "string", "description": "The deployment that shall answer."}
 
 
-def described(tasks: Sequence[str]) -> dict[str, Any]:
-    """The operation of an endpoint that asks models of `tasks`."""
-    forms = [form for name in tasks if (form := _form(name)) is not None]
+def described(tasks: Sequence[str], more: Mapping[str, Schema] = _NO_MORE) -> dict[str, Any]:
+    """The operation of an endpoint that asks models of `tasks`.
+
+    Args:
+        tasks: their names.
+        more: options of the endpoint itself.
+    """
+    known = [form for name in tasks if (form := _form(name)) is not None]
+    forms = [replace(form, options={**form.options, **more}) for form in known]
     options = {name: schema for form in forms for name, schema in form.options.items()}
     return {
         "parameters": [

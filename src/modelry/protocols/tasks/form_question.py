@@ -22,7 +22,7 @@ from modelry.protocols.tasks.question import (
     parse_option,
     single,
 )
-from modelry.tasks.contract import Schema
+from modelry.tasks.contract import ItemForm, Schema
 
 # Its warnings tell of damaged forms, which callers are told of already.
 logging.getLogger("python_multipart").setLevel(logging.ERROR)
@@ -89,6 +89,24 @@ class FormQuestion:
         if isinstance(value, bytes):
             raise InvalidInput(f"{name} is a file; expected a value.", param=name)
         return None if value is None else parse_option(name, value, schema)
+
+
+def place_raw(question: FormQuestion, form: ItemForm, task: str) -> None:
+    """A body without a name is the field of an item that holds bytes.
+
+    Raises:
+        NotSupported: the task's items have no such field.
+    """
+    if not question.is_raw:
+        return
+    binary = [name for name, schema in form.item["properties"].items() if is_binary(schema)]
+    if len(binary) != 1:
+        raise NotSupported(
+            f"The task '{task}' takes no raw bytes; send JSON or a form with "
+            f"{', '.join(form.item['properties'])}.",
+            param="content-type",
+        )
+    question.take_raw_as(binary[0])
 
 
 async def parse_form(content_type: str, body: bytes) -> dict[str, list[str | bytes]]:

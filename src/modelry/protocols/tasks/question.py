@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from modelry.domain.errors import InvalidInput, UnsupportedField
@@ -56,13 +56,13 @@ def is_text(schema: Schema) -> bool:
     return schema.get("type") == "string" and not is_binary(schema)
 
 
-def check_names(question: Question, model: str, form: ItemForm) -> None:
-    """Refuse what the model's task does not know.
+def check_names(question: Question, model: str, form: ItemForm, more: Sequence[str] = ()) -> None:
+    """Refuse what neither the model's task nor the endpoint (`more`) knows.
 
     Raises:
         UnsupportedField: names it, and what is known.
     """
-    fields, options = list(form.item["properties"]), list(form.options)
+    fields, options = list(form.item["properties"]), [*form.options, *more]
     for name in question.names:
         if name not in fields and name not in options:
             raise UnsupportedField(

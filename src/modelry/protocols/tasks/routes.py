@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from starlette.responses import Response
 
 from modelry.domain.access import Permission
-from modelry.domain.errors import NotSupported
 from modelry.protocols.http.endpoint import (
     DEFAULT_BODY_BYTES,
     Door,
@@ -18,12 +17,12 @@ from modelry.protocols.http.endpoint import (
 from modelry.protocols.http.plain_errors import render_error
 from modelry.protocols.http.request import ApiRequest
 from modelry.protocols.tasks.description import described
-from modelry.protocols.tasks.form_question import FormQuestion
-from modelry.protocols.tasks.question import check_names, is_binary, items_of, options_of
+from modelry.protocols.tasks.explanations import explanation_endpoint
+from modelry.protocols.tasks.form_question import FormQuestion, place_raw
+from modelry.protocols.tasks.question import check_names, items_of, options_of
 from modelry.protocols.tasks.reading import read_question
 from modelry.services.inference.inputs import InputFetcher, InputUrls
 from modelry.services.inference.service import InferenceService, require_task
-from modelry.tasks.contract import ItemForm
 from modelry.tasks.registry import task_called
 
 ENDPOINTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -65,7 +64,8 @@ def build_door(
         )
         for path, (summary, tasks) in ENDPOINTS.items()
     )
-    return Door("tasks", endpoints, render_error, inference.meter)
+    explanations = explanation_endpoint(inference, urls, max_body_bytes)
+    return Door("tasks", (*endpoints, explanations), render_error, inference.meter)
 
 
 def _handler(inference: InferenceService, tasks: tuple[str, ...], urls: InputUrls) -> Handler:
@@ -76,7 +76,7 @@ def _handler(inference: InferenceService, tasks: tuple[str, ...], urls: InputUrl
         form = task_called(target.version.task).form
         assert form is not None, "the tasks of this door have items"
         if isinstance(question, FormQuestion):
-            _place_raw(question, form, target.version.task)
+            place_raw(question, form, target.version.task)
         check_names(question, target.deployment.name, form)
         items, options = items_of(question, form), options_of(question, form)
         items = await request.while_connected(urls.fetched(items))
@@ -93,17 +93,3 @@ def _handler(inference: InferenceService, tasks: tuple[str, ...], urls: InputUrl
         )
 
     return handle
-
-
-def _place_raw(question: FormQuestion, form: ItemForm, task: str) -> None:
-    """A body without a name is the field of an item that holds bytes."""
-    if not question.is_raw:
-        return
-    binary = [name for name, schema in form.item["properties"].items() if is_binary(schema)]
-    if len(binary) != 1:
-        raise NotSupported(
-            f"The task '{task}' takes no raw bytes; send JSON or a form with "
-            f"{', '.join(form.item['properties'])}.",
-            param="content-type",
-        )
-    question.take_raw_as(binary[0])

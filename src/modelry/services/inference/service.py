@@ -13,6 +13,7 @@ import orjson
 from modelry.domain.access import Principal, TenantState
 from modelry.domain.errors import InvalidInput, ModelryError, NotFound, NotSupported
 from modelry.domain.signature import Signature
+from modelry.explaining.contract import Wish
 from modelry.runtime_api.frames import Kind
 from modelry.runtime_api.generation import (
     ChatRequest,
@@ -40,6 +41,16 @@ class Prediction:
     target: Target
     items: list[dict[str, Any]]
     arrays: dict[str, Array]
+    usage: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why an item got its answer, as JSON types; `picture` is a PNG, empty where none was asked."""
+
+    target: Target
+    told: dict[str, Any]
+    picture: bytes
     usage: dict[str, int]
 
 
@@ -175,6 +186,31 @@ class InferenceService:
         call.demand = items_demand(target.version.task, len(items), header)
         call.parameters = parameters_of(options or {})
         return await self._run_items(call, target)
+
+    async def explain(
+        self,
+        principal: Principal,
+        target: Target,
+        item: Mapping[str, Any],
+        options: Mapping[str, Any],
+        wish: Wish,
+    ) -> Explanation:
+        """Say why the version answers one item as it does.
+
+        Raises:
+            InvalidInput: the item, or what is wished, is not what the task takes.
+            NotSupported: answers of this version cannot be explained.
+            ModelryError: admission or the engine failed.
+        """
+        (encoded,), body = encode_items([item])
+        asked = {"items": [encoded], "options": dict(options), "wish": wish.to_wire()}
+        call = ItemsCall(principal, Kind.EXPLAIN, orjson.dumps(asked), body)
+        call.demand = items_demand(target.version.task, 1, call.header)
+        call.parameters = parameters_of({**options, **wish.to_wire()})
+        target.group.submit(call)
+        _, picture = await call.answer()
+        answer = call.answer_header
+        return Explanation(target, answer["explanation"], picture, answer["usage"])
 
     async def embed(
         self, principal: Principal, target: Target, inputs: Sequence[str | list[int]]

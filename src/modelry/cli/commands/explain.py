@@ -1,0 +1,115 @@
+"""`modelry explain`: why a model answers as it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from modelry.cli.commands.tabular import read_rows
+from modelry.cli.failures import usage_error
+from modelry.cli.output import AsJson, Output
+from modelry.cli.session import client_of
+
+if TYPE_CHECKING:
+    from modelry.client.operations.explanations import Explanation
+
+_SHOWN = 10
+
+
+def explain(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="A deployment.", show_default=False)],
+    image: Annotated[
+        Path | None,
+        typer.Argument(exists=True, dir_okay=False, help="An image file.", show_default=False),
+    ] = None,
+    *,
+    text: Annotated[str | None, typer.Option(help="A text instead of an image.")] = None,
+    row: Annotated[
+        str | None, typer.Option(help="A row instead of an image, as JSON or a .json file.")
+    ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(help="Rows that stand for what is usual: a .csv or .json file, or JSON."),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="The label to explain, or its index. [default: the best]")
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="occlusion or rise for images, leave-one-out or shapley for others."),
+    ] = None,
+    calls: Annotated[
+        int | None, typer.Option(min=2, help="How often the model may be asked.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is random.")] = 0,
+    checks: Annotated[
+        bool, typer.Option(help="Measure how far the explanation can be trusted.")
+    ] = True,
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Where to write a heat map, as PNG.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Explain the answer to an image, a text or a row: what spoke for it, what against it."""
+    if sum(given is not None for given in (image, text, row)) != 1:
+        raise usage_error("give an image file, --text or --row.", "IMAGE")
+    rows = None if row is None else read_rows(row)
+    with client_of(context) as client:
+        found = client.explain(
+            model,
+            image=image,
+            text=text,
+            row=None if rows is None else rows[0],
+            background=read_rows(background) if background is not None else (),
+            target=target,
+            method=method,
+            calls=calls,
+            seed=seed,
+            checks=checks,
+            picture=out is not None,
+        )
+    if out is not None:
+        out.write_bytes(found.picture)
+    output = Output(as_json)
+    told = {name: getattr(found, name) for name in found.__slots__ if name != "picture"}
+    output.result(told, lambda: _show(output, found, out))
+
+
+def _show(output: Output, found: Explanation, out: Path | None) -> None:
+    output.say(found.sentence)
+    for name, weight in _weights(found.attribution):
+        output.say(f"{weight:+10.4f}  {name}")
+    if found.faithfulness is not None:
+        output.say(_checked(found.faithfulness))
+    cost = found.cost
+    output.note(f"{found.method}: {cost['model_calls']} model calls, {cost['seconds']:.2f} s")
+    if out is not None:
+        output.note(f"heat map: {out}")
+
+
+def _weights(attribution: Any) -> list[tuple[str, float]]:
+    if attribution["kind"] == "image":
+        found = [
+            ("region " + ", ".join(f"{edge:.0f}" for edge in one["box"]), one["weight"])
+            for one in attribution["regions"]
+        ]
+    elif attribution["kind"] == "text":
+        found = [(one["text"], one["weight"]) for one in attribution["words"]]
+    else:
+        found = [
+            (f"{one['name']} = {one['value']}", one["weight"]) for one in attribution["columns"]
+        ]
+    return sorted(found, key=lambda one: -abs(one[1]))[:_SHOWN]
+
+
+def _checked(faithfulness: Any) -> str:
+    stability = faithfulness["stability"]
+    told = (
+        f"faithfulness: deletion {faithfulness['deletion']:.3f} (random "
+        f"{faithfulness['random_deletion'][0]:.3f}), insertion {faithfulness['insertion']:.3f} "
+        f"(random {faithfulness['random_insertion'][0]:.3f})"
+    )
+    return told if stability is None else f"{told}, stability {stability:.2f}"

@@ -1,0 +1,112 @@
+"""Why a model answers as it does."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from modelry.client.decoding import decode
+from modelry.client.errors import InvalidInput
+from modelry.client.exchange import Flow, Request, send_json, work
+from modelry.client.images import ImageInput, image_bytes
+from modelry.client.operations.tables import Row
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedTarget:
+    """What is explained: a class, or the number that the model gives, and its score."""
+
+    index: int
+    score: float
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why one answer came out.
+
+    `attribution` has the weights in the input's own terms: `grid` and `regions` (boxes in pixels)
+    of an image, `words` with their places in characters, or `columns`. `faithfulness` compares them
+    with random ones: where `is_better_than_random` is false they are not to be relied on; it is
+    None where no checks were asked. `picture` is a PNG of an image with what spoke for and against
+    the target, empty where none was asked; a notebook shows it.
+    """
+
+    model: str
+    version: int
+    method: str
+    target: ExplainedTarget
+    attribution: Mapping[str, Any]
+    sentence: str
+    baseline: str = ""
+    interval: tuple[float, ...] | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    faithfulness: Mapping[str, Any] | None = None
+    cost: Mapping[str, Any] = field(default_factory=dict)
+    usage: Mapping[str, int] = field(default_factory=dict)
+    picture: bytes = b""
+
+    def _repr_png_(self) -> bytes | None:
+        return self.picture or None
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+def explain(
+    model: str,
+    *,
+    image: ImageInput | None = None,
+    text: str | None = None,
+    row: Row | None = None,
+    background: Sequence[Row] = (),
+    target: str | int | None = None,
+    method: str | None = None,
+    calls: int | None = None,
+    seed: int = 0,
+    checks: bool = True,
+    picture: bool | None = None,
+) -> Flow[Explanation]:
+    """Explain the answer to an image, a text or a row of a table.
+
+    Args:
+        model: a deployment of a task that classifies images or texts, or of the task tabular.
+        image: path, bytes or PIL image; or
+        text: the text; or
+        row: the row, with
+        background: rows that stand for what is usual.
+        target: the label or index to explain; by default the best one.
+        method: occlusion or rise for images, leave-one-out or shapley for others.
+        calls: how often the model may be asked for the explanation itself.
+        seed: of what is random.
+        checks: whether to measure how far the explanation can be trusted.
+        picture: whether to draw a heat map; by default of images.
+    """
+    given = [value for value in (image, text, row) if value is not None]
+    if len(given) != 1:
+        raise InvalidInput("Give one of image, text and row.", param="image")
+    body: dict[str, Any] = {
+        "model": model,
+        "text": text,
+        "row": None if row is None else _cells(row),
+        "background": [_cells(one) for one in background] or None,
+        "target": None if target is None else str(target),
+        "method": method,
+        "calls": calls,
+        "seed": seed,
+        "checks": checks,
+        "picture": (image is not None) if picture is None else picture,
+    }
+    if image is not None:
+        body["image"] = yield from work(lambda: base64.b64encode(image_bytes(image)).decode())
+    sent = {name: value for name, value in body.items() if value is not None}
+    request = Request("POST", "/v1/explanations", json=sent, idempotent=True)
+    answer = yield from send_json(request)
+    drawn = answer.get("picture")
+    return decode(Explanation, {**answer, "picture": base64.b64decode(drawn) if drawn else b""})
+
+
+def _cells(row: Row) -> Any:
+    return dict(row) if isinstance(row, Mapping) else list(row)

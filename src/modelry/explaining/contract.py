@@ -1,0 +1,120 @@
+"""What methods of explanation are asked, ask, and answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from modelry.domain.errors import InvalidInput
+from modelry.runtime_api.tensors import Array
+
+MOST_CALLS = 20_000
+Scores = Callable[[Array], Array]
+"""For presences (n, parts) in 0..1, of which 1 keeps a part as it is and 0 takes it away, the
+scores (n,) of the target."""
+
+
+class Parts(Protocol):
+    """One input in parts that can be taken away."""
+
+    baseline: str
+    """What stands where a part was taken away, in words."""
+
+    @property
+    def count(self) -> int:
+        """How many parts there are."""
+        ...
+
+    def inputs(self, presences: Array) -> Mapping[str, Array]:
+        """The engine's inputs for presences (n, parts); the same number of rows for each."""
+        ...
+
+    def noisy(self, random: np.random.Generator) -> Self | None:
+        """The same input, moved a little; None where nothing lies a little beside it."""
+        ...
+
+    def described(self, attribution: Attribution) -> dict[str, Any]:
+        """Weights of the parts in the input's own terms, as JSON types."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a caller asks for.
+
+    Args:
+        method: a name of `methods.METHODS`; None takes the usual one for the task.
+        target: the label or index of the class to explain; None takes the best one.
+        calls: how often the model may be asked for the explanation, without its check.
+        seed: of everything that is random.
+        checks: whether to measure how faithful and how stable it is.
+        background: rows that stand for what is usual, for tables.
+        picture: whether to draw it.
+    """
+
+    method: str | None = None
+    target: str | int | None = None
+    calls: int | None = None
+    seed: int = 0
+    checks: bool = True
+    background: tuple[Any, ...] = ()
+    picture: bool = False
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Wish:
+        """The wish that `to_wire` wrote."""
+        return cls(**{**wire, "background": tuple(wire.get("background") or ())})
+
+    def to_wire(self) -> dict[str, Any]:
+        """This wish as JSON types."""
+        return {
+            "method": self.method,
+            "target": self.target,
+            "calls": self.calls,
+            "seed": self.seed,
+            "checks": self.checks,
+            "background": list(self.background),
+            "picture": self.picture,
+        }
+
+    def bounded(self, usual: int, least: int) -> int:
+        """How often the model may be asked.
+
+        Raises:
+            InvalidInput: the wish leaves less than the method needs.
+        """
+        calls = usual if self.calls is None else self.calls
+        if calls < least:
+            raise InvalidInput(
+                f"calls is {calls}; this explanation needs at least {least}.", param="calls"
+            )
+        return calls
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is explained: the score of a class, or the number that a model gives."""
+
+    index: int
+    label: str | None
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """How much each part of the input did for the target's score.
+
+    Args:
+        weights: (parts,); above 0 for parts that raised the score.
+        parameters: what the method did, with its numbers.
+        baseline: what stands where a part was taken away, in words.
+        interval: (parts,) half-widths at 95 %, where the method estimates by sampling.
+    """
+
+    weights: Array
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    baseline: str = ""
+    interval: Array | None = None

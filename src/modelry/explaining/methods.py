@@ -1,0 +1,69 @@
+"""Which methods explain which kinds of input; the first one is the usual one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from modelry.domain.errors import InvalidInput, NotSupported
+from modelry.explaining.contract import Attribution, Parts, Scores, Wish
+from modelry.explaining.images import ImageParts
+from modelry.explaining.leaving_out import leave_one_out
+from modelry.explaining.occlusion import occlusion
+from modelry.explaining.rise import rise
+from modelry.explaining.shapley import shapley
+from modelry.explaining.tables import Prepare, RowParts
+from modelry.explaining.texts import TextParts
+from modelry.tasks.prediction import Prepared
+
+Method = Callable[[Scores, Any, Wish], Attribution]
+"""Its second argument are the parts that it is made for."""
+
+METHODS: Mapping[str, Mapping[str, Method]] = {
+    "image": {"occlusion": occlusion, "rise": rise},
+    "text": {"leave-one-out": leave_one_out, "shapley": shapley},
+    "table": {"shapley": shapley, "leave-one-out": leave_one_out},
+}
+
+
+def parts_of(
+    item: Mapping[str, Any],
+    prepared: Prepared,
+    prepare: Prepare,
+    columns: Sequence[str],
+    wish: Wish,
+) -> tuple[str, Parts]:
+    """The kind of an input, and its parts.
+
+    Raises:
+        NotSupported: nothing is known of how to take such an input apart.
+        InvalidInput: it, or the background, cannot be taken apart.
+    """
+    if wish.background and "row" not in item:
+        raise InvalidInput("background is for rows of tables alone.", param="background")
+    if wish.picture and prepared.context.geometry is None:
+        raise InvalidInput("picture is for images alone.", param="picture")
+    if prepared.context.geometry is not None:
+        return "image", ImageParts(prepared)
+    if "text" in item:
+        return "text", TextParts(item, prepare)
+    if "row" in item:
+        return "table", RowParts(item, wish.background, prepare, columns)
+    raise NotSupported("Inputs of this kind cannot be explained.")
+
+
+def method_for(kind: str, wish: Wish) -> tuple[str, Method]:
+    """The method that a wish names, or the usual one.
+
+    Raises:
+        InvalidInput: it is none for such inputs.
+    """
+    known = METHODS[kind]
+    name = next(iter(known)) if wish.method is None else wish.method
+    if name not in known:
+        article = "an" if kind == "image" else "a"
+        raise InvalidInput(
+            f"method is '{name[:40]}'; {article} {kind} can be explained by: {', '.join(known)}.",
+            param="method",
+        )
+    return name, known[name]

@@ -1,0 +1,57 @@
+"""What an explanation says, in a sentence that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from modelry.explaining.contract import Target
+from modelry.explaining.faithfulness import Faithfulness
+
+_NAMED = 3
+
+
+def sentence(target: Target, described: Mapping[str, Any], checked: Faithfulness | None) -> str:
+    """One or two sentences: what spoke for the answer, what against it, and how far to trust it."""
+    what = f"'{target.label}'" if target.label is not None else "the answer"
+    parts = sorted(_named_parts(described), key=lambda one: -abs(one[1]))
+    largest = abs(parts[0][1]) if parts else 0.0
+    if largest == 0:
+        told = f"Nothing that was taken away changed the score of {what} ({target.score:.3g})."
+    else:
+        raised = [name for name, weight in parts if weight > 0.1 * largest][:_NAMED]
+        lowered = [name for name, weight in parts if weight < -0.1 * largest][:_NAMED]
+        told = f"For {what} ({target.score:.3g}) spoke most: {_listed(raised) or 'nothing'}"
+        told += f"; against it: {_listed(lowered)}." if lowered else "."
+    if checked is None:
+        return told
+    if checked.is_better_than_random:
+        return f"{told} Taking parts away in this order tells more than any random order."
+    return (
+        f"{told} It is no better than a random order of the parts: do not rely on this explanation."
+    )
+
+
+def _named_parts(described: Mapping[str, Any]) -> list[tuple[str, float]]:
+    match described["kind"]:
+        case "text":
+            return [(f"'{one['text']}'", one["weight"]) for one in described["words"]]
+        case "table":
+            return [(_cell(one), one["weight"]) for one in described["columns"]]
+        case _:
+            return [(_place(one["box"]), one["weight"]) for one in described["regions"]]
+
+
+def _cell(column: Mapping[str, Any]) -> str:
+    value = column["value"]
+    shown = f"{value:.4g}" if isinstance(value, float) else str(value)[:40]
+    return f"{column['name']} = {shown}"
+
+
+def _place(box: list[float]) -> str:
+    left, top, right, bottom = (round(one) for one in box)
+    return f"the region from ({left}, {top}) to ({right}, {bottom})"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names)

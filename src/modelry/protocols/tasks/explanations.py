@@ -1,0 +1,143 @@
+"""`POST /v1/explanations`: why a model answers one item as it does."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import Response
+
+from modelry.domain.access import Permission
+from modelry.domain.errors import InvalidInput
+from modelry.explaining.contract import MOST_CALLS, Wish
+from modelry.protocols.http.endpoint import Endpoint, Handler, json_response
+from modelry.protocols.http.request import ApiRequest
+from modelry.protocols.tasks.description import MODEL, described
+from modelry.protocols.tasks.form_question import FormQuestion, place_raw
+from modelry.protocols.tasks.question import Question, check_names, items_of, options_of
+from modelry.protocols.tasks.reading import read_question
+from modelry.services.inference.inputs import InputUrls
+from modelry.services.inference.service import InferenceService, require_task
+from modelry.tasks.contract import ItemForm, Schema
+from modelry.tasks.registry import task_called
+
+TASKS = ("image-classification", "text-classification", "tabular")
+BACKGROUND = "background"
+WISHES: Mapping[str, Schema] = {
+    "method": {
+        "type": "string",
+        "description": "occlusion or rise for images, leave-one-out or shapley for others.",
+    },
+    "target": {
+        "type": "string",
+        "description": "The label to explain, or its index; by default the best one.",
+    },
+    "calls": {
+        "type": "integer",
+        "minimum": 2,
+        "maximum": MOST_CALLS,
+        "description": "How often the model may be asked for the explanation itself.",
+    },
+    "seed": {"type": "integer", "minimum": 0, "maximum": 2**32 - 1},
+    "checks": {
+        "type": "boolean",
+        "description": "Whether to measure how far the explanation can be trusted.",
+    },
+    "picture": {"type": "boolean", "description": "Whether to draw a heat map of an image."},
+}
+
+
+def explanation_endpoint(
+    inference: InferenceService, urls: InputUrls, max_body_bytes: int
+) -> Endpoint:
+    """The endpoint."""
+    return Endpoint(
+        "/v1/explanations",
+        ("POST",),
+        Permission.INFERENCE,
+        _handler(inference, urls),
+        "Explain an answer",
+        max_body_bytes,
+        _described(),
+    )
+
+
+def _handler(inference: InferenceService, urls: InputUrls) -> Handler:
+    async def handle(request: ApiRequest) -> Response:
+        question = await read_question(request)
+        target = inference.target(request.principal, question.model)
+        require_task(target, *TASKS)
+        form = task_called(target.version.task).form
+        assert form is not None, "these tasks have items"
+        if isinstance(question, FormQuestion):
+            place_raw(question, form, target.version.task)
+        check_names(question, target.deployment.name, form, (*WISHES, BACKGROUND))
+        wish, options = _wish(question), options_of(question, form)
+        items = await request.while_connected(urls.fetched(_one_item(question, form)))
+        explained = await request.while_connected(
+            inference.explain(request.principal, target, items[0], options, wish)
+        )
+        picture = base64.b64encode(explained.picture).decode() if explained.picture else None
+        return json_response(
+            {
+                "model": target.deployment.name,
+                "version": target.version.number,
+                **explained.told,
+                "picture": picture,
+                "usage": explained.usage,
+            }
+        )
+
+    return handle
+
+
+def _one_item(question: Question, form: ItemForm) -> list[dict[str, Any]]:
+    items = items_of(question, form)
+    if len(items) != 1:
+        raise InvalidInput(f"The request has {len(items)} items; explain one at a time.")
+    return items
+
+
+def _wish(question: Question) -> Wish:
+    given = {name: question.option(name, schema) for name, schema in WISHES.items()}
+    background: list[Any] = []
+    if BACKGROUND in question.names:
+        background = question.column(BACKGROUND, {"type": ["object", "array"]})
+    return Wish(
+        background=tuple(background),
+        **{name: value for name, value in given.items() if value is not None},
+    )
+
+
+def _described() -> dict[str, Any]:
+    """As the other endpoints', with what is wished beside the item."""
+    operation = described(TASKS, WISHES)
+    rows = {"type": "array", "items": {"type": ["object", "array"]}, "minItems": 1}
+    content = operation["requestBody"]["content"]["application/json"]["schema"]
+    for body in content.get("anyOf", [content]):
+        if "row" in body["properties"]:
+            body["properties"][BACKGROUND] = rows
+    answer = {
+        "type": "object",
+        "properties": {
+            "model": MODEL,
+            "version": {"type": "integer"},
+            "method": {"type": "string"},
+            "target": {"type": "object"},
+            "attribution": {"type": "object"},
+            "baseline": {"type": "string"},
+            "parameters": {"type": "object"},
+            "faithfulness": {"type": ["object", "null"]},
+            "sentence": {"type": "string"},
+            "cost": {"type": "object"},
+            "picture": {"type": ["string", "null"], "contentEncoding": "base64"},
+            "usage": {"type": "object", "additionalProperties": {"type": "integer"}},
+        },
+        "required": ["model", "version", "method", "target", "attribution", "sentence", "cost"],
+    }
+    operation["responses"]["200"] = {
+        "description": "The explanation.",
+        "content": {"application/json": {"schema": answer}},
+    }
+    return operation

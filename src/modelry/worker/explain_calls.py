@@ -1,0 +1,120 @@
+"""EXPLAIN calls: one at a time, in a thread of their own, in small runs between those of others."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from modelry.explaining.asking import Subject
+from modelry.explaining.contract import Wish
+from modelry.explaining.explain import explain
+from modelry.runtime_api.engine import StopSignal
+from modelry.runtime_api.frames import Frame
+from modelry.runtime_api.items import decode_item
+from modelry.runtime_api.tensors import Array
+from modelry.tasks.prediction import Predictor
+from modelry.worker.calls import OpenCalls
+from modelry.worker.engine_lane import EngineLane, Work
+from modelry.worker.tensor_engine import TensorEngine
+from modelry.worker.threaded_calls import ThreadedCall, ThreadedCalls
+
+_LONGEST_REST_S = 0.05
+_NO_CALL = 0
+
+
+class ExplainCalls(ThreadedCalls):
+    """Runs explanations.
+
+    Args:
+        predictor: the version's processing.
+        engine: its engine.
+        lane: the queue in front of the engine.
+        calls: where calls are answered.
+        columns: the columns that a version for tables takes.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        engine: TensorEngine,
+        lane: EngineLane,
+        calls: OpenCalls,
+        columns: Sequence[str],
+    ) -> None:
+        super().__init__(1, calls, "explain")
+        self._predictor = predictor
+        self._engine = engine
+        self._lane = lane
+        self._columns = columns
+
+    def busy_s(self, now: float) -> float:
+        """The engine is busy with others, too: what hangs is seen at its queue."""
+        del now
+        return 0.0
+
+    def answer(self, frame: Frame, call: ThreadedCall) -> tuple[bytes, bytes]:
+        """See `ThreadedCalls.answer`."""
+        asked: Mapping[str, Any] = frame.json()
+        (item,) = (decode_item(one, frame.body) for one in asked["items"])
+        subject = Subject(
+            item,
+            asked.get("options") or {},
+            self._predictor,
+            lambda inputs, rows: self._through_lane(inputs, rows, call.stop),
+            self._engine.items_at_once,
+            self._columns,
+        )
+        explained = explain(subject, Wish.from_wire(asked["wish"]), call.stop)
+        header = {"explanation": explained.told, "usage": explained.usage}
+        return orjson.dumps(header), explained.picture
+
+    def _through_lane(
+        self, inputs: Mapping[str, Array], rows: int, stop: StopSignal
+    ) -> Mapping[str, Array]:
+        began = time.perf_counter()
+        work = _Run(self._engine, inputs, rows, stop)
+        self._lane.add(work)
+        self._lane.run()
+        outputs = work.outputs()
+        if self._lane.is_wanted:  # others call: leave them the engine for as long again
+            time.sleep(min(_LONGEST_REST_S, time.perf_counter() - began))
+        return outputs
+
+
+class _Run(Work):
+    """Some rows of an explanation: who waits for them is told, and no call is answered."""
+
+    __slots__ = ("_done", "_engine", "_failure", "_found", "_inputs", "_stop")
+
+    def __init__(
+        self, engine: TensorEngine, inputs: Mapping[str, Array], rows: int, stop: StopSignal
+    ) -> None:
+        super().__init__(_NO_CALL, math.inf, None, rows)
+        self._engine = engine
+        self._inputs = inputs
+        self._stop = stop
+        self._done = threading.Event()
+        self._found: Mapping[str, Array] = {}
+        self._failure: BaseException | None = None
+
+    def run_together(self, works: Sequence[Any], stop: StopSignal) -> Sequence[None]:
+        """Run it alone; what goes wrong is raised where it is waited for."""
+        del works, stop  # the explanation's own signal ends it
+        try:
+            self._found = self._engine.infer(self._inputs, self.rows, self._stop)
+        except BaseException as error:  # noqa: BLE001 - raised again in the explanation's thread
+            self._failure = error
+        self._done.set()
+        return [None]
+
+    def outputs(self) -> Mapping[str, Array]:
+        """What the engine gave, once it has run."""
+        self._done.wait()
+        if self._failure is not None:
+            raise self._failure
+        return self._found

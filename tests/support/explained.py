@@ -1,0 +1,106 @@
+"""Models whose explanations are known, and how to ask for one."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+from PIL import Image
+from tests.support.onnx_models import model_of
+from tests.support.task_models import WORDS, ServedVersion
+
+from modelry.explaining.asking import Subject
+from modelry.explaining.contract import Wish
+from modelry.explaining.explain import Explained, explain
+from modelry.runtime_api.engine import StopSignal
+
+SIDE = 32
+
+
+def linear(weights: Sequence[float]) -> onnx.ModelProto:
+    """The weighted sum of a row, plus 3."""
+    return model_of(
+        [
+            helper.make_node("MatMul", ["row", "weights"], ["sum"]),
+            helper.make_node("Add", ["sum", "three"], ["value"]),
+        ],
+        {"row": (TensorProto.FLOAT, ["batch", len(weights)])},
+        {"value": (TensorProto.FLOAT, ["batch", 1])},
+        {"weights": np.array(weights, "f4")[:, None], "three": np.array([3], "f4")},
+    )
+
+
+def looks_at(top: int, left: int, size: int = 8) -> onnx.ModelProto:
+    """Two classes: 'bright' grows with one square of a grey image alone, and 'dark' is 0."""
+    seen = np.zeros((SIDE * SIDE, 2), "f4")
+    square = np.zeros((SIDE, SIDE), "f4")
+    square[top : top + size, left : left + size] = 4 / size**2
+    seen[:, 1] = square.ravel()
+    return model_of(
+        [
+            helper.make_node("Reshape", ["image", "flat"], ["pixels"]),
+            helper.make_node("MatMul", ["pixels", "seen"], ["logits"]),
+        ],
+        {"image": (TensorProto.FLOAT, ["batch", SIDE, SIDE, 1])},
+        {"logits": (TensorProto.FLOAT, ["batch", 2])},
+        {"flat": np.array([-1, SIDE * SIDE]), "seen": seen},
+    )
+
+
+def words_that_count(scores: Mapping[str, float]) -> onnx.ModelProto:
+    """Two classes: 'yes' grows with the scores of the words in a text, and 'no' is 0."""
+    table = np.zeros((len(WORDS), 2), "f4")
+    for word, score in scores.items():
+        table[WORDS.index(word), 1] = score
+    shape = ["batch", "length"]
+    return model_of(
+        [
+            helper.make_node("Gather", ["table", "input_ids"], ["looked_up"]),
+            helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+            helper.make_node("Unsqueeze", ["mask", "last"], ["wide"]),
+            helper.make_node("Mul", ["looked_up", "wide"], ["kept"]),
+            helper.make_node("ReduceSum", ["kept", "length_axis"], ["logits"], keepdims=0),
+        ],
+        {
+            "input_ids": (TensorProto.INT64, shape),
+            "attention_mask": (TensorProto.INT64, shape),
+        },
+        {"logits": (TensorProto.FLOAT, ["batch", 2])},
+        {"table": table, "last": np.array([-1]), "length_axis": np.array([1])},
+    )
+
+
+def bright_square(top: int, left: int, size: int = 8, scale: int = 1) -> bytes:
+    """A PNG of noise with a bright square."""
+    pixels = np.random.default_rng(0).integers(0, 60, (SIDE, SIDE), np.uint8)
+    pixels[top : top + size, left : left + size] = 250
+    file = io.BytesIO()
+    Image.fromarray(pixels).resize((SIDE * scale,) * 2, Image.Resampling.NEAREST).save(file, "PNG")
+    return file.getvalue()
+
+
+def within(box: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether a box (left, top, right, bottom) lies in another one."""
+    return all(np.array(box[:2]) >= other[:2]) and all(np.array(box[2:]) <= other[2:])
+
+
+class Explainer:
+    """Explains answers of a version without a worker, and counts the rows that its engine ran."""
+
+    def __init__(self, version: ServedVersion, columns: Sequence[str] = ()) -> None:
+        self.rows = 0
+        self._version = version
+        self._columns = columns
+
+    def __call__(self, item: Mapping[str, Any], **wish: Any) -> Explained:
+        """Explain `item`."""
+        subject = Subject(item, {}, self._version.predictor, self._run, 64, self._columns)
+        return explain(subject, Wish(**wish), StopSignal())
+
+    def _run(self, inputs: Any, rows: int) -> Any:
+        self.rows += rows
+        return self._version.engine.infer(inputs, StopSignal())
