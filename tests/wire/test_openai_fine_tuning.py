@@ -18,7 +18,6 @@ import pytest
 from openai.types.fine_tuning import FineTuningJob
 from tests.support.fine_tuning import offer_tuned_recipe, rows
 from tests.support.management import (
-    MAX_FILE_BYTES,
     OTHER,
     Installation,
     installation,
@@ -163,11 +162,14 @@ async def test_purposes_that_nothing_here_is_for(client: openai.AsyncOpenAI, pur
     assert (caught.value.code, caught.value.param) == ("unsupported_parameter", "purpose")
 
 
-async def test_files_that_are_none(server: Installation, client: openai.AsyncOpenAI) -> None:
+async def test_files_that_are_none(
+    server: Installation, client: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(openai.BadRequestError, match="empty"):
         await sent(client, b"")
+    monkeypatch.setattr(server.catalog._uploads, "_max_bytes", 1000)
     with pytest.raises(openai.APIStatusError) as caught:
-        await sent(client, b"a" * (MAX_FILE_BYTES + 1))
+        await sent(client, b"a" * 1001)
     assert (caught.value.status_code, caught.value.code) == (413, "payload_too_large")
     async with server.client() as http:
         url = "http://modelry.test/v1/files"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelry.domain.catalog import NAME_PATTERN, check_name
@@ -32,6 +32,7 @@ def test_names(base: str, suffix: str, name: str) -> None:
     assert check_name(name) == name
 
 
+@settings(max_examples=40)
 @given(
     base=st.from_regex(NAME_PATTERN, fullmatch=True),
     suffix=st.text(alphabet="aZ09._- é", max_size=40),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelry.domain.errors import InvalidInput, MalformedBody
@@ -54,6 +54,7 @@ async def test_fields_stand_before_or_behind_the_file(is_file_first: bool, size:
 
 
 @pytest.mark.anyio
+@settings(max_examples=40)
 @given(content=st.binary(max_size=200), size=st.integers(1, 64))
 async def test_every_content_arrives_as_it_is(content: bytes, size: int) -> None:
     body = form_of(PURPOSE, part(FILE, content))
