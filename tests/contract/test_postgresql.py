@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -13,11 +14,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from tests.support.postgres import APP, PostgresDatabases, Urls
 
+from modelry.adapters.sql import row_security
 from modelry.adapters.sql.database import Database, open_database
 from modelry.adapters.sql.engine import open_engine
 from modelry.adapters.sql.tables import Base
 from modelry.domain.access import DEFAULT_TENANT_ID
-from modelry.domain.errors import Conflict, InvalidInput
+from modelry.domain.errors import Conflict, InvalidInput, Overloaded
 from modelry.testing import samples
 
 
@@ -61,6 +63,20 @@ def test_a_text_that_it_cannot_keep_is_refused(database: Database, name: str) ->
     with pytest.raises(InvalidInput) as told:
         database.keys.write(DEFAULT_TENANT_ID, lambda records: records.put(key))
     assert name not in str(told.value)
+    assert database.keys.all_keys() == []
+
+
+def test_a_suspended_transaction_does_not_hold_its_locks_for_ever(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_security, "_IDLE_MS", "100")
+
+    def suspended(records: Any) -> None:
+        records.put(samples.api_key())
+        time.sleep(0.5)
+
+    with pytest.raises(Overloaded, match="cannot be reached"):
+        database.keys.write(DEFAULT_TENANT_ID, suspended)
     assert database.keys.all_keys() == []
 
 

@@ -30,6 +30,11 @@ _EVERYBODY = 0
 NOT_ALLOWED = "42501"
 """PostgreSQL: insufficient privilege."""
 
+_IDLE_MS = "10000"
+"""A server that is suspended in a transaction holds locks that the others wait for: no longer than
+this; milliseconds. Ours ask their next question at once.
+"""
+
 
 def tenant_tables() -> list[Table]:
     """Every table whose rows belong to tenants."""
@@ -52,7 +57,13 @@ def enter_system(connection: Connection, purpose: str) -> None:
 
 def _set_until_its_end(connection: Connection, setting: str, value: str) -> None:
     if connection.dialect.name == "postgresql":
-        connection.execute(select(func.set_config(setting, value, True)))  # noqa: FBT003 - SQL has no keywords
+        local = True
+        connection.execute(
+            select(
+                func.set_config(setting, value, local),
+                func.set_config("idle_in_transaction_session_timeout", _IDLE_MS, local),
+            )
+        )
 
 
 def serving_role(engine: Engine) -> str:
