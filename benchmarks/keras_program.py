@@ -218,6 +218,12 @@ def main() -> int:
                 rows.append(cells)
                 missed += said
                 print(*cells, sep="\t", flush=True)
+                write(rows, missed, given)
+    return 1 if missed else 0
+
+
+def write(rows: list[list[str]], missed: list[str], given: argparse.Namespace) -> None:
+    """The table so far."""
     head = ["data", "program in", "accuracy", "Modelry, served", "points", "parity", "steps/s",
             "Modelry", "ratio"]  # fmt: skip
     lines = [
@@ -231,7 +237,6 @@ def main() -> int:
         *(f"- **not met**: {one}" for one in missed),
     ]
     machine.write("keras-program", "The Keras program, plain and on Modelry", lines)
-    return 1 if missed else 0
 
 
 if __name__ == "__main__":
