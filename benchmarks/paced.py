@@ -8,6 +8,7 @@ process with plain sockets, to take as little as possible of the cores that the 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import select
 import socket
@@ -69,16 +70,23 @@ class Connection:
     """One keep-alive connection with at most one request under way."""
 
     def __init__(self, host: str, port: int) -> None:
-        self.socket = socket.create_connection((host, port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._address = (host, port)
         self.due = 0.0
+        self.is_asked = False
+        self.open()
+
+    def open(self) -> None:
+        """Connect, also again after the server closed it."""
+        self.socket = socket.create_connection(self._address)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = b""
 
     def send(self, request: bytes, due: float) -> None:
         """Send `request`, which was due at `due`."""
-        self.due = due
+        self.due, self.is_asked = due, True
         self._received = b""
-        self.socket.sendall(request)
+        with contextlib.suppress(ConnectionError):  # `status` tells it
+            self.socket.sendall(request)
 
     def status(self) -> int:
         """The status of the answer once it is complete, else 0.
@@ -96,7 +104,10 @@ class Connection:
         # of the answer, not Inference-Header-Content-Length
         at = head.lower().index(b"\r\ncontent-length:")
         length = int(head[at + 17 :].split(b"\r\n", 1)[0])
-        return int(head[9:12]) if len(body) >= length else 0
+        if len(body) < length:
+            return 0
+        self.is_asked = False
+        return int(head[9:12])
 
 
 def run(
@@ -125,7 +136,17 @@ def run(
         pause = max(0.0, planned - time.perf_counter()) if sent < total else 1.0
         for number, _ in poller.poll(pause):
             connection = by_socket[number]
-            status = connection.status()
+            try:
+                status = connection.status()
+            except ConnectionError:  # the server closes what nobody used for some seconds
+                poller.unregister(number)
+                by_socket.pop(number).socket.close()
+                connection.open()
+                by_socket[connection.socket.fileno()] = connection
+                poller.register(connection.socket.fileno(), select.EPOLLIN)
+                if connection.is_asked:
+                    connection.send(request, connection.due)
+                continue
             if status:
                 statuses[status] = statuses.get(status, 0) + 1
                 if status == 200:

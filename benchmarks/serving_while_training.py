@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import statistics
 import tempfile
 import time
@@ -195,6 +196,7 @@ def measure(niceness: int, given: argparse.Namespace) -> tuple[dict[str, Figures
         asked, talker = serve(served, Path(folder), rates)
         ask_all(asked, talker, 1, 1, 10_000)  # everything is loaded and warm
         training = Training(served)
+        looks = itertools.count()  # no prompt comes twice: the second time it would be kept
         for number in range(given.rounds):
             order = (False, True) if number % 2 == 0 else (True, False)
             for is_beside in order:
@@ -202,10 +204,10 @@ def measure(niceness: int, given: argparse.Namespace) -> tuple[dict[str, Figures
                     training.go_on()
                     training.rate(given.seconds / 2)
                     with training.timed(training.beside):
-                        seen = ask_all(asked, talker, given.seconds, given.answers, number)
+                        seen = ask_all(asked, talker, given.seconds, given.answers, next(looks))
                 else:
                     training.pause()
-                    seen = ask_all(asked, talker, given.seconds, given.answers, number)
+                    seen = ask_all(asked, talker, given.seconds, given.answers, next(looks))
                 for what, one in seen.items():
                     figures = found.setdefault(what, Figures())
                     (figures.beside if is_beside else figures.alone).append(one)
