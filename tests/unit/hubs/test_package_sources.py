@@ -32,7 +32,8 @@ def wheel_of(files: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as archive:
         for name, content in files.items():
-            archive.writestr(name, content)
+            made = zipfile.ZipInfo(name)  # without a time: tests are named by its digest
+            archive.writestr(made, content, compression)
     return buffer.getvalue()
 
 
