@@ -43,7 +43,8 @@ class Callers:
         self.wrong: list[Any] = []
         self._server = operator.server
         self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._ask_on) for _ in range(count)]
+        self._asking = ["none"] * count
+        self._threads = [threading.Thread(target=self._ask_on, args=(at,)) for at in range(count)]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -58,14 +59,15 @@ class Callers:
     def during(self, name: str, change: Callable[[], Any]) -> None:
         """Make a change, and go on asking for a while."""
         self.change = name
-        time.sleep(0.2)  # until what was asked before is answered
+        while set(self._asking) != {name}:  # until what was asked before is answered
+            time.sleep(0.02)
         change()
         time.sleep(SETTLE_S)
 
-    def _ask_on(self) -> None:
+    def _ask_on(self, place: int) -> None:
         with self._server.http() as http:
             while not self._ended.is_set():
-                change = self.change
+                change = self._asking[place] = self.change
                 answer = http.post("/v2/models/moving/infer", json={"inputs": [TENSOR]})
                 self.told[change, answer.status_code] += 1
                 if answer.status_code == 200:

@@ -122,12 +122,16 @@ def make_up(tree: Path, log: Path, environment: dict[str, str]) -> Iterator[Make
         process.wait(timeout=30)
 
 
+OF_MAKE = ("MAKE", "MFLAGS", "ARGS", "WORKERS")
+"""What `make test` hands on, its arguments among it."""
+
+
 def test_make_up_from_a_fresh_copy(tmp_path: Path) -> None:
     tree = copy_of_the_tree(tmp_path / "modelry")
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("MODELRY_", "PYTHON", "VIRTUAL_ENV", "MAKE", "MFLAGS"))
+        if not name.startswith(("MODELRY_", "PYTHON", "VIRTUAL_ENV", *OF_MAKE))
     }
     environment = {
         **kept,

@@ -69,13 +69,11 @@ class ApiRequest:
         declared = self.header("content-length")
         return int(declared) if declared is not None and declared.isdigit() else None
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it comes; to be read once, instead of `body`.
+    def check_not_compressed(self) -> None:
+        """See that the body is not compressed: a small one could become a huge one.
 
         Raises:
-            PayloadTooLarge: more bytes than the limit, told before or while reading.
-            MalformedBody: a compressed body.
-            Cancelled: the caller went away.
+            MalformedBody: it is.
         """
         encoding = self.header("content-encoding")
         if encoding not in (None, "identity"):
@@ -84,6 +82,16 @@ class ApiRequest:
                 "uncompressed.",
                 param="content-encoding",
             )
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes; to be read once, instead of `body`.
+
+        Raises:
+            PayloadTooLarge: more bytes than the limit, told before or while reading.
+            MalformedBody: a compressed body.
+            Cancelled: the caller went away.
+        """
+        self.check_not_compressed()
         if (self.declared_bytes or 0) > self._max_body_bytes:
             raise self._too_large()
         size = 0

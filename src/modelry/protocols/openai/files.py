@@ -97,6 +97,7 @@ class FileHandlers:
 
     async def create(self, request: ApiRequest) -> Response:
         """Keep a file; its fields may stand before or behind it."""
+        request.check_not_compressed()
         if request.declared_bytes is not None:
             size = max(1, request.declared_bytes - FORM_BYTES)
             await asyncio.to_thread(self._files.check_room, request.principal, size)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Protocol
 
 from modelry.domain.access import Permission, Principal
 from modelry.domain.catalog import Version
 from modelry.domain.deployments import Deployment, Scale
-from modelry.domain.errors import Cancelled, InvalidInput, NotFound
+from modelry.domain.errors import InvalidInput, NotFound
 from modelry.runtime_api.engine import StopSignal
 from modelry.services.finetuning.ports import Base
+from modelry.services.jobs.loop_calls import LoopCaller
 
 IDLE_UNLOAD_S = 900.0
 """After which a fine-tuned model that nobody asks takes no memory; the next request loads it."""
-_LOOK_S = 0.2
 
 
 class Catalogue(Protocol):
@@ -120,16 +119,4 @@ class LoopServing:
             scale=Scale(min_replicas=0, max_replicas=1, idle_unload_s=IDLE_UNLOAD_S),
             engine_options=engine_options,
         )
-        future = asyncio.run_coroutine_threadsafe(work, self._loop())
-        while True:
-            try:
-                future.result(_LOOK_S)
-            except FutureTimeout:
-                if future.done():  # just then, or `work` itself ran out of time
-                    future.result()
-                    return
-                if stop.is_set():
-                    future.cancel()
-                    raise Cancelled("The job was stopped.") from None
-            else:
-                return
+        LoopCaller(self._loop(), stop).result(work, f"the deployment of {name}")
