@@ -38,6 +38,18 @@ async def test_a_call_is_answered_and_counted(make_group, principal):
     assert group.meter.take().series == ()
 
 
+async def test_a_group_is_in_use_until_its_last_answer(make_group, principal):
+    group = make_group()
+    link = FakeLink("r", group, answer=lambda _: None)
+    group.attach(link)
+    long = call(principal)
+    group.submit(long)
+    await asyncio.sleep(0.05)
+    asked = group.last_used
+    link.finish(long)
+    assert group.last_used - asked >= 0.05
+
+
 async def test_the_least_loaded_replica_gets_the_next_call(make_group, principal):
     group = make_group()
     links = [FakeLink(name, group, answer=lambda _: None) for name in "ab"]

@@ -285,7 +285,7 @@ class ReplicaGroup:
     def record(self, call: Call, status: str) -> None:
         """Count an ended call; used by `Call`."""
         self._open.discard(call)
-        now = time.monotonic()
+        self.last_used = now = time.monotonic()
         duration = now - call.started
         link = call.link
         if link is not None and self._meets_tenants:
