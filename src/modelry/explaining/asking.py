@@ -17,7 +17,8 @@ from modelry.tasks.prediction import Predictor, Prepared
 
 SLICE_S = 0.002
 """How long a batch may take, about: a request that comes meanwhile waits so long for it."""
-_MASKS_AT_ONCE = 256
+MADE_AT_ONCE_BYTES = 2**24
+"""Of perturbed inputs that are made at once, about, as 64-bit numbers."""
 
 Run = Callable[[Mapping[str, Array], int], Mapping[str, Array]]
 """Runs rows through the engine, behind whatever else waits for it."""
@@ -65,14 +66,18 @@ class Asking:
     def scores(self, parts: Parts, presences: Array) -> Array:
         """The target's score for each of the presences (n, parts)."""
         unique, inverse = np.unique(presences, axis=0, return_inverse=True)
+        at_once = self._at_once(parts)
+        blocks = [unique[start : start + at_once] for start in range(0, len(unique), at_once)]
         found = [
-            self._of_inputs(parts.inputs(unique[start : start + _MASKS_AT_ONCE]))
-            .reshape(len(unique[start : start + _MASKS_AT_ONCE]), -1)
-            .mean(axis=1)
-            for start in range(0, len(unique), _MASKS_AT_ONCE)
+            self._of_inputs(parts.inputs(block)).reshape(len(block), -1).mean(axis=1)
+            for block in blocks
         ]
         scores: Array = np.concatenate(found)[inverse.reshape(-1)]
         return scores
+
+    def _at_once(self, parts: Parts) -> int:
+        numbers = sum(array.size for array in self._prepared.inputs.values())
+        return max(1, MADE_AT_ONCE_BYTES // (8 * max(1, numbers) * parts.repeats))
 
     def _of_inputs(self, inputs: Mapping[str, Array]) -> Array:
         total = len(next(iter(inputs.values())))

@@ -12,6 +12,8 @@ from modelry.domain.errors import InvalidInput
 from modelry.runtime_api.tensors import Array
 
 MOST_CALLS = 20_000
+MOST_PRESENCES = 5_000_000
+"""Calls times parts: what a method keeps in memory at once, as 64-bit numbers."""
 Scores = Callable[[Array], Array]
 """For presences (n, parts) in 0..1, of which 1 keeps a part as it is and 0 takes it away, the
 scores (n,) of the target."""
@@ -22,6 +24,8 @@ class Parts(Protocol):
 
     baseline: str
     """What stands where a part was taken away, in words."""
+    repeats: int
+    """Rows of the engine's inputs for each presence."""
 
     @property
     def count(self) -> int:
@@ -80,13 +84,21 @@ class Wish:
             "picture": self.picture,
         }
 
-    def bounded(self, usual: int, least: int) -> int:
-        """How often the model may be asked.
+    def bounded(self, usual: int, least: int, parts: int) -> int:
+        """How often the model may be asked about an input of so many parts.
 
         Raises:
-            InvalidInput: the wish leaves less than the method needs.
+            InvalidInput: the wish leaves less than the method needs, or more than there is room
+                for.
         """
         calls = usual if self.calls is None else self.calls
+        if max(calls, least) * parts > MOST_PRESENCES:
+            raise InvalidInput(
+                f"{max(calls, least)} calls about an input of {parts} parts are too many: at most "
+                f"{MOST_PRESENCES} in all, multiplied. Ask with fewer calls, about a smaller "
+                "input, or with another method.",
+                param="calls",
+            )
         if calls < least:
             raise InvalidInput(
                 f"calls is {calls}; this explanation needs at least {least}.", param="calls"

@@ -47,6 +47,7 @@ class ImageParts:
         self.cell = cell
         self._size = size
         self._baseline = self._array.mean(axis=(self._rows, self._columns), keepdims=True)
+        self.repeats = 1
         self.baseline = "the image's mean colour"
 
     @property

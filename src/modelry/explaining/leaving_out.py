@@ -14,7 +14,7 @@ def leave_one_out(scores: Scores, parts: Parts, wish: Wish) -> Attribution:
         InvalidInput: the wish leaves fewer calls than there are parts.
     """
     count = parts.count
-    wish.bounded(count + 1, count + 1)
+    wish.bounded(count + 1, count + 1, count)
     presences = np.ones((count + 1, count))
     np.fill_diagonal(presences, 0)
     found = scores(presences)

@@ -27,7 +27,7 @@ def occlusion(scores: Scores, parts: ImageParts, wish: Wish) -> Attribution:
     covered = np.zeros((len(corners), rows, columns))
     for square, (top, left) in zip(covered, corners, strict=True):
         square[max(0, top) : top + side, max(0, left) : left + side] = 1
-    wish.bounded(len(corners) + 1, len(corners) + 1)
+    wish.bounded(len(corners) + 1, len(corners) + 1, parts.count)
     flat = covered.reshape(len(corners), -1)
     found = scores(np.concatenate([1 - flat, np.ones((1, parts.count))]))
     weights = (found[-1] - found[:-1]) @ flat / flat.sum(axis=0)

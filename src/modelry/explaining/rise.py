@@ -27,7 +27,7 @@ def rise(scores: Scores, parts: ImageParts, wish: Wish) -> Attribution:
     Raises:
         InvalidInput: the wish leaves too few calls.
     """
-    calls = wish.bounded(USUAL_CALLS, 2 * _BLOCK)
+    calls = wish.bounded(USUAL_CALLS, 2 * _BLOCK, parts.count)
     random = np.random.default_rng(wish.seed)
     halves = [_Means(parts.count), _Means(parts.count)]
     done = 0

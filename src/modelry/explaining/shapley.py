@@ -36,7 +36,7 @@ def shapley(scores: Scores, parts: Parts, wish: Wish) -> Attribution:
         InvalidInput: the wish leaves too few calls.
     """
     count = parts.count
-    calls = wish.bounded(usual_calls(count), min(2**count, 2 * count + 2))
+    calls = wish.bounded(usual_calls(count), min(2**count, 2 * count + 2), count)
     if count <= EXACT_PARTS and calls >= 2**count:
         return _exact(scores, count)
     return _kernel(scores, count, calls, np.random.default_rng(wish.seed))

@@ -12,6 +12,8 @@ from modelry.explaining.contract import Attribution
 from modelry.runtime_api.tensors import Array
 
 MOST_BACKGROUND = 200
+MOST_CELLS = 2_000_000
+"""Of the rows that are read to find where each column lies in the engine's inputs."""
 NOISE = 0.05
 """Of the standard deviation of a column's cells, for stability."""
 Prepare = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Array]]
@@ -40,6 +42,12 @@ class RowParts:
                 "stand for what is usual, such as a sample of the rows the model was trained on.",
                 param="background",
             )
+        if len(columns) ** 2 * len(background) > MOST_CELLS:
+            raise InvalidInput(
+                f"{len(columns)} columns with {len(background)} background rows are too much to "
+                f"explain; send at most {max(1, MOST_CELLS // len(columns) ** 2)} rows.",
+                param="background",
+            )
         self._prepare = prepare
         self.columns = list(columns)
         self._cells = _named(item["row"], self.columns)
@@ -47,17 +55,13 @@ class RowParts:
         self._row = prepare([{"row": self._cells}])
         self._usual = prepare([{"row": one} for one in self._others])
         self._places = [self._places_of(name) for name in self.columns]
+        self.repeats = len(background)
         self.baseline = f"the cells of {len(background)} background rows"
 
     @property
     def count(self) -> int:
         """How many columns there are."""
         return len(self.columns)
-
-    @property
-    def repeats(self) -> int:
-        """How many rows the engine is asked per presence."""
-        return len(self._others)
 
     def inputs(self, presences: Array) -> Mapping[str, Array]:
         """The engine's inputs for presences (n, columns): n times `repeats` rows."""

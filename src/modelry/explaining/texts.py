@@ -45,6 +45,7 @@ class TextParts:
                 param="text",
             )
         self._text = text
+        self.repeats = 1
         self.baseline = "the text without these words"
 
     @property

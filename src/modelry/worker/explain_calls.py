@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from modelry.domain.errors import Overloaded
 from modelry.explaining.asking import Subject
 from modelry.explaining.contract import Wish
 from modelry.explaining.explain import explain
@@ -23,6 +24,8 @@ from modelry.worker.engine_lane import EngineLane, Work
 from modelry.worker.tensor_engine import TensorEngine
 from modelry.worker.threaded_calls import ThreadedCall, ThreadedCalls
 
+MOST_WAITING = 4
+"""Each takes one of the places that the gateway has for calls of a replica."""
 _LONGEST_REST_S = 0.05
 _NO_CALL = 0
 
@@ -51,6 +54,19 @@ class ExplainCalls(ThreadedCalls):
         self._engine = engine
         self._lane = lane
         self._columns = columns
+
+    def start(self, frame: Frame, deadline: float) -> ThreadedCall:
+        """Start a call.
+
+        Raises:
+            Overloaded: so many wait already that they would keep predictions out.
+        """
+        if len(self._running) > MOST_WAITING:
+            raise Overloaded(
+                f"{MOST_WAITING} explanations wait for this model already; try again later.",
+                retry_after_s=1,
+            )
+        return super().start(frame, deadline)
 
     def busy_s(self, now: float) -> float:
         """The engine is busy with others, too: what hangs is seen at its queue."""

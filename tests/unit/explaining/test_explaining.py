@@ -169,3 +169,15 @@ def test_the_same_seed_gives_the_same_explanation(tmp_path: Path) -> None:
         for seed in (1, 1, 2)
     )
     assert first == again != other
+
+
+def test_what_would_not_fit_into_memory_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    explainer = text(tmp_path, good=1.0)
+    with pytest.raises(InvalidInput, match="20000 calls about an input of 500 parts"):
+        explainer({"text": "good " * 500}, method="shapley", calls=20_000)
+    assert explainer.rows == 1
+    names = [f"c{at}" for at in range(200)]
+    files = written(tmp_path, model=linear([1.0] * 200))
+    wide = Explainer(ServedVersion("tabular", files, pre=[{"columns": names}]), names)
+    with pytest.raises(InvalidInput, match="send at most 50 rows"):
+        wide({"row": [1.0] * 200}, background=([0.0] * 200,) * 60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
@@ -62,6 +63,22 @@ def test_raw_bytes_with_wishes_in_the_query(http: httpx2.Client) -> None:
     assert told["parameters"]["calls"] == 300
     assert told["faithfulness"] is None
     assert told["picture"] is None
+
+
+def test_a_flood_of_explanations_is_told_to_come_again_and_predictions_go_on(
+    http: httpx2.Client,
+) -> None:
+    image = base64.b64encode(bright_square(8, 20)).decode()
+    body = {"model": "bright", "image": image, "method": "rise", "calls": 5000}
+    with ThreadPoolExecutor(16) as pool:
+        asked = [pool.submit(http.post, "/v1/explanations", json=body) for _ in range(32)]
+        predicted = http.post("/v1/classify", json={"model": "bright", "image": image})
+        answers = [one.result() for one in asked]
+    assert predicted.status_code == 200
+    statuses = {answer.status_code for answer in answers}
+    assert statuses == {200, 503}
+    refused = next(answer for answer in answers if answer.status_code != 200)
+    assert "explanations wait for this model already" in refused.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
