@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.support.importing import columns_of, opened
 
 from modelry.datasets.conversations import Message, NotAConversation, from_text, to_text
 from modelry.domain.datasets import ColumnRole, ColumnType
-from modelry.domain.errors import RowsInvalid
+from modelry.domain.errors import InvalidInput, RowsInvalid
 
 QUESTION = {"role": "user", "content": "Where?"}
 ANSWER = {"role": "assistant", "content": "Here."}
@@ -121,8 +122,11 @@ def test_what_is_kept_is_read_again(has_system: bool, turns: Any, last: str) -> 
 
 @given(st.binary(max_size=200))
 @settings(max_examples=50)
+@example(b"[")
 def test_whatever_a_file_holds(data: bytes) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    is_list = data.split(b"\n")[0].removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
+    told = pytest.raises(InvalidInput, match="holds a JSON list") if is_list else nullcontext()
+    with tempfile.TemporaryDirectory() as folder, told:
         columns_of(opened(Path(folder), {"x": data}, "chat", on_bad_rows="skip"))
 
 
