@@ -12,7 +12,11 @@ sacrebleu's; a row's split follows from its letters, so that no text is on both 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.significance import PairedTest, Result
 
 from benchmarks import machine
 from benchmarks.help_texts import help_texts
@@ -35,6 +39,7 @@ from benchmarks.word_for_word import WordForWord
 from modelry.metrics.text import bleu, chrf, exact_matches
 
 LONG_WORDS = 4
+RESAMPLES = 1000
 
 
 def interface_rows() -> Rows:
@@ -71,7 +76,7 @@ def help_rows() -> Rows:
         "vocabulary": 6000,
         "dropout": 0.2,
         "token_dropout": 0.0,
-        "epochs": 16,
+        "epochs": 9,
         "tokens_per_batch": 2048,
     }
     dictionary = WordForWord(train)
@@ -111,6 +116,22 @@ def measured(written: Sequence[str], test: Pairs) -> list[str]:
     return [*found, *["-"] * (4 - len(found))]
 
 
+def difference(written: Sequence[str], simple: Mapping[str, Sequence[str]], test: Pairs) -> str:
+    """How sure it is that the answers are better than the best simple ones: paired bootstrap."""
+    wanted = [[target for _, target in test]]
+    best = max(simple, key=lambda name: chrf(simple[name], wanted[0]))
+    measures = {"chrF": CHRF(references=wanted), "BLEU": BLEU(references=wanted)}
+    systems = [(best, list(simple[best])), ("trained", list(written))]
+    _, found = PairedTest(systems, measures, None, test_type="bs", n_samples=RESAMPLES)()
+    told = []
+    for name, scores in found.items():
+        results = [score for score in scores if isinstance(score, Result)]
+        if results:
+            theirs, ours = (f"{one.mean:.1f} ± {one.ci:.1f}" for one in results)
+            told.append(f"{name} {theirs} and {ours}, p = {results[1].p_value:.3f}")
+    return f"- {best} and the trained ones, paired bootstrap of {RESAMPLES}: {'; '.join(told)}"
+
+
 def _simple(dictionary: WordForWord) -> dict[str, object]:
     return {"the source itself": str, "word for word": dictionary.translate}
 
@@ -123,10 +144,8 @@ def main() -> None:
     texts = [source for source, _ in test]
     with folder_of(arguments) as folder:
         trained, shown, seconds = train(rows, folder, arguments)
-        compared = [
-            [name, *measured([answer(text) for text in texts], test)]
-            for name, answer in rows.simple.items()
-        ]
+        simple = {name: [answer(text) for text in texts] for name, answer in rows.simple.items()}
+        compared = [[name, *measured(answers, test)] for name, answers in simple.items()]
         speeds: list[list[str]] = []
         with modelry() as served:
             deploy(served, trained, folder)
@@ -149,7 +168,9 @@ def main() -> None:
         f"translation-{arguments.rows}",
         f"Translation: {rows.title}",
         [
-            *told(rows, trained, shown, seconds, arguments),
+            *told(rows, trained, shown, seconds, arguments)[:-1],
+            difference(written, simple, test),
+            "",
             *machine.table(columns, compared),
             "",
             "Texts per second over HTTP, one text a request, on one core:",
