@@ -104,7 +104,9 @@ def by_tensorflow(file: Path, data: Data, given: argparse.Namespace) -> Plain:
     rows = folder / "rows.npz"
     np.savez(rows, x_train=data.x_train, y_train=data.y_train, x_test=data.x_test)
     arguments = [str(rows), str(folder), str(given.epochs), str(SEED), str(given.threads)]
-    ran = subprocess.run([python, TRAINER, *arguments], stdout=subprocess.PIPE, check=True)
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow"}
+    command = [python, TRAINER, *arguments]
+    ran = subprocess.run(command, stdout=subprocess.PIPE, env=environment, check=True)
     (folder / "model.keras").rename(file)
     told = json.loads(ran.stdout.splitlines()[-1])
     return np.load(folder / "answers.npy"), float(told["steps_per_s"])
