@@ -37,7 +37,8 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport(Evaluation):
-    """An evaluation with its report: `per_class`, `confusion`, `calibration`, `slices`, `worst`.
+    """An evaluation with its report: `per_class`, `confusion`, `calibration`, `slices`, `groups`,
+    `worst`.
 
     `worst` is missing for those who may not see rows.
     """

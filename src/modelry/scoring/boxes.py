@@ -9,6 +9,7 @@ from modelry.domain.errors import InvalidInput
 from modelry.metrics.detection import DetectionQuality, DetectionScores
 from modelry.scoring.columns import known_values
 from modelry.scoring.contract import Answers, Json, Question, Rows, Subject
+from modelry.scoring.groups import refuse_groups
 from modelry.scoring.questions import image_items
 from modelry.scoring.slicing import Slices
 from modelry.scoring.worst import Worst
@@ -38,6 +39,7 @@ class BoxScorer:
         if subject.slices:
             raise InvalidInput("Detections are not told apart by slices.", param="slices")
         Slices(subject)
+        refuse_groups(subject)
         self.columns = (*self._items.columns, self._boxes.name)
 
     def question(self, rows: Rows) -> Question:

@@ -17,6 +17,7 @@ from modelry.metrics.classification import confusion_matrix, macro_f1, precision
 from modelry.runtime_api.tensors import NUMPY_TYPES, Array
 from modelry.scoring.columns import known_values, one_column
 from modelry.scoring.contract import Answers, Json, Question, Rows, Subject
+from modelry.scoring.groups import Groups
 from modelry.scoring.measuring import mean, measured
 from modelry.scoring.questions import ColumnItems, ImageItems
 from modelry.scoring.slicing import Slices
@@ -39,12 +40,13 @@ class ClassTally:
     that the row's own class got.
     """
 
-    def __init__(self, classes: Sequence[str], slices: Slices) -> None:
+    def __init__(self, classes: Sequence[str], slices: Slices, groups: Groups) -> None:
         self._names = list(classes)
         self._index = {name: at for at, name in enumerate(self._names)}
         self._true, self._said = array("q"), array("q")
         self._score, self._own_score = array("d"), array("d")
         self._slices = slices
+        self._groups = groups
         self._worst = Worst()
 
     def number(self, name: str) -> int:
@@ -98,6 +100,9 @@ class ClassTally:
             metrics["log_loss"] = measured(mean, losses)
             metrics["ece"] = measured(expected_calibration_error, score, right)
             report["calibration"] = [asdict(one) for one in reliability(score, right)]
+        if self._groups.columns:
+            report["groups"], compared = self._groups.of_classes(true, said, score, self._names)
+            metrics |= compared
         return report
 
 
@@ -107,10 +112,12 @@ class LabelScorer:
     def __init__(self, subject: Subject, items: ColumnItems | ImageItems) -> None:
         self._label = one_column(subject, ColumnRole.LABEL)
         self._items = items
-        slices = Slices(subject)
-        self._slices = slices
-        self._tally = ClassTally(self._label.classes, slices)
-        self.columns = tuple(dict.fromkeys([*items.columns, self._label.name, *slices.columns]))
+        self._slices, self._groups = Slices(subject), Groups(subject)
+        if self._label.classes:
+            self._groups.check_classes(self._label.classes)
+        self._tally = ClassTally(self._label.classes, self._slices, self._groups)
+        apart = (*self._slices.columns, *self._groups.columns)
+        self.columns = tuple(dict.fromkeys([*items.columns, self._label.name, *apart]))
         count = len(self._label.classes)
         self._options: dict[str, Any] = {"top_k": FEW}
         if 0 < count <= MOST_CLASSES:
@@ -123,6 +130,7 @@ class LabelScorer:
     def add(self, rows: Rows, answers: Answers) -> None:
         """See `Scorer.add`."""
         self._slices.add(rows)
+        self._groups.add(rows)
         tally = self._tally
         right = known_values(rows, self._label.name)
         for (row, label), answer in zip(right, answers.items, strict=True):
@@ -152,13 +160,13 @@ class TensorClassScorer:
         self._features = tuple(features)
         self._inputs = subject.inputs
         self._label = label
-        slices = Slices(subject)
-        self._slices = slices
-        self._tally: ClassTally | None = None
         self._classes = label.classes
-        self.columns = tuple(
-            dict.fromkeys([*(one.name for one in features), label.name, *slices.columns])
-        )
+        self._slices, self._groups = Slices(subject), Groups(subject)
+        if self._classes:
+            self._groups.check_classes(self._classes)
+        apart = (*self._slices.columns, *self._groups.columns)
+        self._tally: ClassTally | None = None
+        self.columns = tuple(dict.fromkeys([*(one.name for one in features), label.name, *apart]))
 
     def question(self, rows: Rows) -> Question:
         """See `Scorer.question`."""
@@ -175,11 +183,12 @@ class TensorClassScorer:
     def add(self, rows: Rows, answers: Answers) -> None:
         """See `Scorer.add`."""
         self._slices.add(rows)
+        self._groups.add(rows)
         (scores,) = answers.arrays.values()
         scores = scores.reshape(len(scores), -1)
         if self._tally is None:
             names = self._classes or [str(at) for at in range(scores.shape[1])]
-            self._tally = ClassTally(names, self._slices)
+            self._tally = ClassTally(names, self._slices, self._groups)
         probable = bool((scores >= 0).all()) and bool(np.allclose(scores.sum(1), 1, atol=1e-3))
         for (row, label), line in zip(known_values(rows, self._label.name), scores, strict=True):
             true = self._tally.number(str(label))
@@ -191,7 +200,7 @@ class TensorClassScorer:
 
     def report(self) -> Json:
         """See `Scorer.report`."""
-        tally = self._tally or ClassTally(self._classes, self._slices)
+        tally = self._tally or ClassTally(self._classes, self._slices, self._groups)
         return tally.report()
 
 

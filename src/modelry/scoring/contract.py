@@ -27,6 +27,8 @@ class Subject:
         inputs: names and datatypes of the tensors that the version takes, for those that take
             tensors.
         slices: columns by whose values the metrics are told apart.
+        groups: sensitive columns, whose values are compared: do all get the same answers?
+        favourable: the class that is looked at in doing so; empty for the usual one.
     """
 
     task: str
@@ -34,6 +36,8 @@ class Subject:
     features: tuple[str, ...] = ()
     inputs: tuple[tuple[str, str], ...] = ()
     slices: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    favourable: str = ""
 
 
 @dataclass(frozen=True, slots=True)

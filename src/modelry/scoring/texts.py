@@ -10,6 +10,7 @@ from modelry.domain.datasets import ColumnRole, ColumnType
 from modelry.metrics.text import bleu, chrf, exact_matches, rouge_l, rouge_n
 from modelry.scoring.columns import known_values, one_column
 from modelry.scoring.contract import Answers, Json, Question, Rows, Subject
+from modelry.scoring.groups import refuse_groups
 from modelry.scoring.measuring import mean, measured
 from modelry.scoring.questions import source_items
 from modelry.scoring.slicing import Slices
@@ -27,6 +28,7 @@ class TextScorer:
         self._wanted: list[str] = []
         self._close = array("d")
         self._slices = Slices(subject)
+        refuse_groups(subject)
         self._worst = Worst()
         columns = [*self._items.columns, self._target.name, *self._slices.columns]
         self.columns = tuple(dict.fromkeys(columns))

@@ -10,6 +10,7 @@ from modelry.domain.datasets import ColumnRole
 from modelry.metrics.regression import mean_absolute_error, r_squared, root_mean_squared_error
 from modelry.scoring.columns import known_values, one_column
 from modelry.scoring.contract import Answers, Json, Question, Rows, Subject
+from modelry.scoring.groups import Groups
 from modelry.scoring.measuring import measured
 from modelry.scoring.questions import ColumnItems
 from modelry.scoring.slicing import Slices
@@ -23,10 +24,11 @@ class ValueScorer:
         self._label = one_column(subject, ColumnRole.LABEL)
         self._items = items
         self._true, self._said = array("d"), array("d")
-        self._slices = Slices(subject)
+        self._slices, self._groups = Slices(subject), Groups(subject)
+        self._groups.check_classes(())
         self._worst = Worst()
-        slices = self._slices.columns
-        self.columns = tuple(dict.fromkeys([*items.columns, self._label.name, *slices]))
+        apart = (*self._slices.columns, *self._groups.columns)
+        self.columns = tuple(dict.fromkeys([*items.columns, self._label.name, *apart]))
 
     def question(self, rows: Rows) -> Question:
         """See `Scorer.question`."""
@@ -35,6 +37,7 @@ class ValueScorer:
     def add(self, rows: Rows, answers: Answers) -> None:
         """See `Scorer.add`."""
         self._slices.add(rows)
+        self._groups.add(rows)
         right = known_values(rows, self._label.name)
         for (row, value), answer in zip(right, answers.items, strict=True):
             true, said = float(value), float(answer["value"])
@@ -45,7 +48,7 @@ class ValueScorer:
     def report(self) -> Json:
         """See `Scorer.report`."""
         true, said = np.array(self._true), np.array(self._said)
-        return {
+        report: Json = {
             "metrics": {
                 "mean_absolute_error": measured(mean_absolute_error, true, said),
                 "root_mean_squared_error": measured(root_mean_squared_error, true, said),
@@ -54,3 +57,7 @@ class ValueScorer:
             "worst": self._worst.told(),
             "slices": self._slices.told({"mean_absolute_error": np.abs(said - true)}),
         }
+        if self._groups.columns:
+            report["groups"], compared = self._groups.of_values(true, said)
+            report["metrics"] |= compared
+        return report

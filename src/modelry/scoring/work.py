@@ -66,6 +66,8 @@ def subject_to_wire(subject: Subject) -> dict[str, Any]:
         "features": list(subject.features),
         "inputs": [list(one) for one in subject.inputs],
         "slices": list(subject.slices),
+        "groups": list(subject.groups),
+        "favourable": subject.favourable,
     }
 
 
@@ -77,6 +79,8 @@ def subject_from_wire(wire: Mapping[str, Any]) -> Subject:
         features=tuple(wire["features"]),
         inputs=tuple((name, datatype) for name, datatype in wire["inputs"]),
         slices=tuple(wire["slices"]),
+        groups=tuple(wire["groups"]),
+        favourable=wire["favourable"],
     )
 
 

@@ -51,6 +51,18 @@ def test_the_best_is_told_and_whether_chance_could_have_made_it() -> None:
     assert (loss.name, loss.best, loss.is_clear) == ("log_loss", 0, False)
 
 
+def test_of_differences_between_groups_the_smaller_is_better() -> None:
+    name = "equalised_odds_difference[sex]"
+    found = compared(
+        [
+            (samples.version(number=1), [evaluation(1, {name: Measured(0.2, 0.1, 0.3)})]),
+            (samples.version(number=2), [evaluation(2, {name: Measured(0.6, 0.5, 0.7)})]),
+        ]
+    )
+    (metric,) = found.splits[0].metrics
+    assert (metric.best, metric.is_clear) == (0, True)
+
+
 def test_versions_that_overlap_are_not_told_apart() -> None:
     first = evaluation(1, {"accuracy": Measured(0.8, 0.75, 0.87)})
     second = evaluation(2, {"accuracy": Measured(0.9, 0.86, 0.94)})
@@ -71,6 +83,16 @@ def test_a_card_has_front_matter_that_hubs_read_and_tables() -> None:
     report = {
         "per_class": [{"label": "cat | *dog*", "rows": 7, "precision": 0.5}],
         "slices": {"place": [{"value": "in", "rows": 4, "accuracy": 0.25}]},
+        "groups": {
+            "sex": {
+                "favourable": "cat",
+                "groups": [
+                    {"value": "f", "rows": 40, "is_compared": True, "selection_rate": 0.5},
+                    {"value": "m", "rows": 4, "is_compared": False, "selection_rate": None},
+                ],
+                "metrics": {"demographic_parity_ratio": {"value": 0.5, "low": 0.4, "high": 0.6}},
+            }
+        },
     }
     card = model_card(samples.version(), [(one, report)])
     _, front, body = card.split("---\n", 2)
@@ -83,6 +105,10 @@ def test_a_card_has_front_matter_that_hubs_read_and_tables() -> None:
     assert "| accuracy | 0.8000 | 0.7500 to 0.8500 |" in body
     assert "| cat \\| \\*dog\\* | 7 | 0.5000 |" in body
     assert "| in | 4 | 0.2500 |" in body
+    assert "Groups by `sex`, by who is answered 'cat':" in body
+    assert "| f | 40 | 0.5000 |" in body
+    assert "| m (not compared) | 4 |  |" in body
+    assert "| demographic_parity_ratio | 0.5000 | 0.4000 to 0.6000 |" in body
 
 
 def test_the_card_of_what_was_never_measured_says_so() -> None:

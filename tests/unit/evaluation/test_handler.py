@@ -217,12 +217,13 @@ ME = samples.principal()
 def test_names_are_pinned_and_the_usual_split_is_chosen(kit: Kit) -> None:
     assert kit.handler.check(ME, {"version": "filter", "dataset": "mails"}) == {
         "version": "filter@1", "dataset": "mails@3", "split": "test", "slices": [],
-        "batch_rows": 32,
+        "groups": [], "favourable": "", "batch_rows": 32,
     }  # fmt: skip
 
 
 def test_a_version_is_measured_through_its_engine(kit: Kit) -> None:
-    told = kit.handler.check(ME, {"version": "filter", "dataset": "mails", "slices": ["kind"]})
+    asked = {"slices": ["kind"], "groups": ["kind"], "favourable": "ham"}
+    told = kit.handler.check(ME, {"version": "filter", "dataset": "mails", **asked})
     run = FakeJobRun(told)
     outcome = kit.handler.run(run)
     rows = range(70)
@@ -236,6 +237,8 @@ def test_a_version_is_measured_through_its_engine(kit: Kit) -> None:
     report = orjson.loads(kit.contents.kept[evaluation.report_digest])
     assert report["rows"] == 70
     assert [one["value"] for one in report["slices"]["kind"]] == ["spam", "ham"]
+    assert report["groups"]["kind"]["favourable"] == "ham"
+    assert "demographic_parity_difference[kind]" in evaluation.metrics
     assert [done for done, *_ in run.told] == [32, 64, 70]
     (replica,) = kit.pool.started  # loaded once, and not left behind
     assert evaluation.speed["batch_rows"] == 32
@@ -268,6 +271,9 @@ def test_a_job_that_is_stopped_ends_and_keeps_nothing(kit: Kit) -> None:
         ({"split": 5}, NotFound, "no split '5'"),
         ({"slices": ["place"]}, InvalidInput, "'place' is no column"),
         ({"slices": "kind"}, InvalidInput, "must be a list"),
+        ({"groups": ["age"]}, InvalidInput, "'age' is no column"),
+        ({"groups": ["kind"], "favourable": "eggs"}, InvalidInput, "the classes are ham, spam"),
+        ({"favourable": "spam"}, InvalidInput, "beside 'groups'"),
         ({"batch_rows": 0}, InvalidInput, "from 1 to 1024"),
         ({"batch_rows": True}, InvalidInput, "from 1 to 1024"),
         ({"shuffle": True}, InvalidInput, "'shuffle' is no parameter"),

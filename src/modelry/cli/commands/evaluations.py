@@ -36,13 +36,31 @@ def evaluate(
         list[str] | None,
         typer.Option("--slice", help="Tell metrics apart by this column; may be repeated."),
     ] = None,
+    groups: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--group",
+            help="Compare the groups of this sensitive column: parity, odds, calibration; may be "
+            "repeated.",
+        ),
+    ] = None,
+    favourable: Annotated[
+        str | None, typer.Option(help="The class that counts in that. [default: the second of two]")
+    ] = None,
     wait: Annotated[bool, typer.Option(help="Wait for the result, and show it.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Measure a version on a split of a dataset, through the engine that serves it."""
     output = Output(as_json)
     with client_of(context) as client:
-        job = client.evaluations.start(version, dataset, split=split, slices=slices or ())
+        job = client.evaluations.start(
+            version,
+            dataset,
+            split=split,
+            slices=slices or (),
+            groups=groups or (),
+            favourable=favourable,
+        )
         if not wait:
             output.result(job.record, lambda: output.say(f"{job.id}: modelry jobs watch {job.id}"))
             return
@@ -150,6 +168,8 @@ def _show(found: EvaluationReport, output: Output) -> None:
             [tuple(_cell(one[head]) for head in heads) for one in slices],
             empty="",
         )
+    for column, compared in (found.report.get("groups") or {}).items():
+        _show_groups(column, compared, output)
     if found.speed:
         output.say("")
         output.say(
@@ -157,6 +177,16 @@ def _show(found: EvaluationReport, output: Output) -> None:
             f"{found.speed['p50_ms']} ms (median), {found.speed['p99_ms']} ms (p99)"
         )
     output.say(f"Evaluation {found.evaluation_id}")
+
+
+def _show_groups(column: str, compared: dict[str, Any], output: Output) -> None:
+    groups: list[dict[str, Any]] = compared["groups"]
+    heads = [*groups[0]] if groups else []
+    favourable = compared.get("favourable")
+    output.say("")
+    output.say(f"Groups by {column}" + (f", for '{favourable}':" if favourable else ":"))
+    rows = [tuple(_cell(one.get(head)) for head in heads) for one in groups]
+    table(tuple(head.upper() for head in heads), rows, empty="")
 
 
 def _compared(found: Comparison, output: Output) -> None:
@@ -183,4 +213,6 @@ def _interval(one: Metric) -> str:
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, dict):  # a metric with its interval
+        value = value["value"]
     return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)

@@ -18,6 +18,8 @@ def evaluate(
     *,
     split: str | None = None,
     slices: Sequence[str] = (),
+    groups: Sequence[str] = (),
+    favourable: str | None = None,
     batch_rows: int | None = None,
 ) -> Flow[JobRecord]:
     """Queue a job that measures a version on a dataset, through the engine that serves it.
@@ -29,6 +31,8 @@ def evaluate(
         dataset: `name` or `name@3`.
         split: by default `test`, else `validation`, else the only one.
         slices: columns by whose values the metrics are told apart.
+        groups: sensitive columns, whose groups are compared: parity, odds and calibration.
+        favourable: the class that counts in that; by default the second of two, and of more each.
         batch_rows: how many rows are asked at once.
 
     Raises:
@@ -40,6 +44,10 @@ def evaluate(
         body["split"] = split
     if slices:
         body["slices"] = list(slices)
+    if groups:
+        body["groups"] = list(groups)
+    if favourable is not None:
+        body["favourable"] = favourable
     if batch_rows is not None:
         body["batch_rows"] = batch_rows
     return decode(JobRecord, (yield from send_json(Request("POST", api("evaluations"), json=body))))

@@ -17,7 +17,7 @@ from modelry.protocols.management.routing import managed_router, needs
 from modelry.protocols.management.services import Caller, Evaluations, Jobs
 from modelry.protocols.management.shapes import Answer, Body, Name, NumberInPath, ShortText
 from modelry.services.evaluation import comparison
-from modelry.services.evaluation.handler import KIND, MOST_BATCH_ROWS
+from modelry.services.evaluation.handler import KIND, MOST_BATCH_ROWS, MOST_GROUPS
 
 router = managed_router("evaluations")
 
@@ -78,13 +78,16 @@ class EvaluateBody(Body):
     """What to measure on what.
 
     `split` is by default `test`, else `validation`, else the only one. `slices` are columns by
-    whose values the metrics are told apart.
+    whose values the metrics are told apart. `groups` are sensitive columns: whether their groups
+    get the `favourable` class equally often, and equally rightly.
     """
 
     version: Reference
     dataset: Reference
     split: Name | None = None
     slices: Annotated[list[ShortText] | None, Field(max_length=8)] = None
+    groups: Annotated[list[ShortText] | None, Field(max_length=MOST_GROUPS)] = None
+    favourable: ShortText | None = None
     batch_rows: Annotated[int, Field(strict=True, ge=1, le=MOST_BATCH_ROWS)] | None = None
 
 

@@ -10,7 +10,11 @@ from modelry.domain.evaluations import Evaluation, Measured
 
 LOWER_IS_BETTER = frozenset(
     {
+        "answer_difference",
+        "demographic_parity_difference",
         "ece",
+        "equalised_odds_difference",
+        "error_difference",
         "log_loss",
         "mean_absolute_error",
         "mean_squared_error",
@@ -81,7 +85,7 @@ def _split(evaluations: Sequence[Evaluation]) -> ComparedSplit:
 
 
 def _metric(name: str, values: Sequence[Measured]) -> ComparedMetric:
-    sign = -1 if name in LOWER_IS_BETTER else 1
+    sign = -1 if name.partition("[")[0] in LOWER_IS_BETTER else 1
     best = max(range(len(values)), key=lambda at: sign * values[at].value)
     others = [one for at, one in enumerate(values) if at != best]
     clear = all(_apart(values[best], other) for other in others)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,12 +29,15 @@ from modelry.services.jobs.handoff import VERSION, VERSION_OF, check_one_is_name
 KIND = "evaluate"
 BATCH_ROWS = 32
 MOST_BATCH_ROWS = 1024
-_KNOWN = frozenset({VERSION, VERSION_OF, "dataset", "split", "slices", "batch_rows"})
+MOST_GROUPS = 8
+_KNOWN = frozenset(
+    {VERSION, VERSION_OF, "dataset", "split", "slices", "groups", "favourable", "batch_rows"}
+)
 
 
 class EvaluateHandler:
-    """A `JobHandler`: `{version, dataset, split?, slices?, batch_rows?}`, or `version_of`, the id
-    of a job that makes the version.
+    """A `JobHandler`: `{version, dataset, split?, slices?, groups?, favourable?, batch_rows?}`, or
+    `version_of`, the id of a job that makes the version.
 
     Args:
         store: keeps evaluations.
@@ -92,20 +96,20 @@ class EvaluateHandler:
                 f"'batch_rows' must be a whole number from 1 to {MOST_BATCH_ROWS}.",
                 param="batch_rows",
             )
-        slices = parameters.get("slices", [])
-        if not isinstance(slices, list) or not all(isinstance(one, str) for one in slices):
-            raise InvalidInput("'slices' must be a list of names of columns.", param="slices")
+        apart = _told_apart(parameters)
         if reference is None:
             which = {VERSION_OF: parameters[VERSION_OF]}
         else:
             version = self._versions.resolve(principal, reference)
-            scorer_for(subject_of(version, dataset, tuple(slices)))
+            scorer_for(replace(subject_of(version, dataset), **apart))
             which = {VERSION: version.ref}
         return {
             **which,
             "dataset": dataset.ref,
             "split": split.name,
-            "slices": slices,
+            "slices": list(apart["slices"]),
+            "groups": list(apart["groups"]),
+            "favourable": apart["favourable"],
             "batch_rows": batch_rows,
         }
 
@@ -116,7 +120,7 @@ class EvaluateHandler:
         version = self._versions.resolve(principal, version_meant(run))
         dataset = self._datasets.find(principal, told["dataset"])
         split = the_split(dataset, told["split"])
-        subject = subject_of(version, dataset, tuple(told["slices"]))
+        subject = replace(subject_of(version, dataset), **_told_apart(told))
         order = WorkOrder(
             Score.name,
             {
@@ -254,14 +258,42 @@ def the_split(dataset: DatasetVersion, name: object) -> Split:
     return found
 
 
-def subject_of(version: Version, dataset: DatasetVersion, slices: tuple[str, ...]) -> Subject:
+def _told_apart(parameters: Json) -> dict[str, Any]:
+    """The fields of `Subject` that say which rows are told apart, and how.
+
+    Raises:
+        InvalidInput: they are not given as such.
+    """
+    slices, groups = columns_in(parameters, "slices"), columns_in(parameters, "groups")
+    if len(groups) > MOST_GROUPS:
+        raise InvalidInput(f"'groups' names more than {MOST_GROUPS} columns.", param="groups")
+    favourable = parameters.get("favourable") or ""
+    if not isinstance(favourable, str) or (favourable and not groups):
+        raise InvalidInput(
+            "'favourable' must be the name of a class, beside 'groups'.", param="favourable"
+        )
+    return {"slices": slices, "groups": groups, "favourable": favourable}
+
+
+def columns_in(parameters: Json, name: str) -> tuple[str, ...]:
+    """A parameter that is a list of columns, each once.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    given = parameters.get(name, [])
+    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+        raise InvalidInput(f"'{name}' must be a list of names of columns.", param=name)
+    return tuple(dict.fromkeys(given))
+
+
+def subject_of(version: Version, dataset: DatasetVersion) -> Subject:
     """What is scored on what."""
     return Subject(
         task=version.task,
         schema=dataset.schema,
         features=_columns_of(version, dataset),
         inputs=tuple((one.name, one.datatype.value) for one in version.signature.inputs),
-        slices=slices,
     )
 
 

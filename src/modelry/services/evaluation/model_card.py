@@ -108,6 +108,8 @@ def _evaluation(evaluation: Evaluation, report: Mapping[str, Any]) -> list[str]:
         heads = [name for name in slices[0] if name != "value"] if slices else []
         rows = [[_plain(one["value"]), *(_number(one[name]) for name in heads)] for one in slices]
         lines += [f"By `{_plain(column)}`:", "", *_table(["value", *heads], rows), ""]
+    for column, compared in report.get("groups", {}).items():
+        lines += _groups(column, compared)
     speed = evaluation.speed
     if speed:
         lines += [
@@ -118,6 +120,37 @@ def _evaluation(evaluation: Evaluation, report: Mapping[str, Any]) -> list[str]:
             "",
         ]
     return lines
+
+
+def _groups(column: str, compared: Mapping[str, Any]) -> list[str]:
+    """How the groups of a sensitive column fare."""
+    favourable = compared.get("favourable")
+    what = f", by who is answered '{_plain(favourable)}'" if favourable is not None else ""
+    groups: Sequence[Mapping[str, Any]] = compared["groups"]
+    heads = [name for name in groups[0] if name not in ("value", "is_compared")] if groups else []
+    rows = [
+        [
+            _plain(one["value"]) + ("" if one["is_compared"] else " (not compared)"),
+            *(_number_or_metric(one.get(name)) for name in heads),
+        ]
+        for one in groups
+    ]
+    metrics = [
+        [name, f"{one['value']:.4f}", _interval(Measured.from_wire(one))]
+        for name, one in compared["metrics"].items()
+    ]
+    lines = [f"Groups by `{_plain(column)}`{what}:", "", *_table(["group", *heads], rows), ""]
+    if metrics:
+        lines += [*_table(["fairness", "value", "95 % interval"], metrics), ""]
+    return lines
+
+
+def _number_or_metric(value: Any) -> str:
+    if isinstance(value, Mapping):
+        found = Measured.from_wire(value)
+        told = _interval(found)
+        return f"{found.value:.4f}" + (f" ({told})" if told else "")
+    return _number(value)
 
 
 def _interval(one: Measured) -> str:
