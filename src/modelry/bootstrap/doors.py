@@ -103,6 +103,7 @@ def build_doors(
             fetcher=(
                 GuardedInputs(settings.allow_input_urls) if settings.allow_input_urls else None
             ),
+            explanation_jobs=installation.jobs.explanations,
         ),
         signin.build_door(
             installation.sign_in(settings.public_url or address_url), installation.sessions

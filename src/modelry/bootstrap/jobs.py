@@ -12,6 +12,8 @@ from modelry.services.datasets.importing import ImportHandler
 from modelry.services.datasets.needed import needing
 from modelry.services.evaluation.engines import EngineLoader
 from modelry.services.evaluation.handler import EvaluateHandler
+from modelry.services.explanation.asking import ExplanationJobs
+from modelry.services.explanation.one import ExplainOneHandler
 from modelry.services.jobs.attempts import Attempts
 from modelry.services.jobs.handlers import JobHandler
 from modelry.services.jobs.letting_go import LettingGo
@@ -33,7 +35,13 @@ if TYPE_CHECKING:
 
 
 LIGHT_KINDS = frozenset(
-    {ImportHandler.kind, DeriveHandler.kind, RegisterHandler.kind, DeployHandler.kind}
+    {
+        ImportHandler.kind,
+        DeriveHandler.kind,
+        RegisterHandler.kind,
+        DeployHandler.kind,
+        ExplainOneHandler.kind,
+    }
 )
 """What takes minutes at most and little memory; see `JobsService.add_handler`."""
 
@@ -63,6 +71,13 @@ def handlers_of(installation: Installation) -> Sequence[JobHandler]:
             ),
             works=installation.works,
         ),
+        ExplainOneHandler(
+            installation.inference,
+            catalog.contents,
+            installation.works,
+            limits,
+            lambda: installation.deployments.loop,
+        ),
         training,
         SearchHandler(training),
         RegisterHandler(catalog, database.lineages, gate, trail),
@@ -85,6 +100,7 @@ class Jobs:
         settings, store = installation.settings, installation.database.jobs
         self.letting_go = LettingGo(installation.catalog.discard)
         self.service = JobsService(store, contents)
+        self.explanations = ExplanationJobs(self.service, installation.catalog.contents)
         self.metering = JobMetering(store, installation.database.usage)
         self.chains = ChainsService(
             self.service,

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, Unpack, overload
 import httpx2
 
 from modelry.client.async_evaluations import AsyncEvaluations
-from modelry.client.async_jobs import AsyncJob, AsyncJobs
+from modelry.client.async_jobs import AsyncJob, AsyncJobs, giving_job
 from modelry.client.async_resources import (
     AsyncAliases,
     AsyncAudit,
@@ -311,6 +311,8 @@ class AsyncClient(AsyncResource):
     tabular = awaitable(tables.tabular)
     infer = awaitable(inference.infer)
     explain = awaitable(explanations.explain)
+    start_explanation = giving_job(explanations.start_explanation)
+    explanation_of = awaitable(explanations.explanation_of)
     predict = awaitable(own_models.predict)
 
     # ---- its life ---------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from modelry.client.connection import BrowserSession, connection_to
 from modelry.client.errors import ConnectionLost
 from modelry.client.evaluations import Evaluations
 from modelry.client.generation import ChatOptions, CompletionOptions, Delta, Generated, Message
-from modelry.client.jobs import Job, Jobs
+from modelry.client.jobs import Job, Jobs, giving_job
 from modelry.client.methods import SyncResource, blocking
 from modelry.client.operations import deployments as deploying
 from modelry.client.operations import (
@@ -307,6 +307,8 @@ class Client(SyncResource):
     tabular = blocking(tables.tabular)
     infer = blocking(inference.infer)
     explain = blocking(explanations.explain)
+    start_explanation = giving_job(explanations.start_explanation)
+    explanation_of = blocking(explanations.explanation_of)
     predict = blocking(own_models.predict)
 
     # ---- its life ---------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from modelry.domain.errors import Cancelled, ModelFailed
-from modelry.explaining.contract import Parts
+from modelry.explaining.contract import Method, Parts
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.tensors import Array
 from modelry.tasks.prediction import Predictor, Prepared
@@ -22,6 +22,8 @@ MADE_AT_ONCE_BYTES = 2**24
 
 Run = Callable[[Mapping[str, Array], int], Mapping[str, Array]]
 """Runs rows through the engine, behind whatever else waits for it."""
+MoreMethods = Callable[[str, Prepared, int], Mapping[str, Method]]
+"""Methods for a kind of input, the item as it was prepared, and the index of the target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Subject:
         run: runs the engine.
         rows_at_once: rows that it takes in one run.
         columns: the columns of a version for tables, in its order.
+        more: methods beside those that ask the engine alone.
+        slice_s: how long a run may take, about.
     """
 
     item: Mapping[str, Any]
@@ -43,6 +47,8 @@ class Subject:
     run: Run
     rows_at_once: int
     columns: Sequence[str] = ()
+    more: MoreMethods | None = None
+    slice_s: float = SLICE_S
 
 
 class Asking:
@@ -95,9 +101,10 @@ class Asking:
         return np.concatenate(found)
 
     def _adapt(self, taken_s: float) -> None:
-        if taken_s < SLICE_S / 2:
+        slice_s = self._subject.slice_s
+        if taken_s < slice_s / 2:
             self._rows = min(self._subject.rows_at_once, 2 * self._rows)
-        elif taken_s > SLICE_S:
+        elif taken_s > slice_s:
             self._rows = max(1, self._rows // 2)
 
     def _of_rows(self, inputs: Mapping[str, Array]) -> Array:

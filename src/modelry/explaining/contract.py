@@ -124,9 +124,15 @@ class Attribution:
         parameters: what the method did, with its numbers.
         baseline: what stands where a part was taken away, in words.
         interval: (parts,) half-widths at 95 %, where the method estimates by sampling.
+        remark: a sentence more, where there is something to know before it is relied on.
     """
 
     weights: Array
     parameters: Mapping[str, Any] = field(default_factory=dict)
     baseline: str = ""
     interval: Array | None = None
+    remark: str = ""
+
+
+Method = Callable[[Scores, Any, Wish], Attribution]
+"""Its second argument are the parts that it is made for."""

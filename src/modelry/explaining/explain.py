@@ -11,9 +11,9 @@ import numpy as np
 
 from modelry.domain.errors import InvalidInput, ModelFailed
 from modelry.explaining.asking import Asking, Subject
-from modelry.explaining.contract import Attribution, Parts, Target, Wish
+from modelry.explaining.contract import Attribution, Method, Parts, Target, Wish
 from modelry.explaining.faithfulness import Faithfulness, measure, rank_agreement
-from modelry.explaining.methods import Method, method_for, parts_of
+from modelry.explaining.methods import method_for, parts_of
 from modelry.explaining.pictures import heat_map
 from modelry.explaining.sentences import sentence
 from modelry.runtime_api.engine import StopSignal
@@ -54,7 +54,8 @@ def explain(subject: Subject, wish: Wish, stop: StopSignal) -> Explained:
         return predictor.before(items, subject.options).inputs
 
     kind, parts = parts_of(subject.item, prepared, prepare, subject.columns, wish)
-    name, method = method_for(kind, wish)
+    more = subject.more(kind, prepared, target.index) if subject.more is not None else {}
+    name, method = method_for(kind, wish, more)
     found = _attribution(asking, parts, method, wish)
     explaining = asking.calls
     checked = _checked(asking, parts, method, found, wish) if wish.checks else None
@@ -65,10 +66,10 @@ def explain(subject: Subject, wish: Wish, stop: StopSignal) -> Explained:
         "target": {"index": target.index, "label": target.label, "score": target.score},
         "attribution": described,
         "interval": None if found.interval is None else found.interval.tolist(),
-        "baseline": parts.baseline,
+        "baseline": found.baseline or parts.baseline,
         "parameters": {**found.parameters, "seed": wish.seed},
         "faithfulness": None if checked is None else checked.to_wire(),
-        "sentence": sentence(target, described, checked),
+        "sentence": " ".join(filter(None, (sentence(target, described, checked), found.remark))),
         "cost": {
             "model_calls": calls,
             "explaining_calls": explaining,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelry.domain.errors import InvalidInput, NotSupported
-from modelry.explaining.contract import Attribution, Parts, Scores, Wish
+from modelry.explaining.contract import Method, Parts, Wish
 from modelry.explaining.images import ImageParts
 from modelry.explaining.leaving_out import leave_one_out
 from modelry.explaining.occlusion import occlusion
@@ -15,9 +15,6 @@ from modelry.explaining.shapley import shapley
 from modelry.explaining.tables import Prepare, RowParts
 from modelry.explaining.texts import TextParts
 from modelry.tasks.prediction import Prepared
-
-Method = Callable[[Scores, Any, Wish], Attribution]
-"""Its second argument are the parts that it is made for."""
 
 METHODS: Mapping[str, Mapping[str, Method]] = {
     "image": {"occlusion": occlusion, "rise": rise},
@@ -52,13 +49,18 @@ def parts_of(
     raise NotSupported("Inputs of this kind cannot be explained.")
 
 
-def method_for(kind: str, wish: Wish) -> tuple[str, Method]:
+def method_for(kind: str, wish: Wish, more: Mapping[str, Method]) -> tuple[str, Method]:
     """The method that a wish names, or the usual one.
+
+    Args:
+        kind: of the input.
+        wish: names a method or none.
+        more: methods that this subject has beside the usual ones.
 
     Raises:
         InvalidInput: it is none for such inputs.
     """
-    known = METHODS[kind]
+    known = {**METHODS[kind], **more}
     name = next(iter(known)) if wish.method is None else wish.method
     if name not in known:
         article = "an" if kind == "image" else "a"

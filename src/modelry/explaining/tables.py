@@ -103,6 +103,21 @@ class RowParts:
             ],
         }
 
+    def gathered(self, values: Mapping[str, Array]) -> Array:
+        """Sums by column (columns,) of numbers for each number of the engine's inputs (1, …)."""
+        flat = {name: one.reshape(-1) for name, one in values.items()}
+        return np.array(
+            [
+                sum(
+                    float(flat[name][at])
+                    for name, found in places.items()
+                    if name in flat
+                    for at in found
+                )
+                for places in self._places
+            ]
+        )
+
     def _places_of(self, column: str) -> Mapping[str, list[int]]:
         """Where a column lies in the engine's inputs: what changes when its cell does.
 

@@ -17,6 +17,7 @@ from modelry.processing.parameters import Unfit
 
 MAX_FILE_BYTES = 64 * 2**20
 _PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>")
+_MASK_TOKENS = ("[MASK]", "<mask>")
 _T = TypeVar("_T")
 
 
@@ -76,6 +77,21 @@ class TextEncoder:
             TokenRow(encoding.ids, encoding.type_ids)
             for encoding in _guarded(lambda: self.tokenizer.encode_batch_fast(list(texts)))
         ]
+
+    def places(self, text: str | tuple[str, str]) -> list[tuple[int, int] | None]:
+        """For each token where in the first text it is, in characters: from, and up to.
+
+        None for special tokens, and for those of the second text.
+        """
+        texts = (text,) if isinstance(text, str) else text
+        encoding: Encoding = _guarded(lambda: self.tokenizer.encode(*texts))
+        pairs = zip(encoding.offsets, encoding.sequence_ids, strict=True)
+        return [(begin, end) if which == 0 else None for (begin, end), which in pairs]
+
+    def stand_in(self) -> int:
+        """The token that says nothing: the mask, where there is one, or what fills rows up."""
+        known = (self.tokenizer.token_to_id(token) for token in _MASK_TOKENS)
+        return int(next((one for one in known if one is not None), self.padding.token_id))
 
     def complete(self, ids: Sequence[int], length: int | None) -> TokenRow:
         """Given token ids with the special tokens around them, unless they have them already.

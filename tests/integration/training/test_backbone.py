@@ -368,9 +368,20 @@ CASES = [
     ("Gather", X3, {"i": np.array(0)}, {"axis": 1}),
     ("Pad", X4, {"p": _c(0, 0, 1, 2, 0, 0, 0, 1), "v": np.float32(0.5)}, {}),
     ("Expand", (2, 1, 3), {"shape": _c(4, 1)}, {}),
+    ("CumSum", X4, {"axis": np.array(2)}, {"exclusive": 1}),
+    ("Einsum", X3, {"w": (6, 4)}, {"equation": "abc,cd->abd"}),
+    ("GatherElements", X2, {"i": _c(0, -1).reshape(1, 2)}, {"axis": 1}),
+    ("GatherND", X3, {"i": _c(0, 1, 1, -1).reshape(2, 2)}, {}),
+    ("Mod", X4, {"d": np.float32(0.7)}, {"fmod": 1}),
+    ("ReduceL2", X4, {}, {"axes": [1], "keepdims": 0}),
+    ("ReduceMin", X4, {}, {"axes": [1]}),
+    ("ReduceSumSquare", X4, {}, {"axes": [2, 3]}),
+    ("Tile", X3, {"times": _c(1, 2, 1)}, {}),
+    ("Trilu", X3, {"k": np.array(1)}, {"upper": 0}),
     *((name, X4, {}, {}) for name in (
-        "Abs", "Dropout", "Erf", "Exp", "HardSwish", "Identity", "Mish", "Neg", "Reciprocal",
-        "Relu", "Sigmoid", "Softplus", "Tanh",
+        "Abs", "Ceil", "Cos", "Dropout", "Erf", "Exp", "Floor", "HardSwish", "Identity", "Mish",
+        "Neg", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus",
+        "Softsign", "Tanh",
     )),
 ]  # fmt: skip
 
@@ -411,7 +422,55 @@ def test_all_operators_are_tried():
     tried = {one[0] for one in CASES}
     in_networks = {"Shape", "Split", "Where", "Equal", "Cast", "ConstantOfShape", "Sum", "Gelu"}
     plain = {"Log", "Sqrt"}
-    assert set(OPERATORS) == tried | in_networks | plain
+    assert set(OPERATORS) == tried | in_networks | plain | CHOOSING
+
+
+CHOOSING = {
+    "And", "ArgMax", "ArgMin", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual",
+    "Not", "Or", "Range", "Size", "Xor",
+}  # fmt: skip
+
+
+def test_operators_that_compare_and_count(tmp_path):
+    """What masks and places are worked out with, each as a number in the sum."""
+    made = [
+        ("Greater", ["values", "half"]),
+        ("GreaterOrEqual", ["values", "half"]),
+        ("Less", ["values", "half"]),
+        ("LessOrEqual", ["values", "half"]),
+        ("IsNaN", ["values"]),
+        ("IsInf", ["values"]),
+        ("Not", ["Greater"]),
+        ("And", ["Greater", "Not"]),
+        ("Or", ["Greater", "IsNaN"]),
+        ("Xor", ["Less", "IsInf"]),
+        ("ArgMax", ["values"]),
+        ("ArgMin", ["values"]),
+        ("Size", ["values"]),
+        ("Range", ["zero", "six", "two"]),
+    ]
+    nodes = [helper.make_node("Reshape", ["image", "rows"], ["values"])]
+    for op, inputs in made:
+        options = {"axis": 1} if op.startswith("Arg") else {}
+        nodes.append(helper.make_node(op, inputs, [op], **options))
+        nodes.append(helper.make_node("Cast", [op], [f"{op}.number"], to=onnx.TensorProto.FLOAT))
+    nodes.append(helper.make_node("Sum", [f"{op}.number" for op, _ in made], ["scores"]))
+    held = {
+        "rows": np.array([-1, 3]),
+        "half": np.float32(0.5),
+        "zero": np.array(0),
+        "six": np.array(6),
+        "two": np.array(2),
+    }
+    model = backbones.model_of(nodes, held, ["n", "c", "h", "w"], None)
+    values = np.random.default_rng(0).normal(size=(4, 3)).astype("f4")
+    values[0, 0], values[1, 1], values[2, 2] = 0.5, np.nan, np.inf
+    image = values.reshape(-1, 1, 1, 1)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (wanted,) = session.run(None, {"image": image})
+    graph = read_graph(backbones.kept(model, tmp_path))
+    found = Twin(graph, range(len(nodes)), "image", "scores")(torch.from_numpy(image))
+    np.testing.assert_allclose(found.numpy()[[0, 2, 3]], wanted[[0, 2, 3]])
 
 
 def test_operators_that_attention_is_made_of(tmp_path):

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.support.explained import bright_square, looks_at, within
-from tests.support.operating import Operator
+from tests.support.operating import Operator, wait_until
+
+from modelry.client import Client
 
 MANIFEST = """\
 name: bright
@@ -79,6 +81,60 @@ def test_a_flood_of_explanations_is_told_to_come_again_and_predictions_go_on(
     assert statuses == {200, 503}
     refused = next(answer for answer in answers if answer.status_code != 200)
     assert "explanations wait for this model already" in refused.json()["error"]["message"]
+
+
+def test_gradients_are_followed_in_a_process_of_work_and_checked_by_the_engine(
+    wired: Operator, http: httpx2.Client
+) -> None:
+    told = explained(http, method="integrated-gradients", target="bright", picture=True)
+    assert (told["model"], told["version"]) == ("bright", 1)
+    assert told["method"] == "integrated-gradients"
+    assert within(told["attribution"]["regions"][0]["box"], (19, 7, 29, 17))
+    parameters = told["parameters"]
+    assert parameters["completeness"]["is_met"]
+    assert parameters["parity"] < 1e-5
+    assert told["faithfulness"]["is_better_than_random"]
+    with Image.open(io.BytesIO(base64.b64decode(told["picture"]))) as drawn:
+        assert np.asarray(drawn).shape == (32, 32, 3)
+    jobs = wired.call("GET", "/jobs", params={"kind": "explain-one"})["jobs"]
+    assert jobs[0]["state"] == "succeeded"
+    assert jobs[0]["progress"]["done"] == told["cost"]["model_calls"] + 1
+    assert jobs[0]["parameters"].keys() == {"deployment", "version", "method", "input"}
+
+
+def test_an_explanation_as_a_job(wired: Operator, http: httpx2.Client) -> None:
+    image = bright_square(8, 20)
+    with Client(wired.server.url, wired.server.key) as client:
+        job = client.start_explanation("bright", image=image, method="rise", calls=300)
+        assert job.kind == "explain-one"
+        found = client.explanation_of(job)
+        assert (found.method, found.target.label) == ("rise", "bright")
+        assert found.picture.startswith(b"\x89PNG")
+    answer = http.post(
+        "/v1/explanations",
+        json={"model": "bright", "image": base64.b64encode(image).decode(), "job": True,
+              "calls": 2},
+    )  # fmt: skip
+    assert answer.status_code == 202
+    job_id = answer.json()["job_id"]
+    wait_until(
+        lambda: wired.call("GET", f"/jobs/{job_id}")["state"] == "failed", "the job fails", 30
+    )
+    assert "needs at least" in wired.call("GET", f"/jobs/{job_id}")["error"]["message"]
+
+
+def test_a_key_that_may_start_no_jobs_gets_no_gradients(
+    wired: Operator, http: httpx2.Client
+) -> None:
+    minted = wired.call("POST", "/keys", json={"name": "asks", "role": "inference"})
+    image = base64.b64encode(bright_square(8, 20)).decode()
+    answer = http.post(
+        "/v1/explanations",
+        json={"model": "bright", "image": image, "method": "integrated-gradients"},
+        headers={"authorization": f"Bearer {minted['token']}"},
+    )
+    assert answer.status_code == 403
+    assert "jobs:write" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,10 @@ def explain(
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option(help="occlusion or rise for images, leave-one-out or shapley for others."),
+        typer.Option(
+            help="occlusion or rise for images, leave-one-out or shapley for others; by gradients "
+            "integrated-gradients, and grad-cam for images."
+        ),
     ] = None,
     calls: Annotated[
         int | None, typer.Option(min=2, help="How often the model may be asked.")

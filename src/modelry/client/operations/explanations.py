@@ -8,10 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelry.client.decoding import decode
-from modelry.client.errors import InvalidInput
-from modelry.client.exchange import Flow, Request, send_json, work
+from modelry.client.errors import InvalidInput, JobFailed
+from modelry.client.exchange import Flow, Request, send_json, sleep, work
 from modelry.client.images import ImageInput, image_bytes
+from modelry.client.job_records import JobRecord, KnownById, ids_of
+from modelry.client.operations.jobs import get_job
+from modelry.client.operations.paths import api
 from modelry.client.operations.tables import Row
+
+PATH = "/v1/explanations"
+ARTEFACT = "explanation.json"
+JOB_ID = "job_id"
+LOOK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +86,86 @@ def explain(
         row: the row, with
         background: rows that stand for what is usual.
         target: the label or index to explain; by default the best one.
-        method: occlusion or rise for images, leave-one-out or shapley for others.
+        method: occlusion or rise for images, leave-one-out or shapley for others; by gradients
+            integrated-gradients, and grad-cam for images.
         calls: how often the model may be asked for the explanation itself.
         seed: of what is random.
         checks: whether to measure how far the explanation can be trusted.
         picture: whether to draw a heat map; by default of images.
     """
+    sent = yield from _asked(
+        model,
+        image=image,
+        text=text,
+        row=row,
+        background=background,
+        target=target,
+        method=method,
+        calls=calls,
+        seed=seed,
+        checks=checks,
+        picture=picture,
+    )
+    answer = yield from send_json(Request("POST", PATH, json=sent, idempotent=True))
+    if JOB_ID in answer:  # it takes longer than a request waits
+        return (yield from _awaited(str(answer[JOB_ID])))
+    return _decoded(answer)
+
+
+def start_explanation(model: str, **wishes: Any) -> Flow[JobRecord]:
+    """Have an answer explained by a job; `explanation_of` tells what it found.
+
+    Args:
+        model: a deployment.
+        wishes: as `explain` takes them.
+    """
+    sent = yield from _asked(model, **wishes)
+    answer = yield from send_json(Request("POST", PATH, json={**sent, "job": True}))
+    return (yield from get_job(str(answer[JOB_ID])))
+
+
+def explanation_of(job: str | KnownById) -> Flow[Explanation]:
+    """What a job of `start_explanation` found; waits for it.
+
+    Args:
+        job: the job, or its id.
+
+    Raises:
+        JobFailed: it failed, or was cancelled.
+    """
+    return (yield from _awaited(ids_of([job])[0]))
+
+
+def _awaited(job_id: str) -> Flow[Explanation]:
+    while not (job := (yield from get_job(job_id))).has_ended:
+        yield from sleep(LOOK_S)
+    if job.state != "succeeded":
+        why = job.error.message if job.error is not None else f"Job '{job_id}' was cancelled."
+        raise JobFailed(why)
+    request = Request("GET", api("jobs", job_id, "artefacts", ARTEFACT), idempotent=True)
+    return _decoded((yield from send_json(request)))
+
+
+def _decoded(answer: Mapping[str, Any]) -> Explanation:
+    drawn = answer.get("picture")
+    return decode(Explanation, {**answer, "picture": base64.b64decode(drawn) if drawn else b""})
+
+
+def _asked(
+    model: str,
+    *,
+    image: ImageInput | None = None,
+    text: str | None = None,
+    row: Row | None = None,
+    background: Sequence[Row] = (),
+    target: str | int | None = None,
+    method: str | None = None,
+    calls: int | None = None,
+    seed: int = 0,
+    checks: bool = True,
+    picture: bool | None = None,
+) -> Flow[dict[str, Any]]:
+    """The body of a request."""
     given = [value for value in (image, text, row) if value is not None]
     if len(given) != 1:
         raise InvalidInput("Give one of image, text and row.", param="image")
@@ -101,11 +183,7 @@ def explain(
     }
     if image is not None:
         body["image"] = yield from work(lambda: base64.b64encode(image_bytes(image)).decode())
-    sent = {name: value for name, value in body.items() if value is not None}
-    request = Request("POST", "/v1/explanations", json=sent, idempotent=True)
-    answer = yield from send_json(request)
-    drawn = answer.get("picture")
-    return decode(Explanation, {**answer, "picture": base64.b64decode(drawn) if drawn else b""})
+    return {name: value for name, value in body.items() if value is not None}
 
 
 def _cells(row: Row) -> Any:

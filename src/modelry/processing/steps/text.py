@@ -22,7 +22,7 @@ TOKENIZER_ROLE = "tokenizer"
 USUAL_MAX_LENGTH = 512
 MAX_LENGTH = 2**20
 
-_MEANINGS = {
+MEANINGS = {
     "input_ids": "ids",
     "ids": "ids",
     "tokens": "ids",
@@ -175,7 +175,7 @@ def _filled(meaning: str, rows: Sequence[TokenRow], mask: Array, padding: Paddin
 
 
 def _token_inputs(signature: Signature) -> TokenInputs:
-    specs = [(_MEANINGS.get(spec.name), spec) for spec in signature.inputs]
+    specs = [(MEANINGS.get(spec.name), spec) for spec in signature.inputs]
     if len(specs) == 1:
         specs = [("ids", specs[0][1])]
     meant: list[tuple[str, TensorSpec]] = []
@@ -183,7 +183,7 @@ def _token_inputs(signature: Signature) -> TokenInputs:
         if meaning is None:
             raise Unfit(
                 f"the model's input '{spec.name}' is not one that text has; known are: "
-                f"{', '.join(_MEANINGS)}."
+                f"{', '.join(MEANINGS)}."
             )
         if len(spec.shape) != 2 or spec.datatype is Datatype.BYTES:
             raise Unfit(

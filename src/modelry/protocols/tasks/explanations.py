@@ -10,13 +10,16 @@ from starlette.responses import Response
 
 from modelry.domain.access import Permission
 from modelry.domain.errors import InvalidInput
+from modelry.explaining.asked import Asked
 from modelry.explaining.contract import MOST_CALLS, Wish
 from modelry.protocols.http.endpoint import Endpoint, Handler, json_response
 from modelry.protocols.http.request import ApiRequest
 from modelry.protocols.tasks.description import MODEL, described
 from modelry.protocols.tasks.form_question import FormQuestion, place_raw
+from modelry.protocols.tasks.later import ACCEPTED, JOB, JOB_WISH, answer_by_job, takes_job
 from modelry.protocols.tasks.question import Question, check_names, items_of, options_of
 from modelry.protocols.tasks.reading import read_question
+from modelry.services.explanation.asking import ExplanationJobs
 from modelry.services.inference.inputs import InputUrls
 from modelry.services.inference.service import InferenceService, require_task
 from modelry.tasks.contract import ItemForm, Schema
@@ -27,7 +30,8 @@ BACKGROUND = "background"
 WISHES: Mapping[str, Schema] = {
     "method": {
         "type": "string",
-        "description": "occlusion or rise for images, leave-one-out or shapley for others.",
+        "description": "occlusion or rise for images, leave-one-out or shapley for others; by "
+        "gradients: integrated-gradients, and grad-cam for images.",
     },
     "target": {
         "type": "string",
@@ -49,21 +53,24 @@ WISHES: Mapping[str, Schema] = {
 
 
 def explanation_endpoint(
-    inference: InferenceService, urls: InputUrls, max_body_bytes: int
+    inference: InferenceService,
+    urls: InputUrls,
+    max_body_bytes: int,
+    jobs: ExplanationJobs | None = None,
 ) -> Endpoint:
-    """The endpoint."""
+    """The endpoint; `jobs` are for explanations that take one."""
     return Endpoint(
         "/v1/explanations",
         ("POST",),
         Permission.INFERENCE,
-        _handler(inference, urls),
+        _handler(inference, urls, jobs),
         "Explain an answer",
         max_body_bytes,
         _described(),
     )
 
 
-def _handler(inference: InferenceService, urls: InputUrls) -> Handler:
+def _handler(inference: InferenceService, urls: InputUrls, jobs: ExplanationJobs | None) -> Handler:
     async def handle(request: ApiRequest) -> Response:
         question = await read_question(request)
         target = inference.target(request.principal, question.model)
@@ -72,9 +79,13 @@ def _handler(inference: InferenceService, urls: InputUrls) -> Handler:
         assert form is not None, "these tasks have items"
         if isinstance(question, FormQuestion):
             place_raw(question, form, target.version.task)
-        check_names(question, target.deployment.name, form, (*WISHES, BACKGROUND))
+        check_names(question, target.deployment.name, form, (*WISHES, BACKGROUND, JOB))
         wish, options = _wish(question), options_of(question, form)
         items = await request.while_connected(urls.fetched(_one_item(question, form)))
+        asked = Asked(items[0], options, wish)
+        is_job_wanted = bool(question.option(JOB, JOB_WISH[JOB]))
+        if takes_job(asked, is_job_wanted=is_job_wanted):
+            return await answer_by_job(request, jobs, target, asked, is_job_wanted=is_job_wanted)
         explained = await request.while_connected(
             inference.explain(request.principal, target, items[0], options, wish)
         )
@@ -112,7 +123,7 @@ def _wish(question: Question) -> Wish:
 
 def _described() -> dict[str, Any]:
     """As the other endpoints', with what is wished beside the item."""
-    operation = described(TASKS, WISHES)
+    operation = described(TASKS, {**WISHES, **JOB_WISH})
     rows = {"type": "array", "items": {"type": ["object", "array"]}, "minItems": 1}
     content = operation["requestBody"]["content"]["application/json"]["schema"]
     for body in content.get("anyOf", [content]):
@@ -140,4 +151,5 @@ def _described() -> dict[str, Any]:
         "description": "The explanation.",
         "content": {"application/json": {"schema": answer}},
     }
+    operation["responses"]["202"] = ACCEPTED
     return operation

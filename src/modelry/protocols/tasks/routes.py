@@ -21,6 +21,7 @@ from modelry.protocols.tasks.explanations import explanation_endpoint
 from modelry.protocols.tasks.form_question import FormQuestion, place_raw
 from modelry.protocols.tasks.question import check_names, items_of, options_of
 from modelry.protocols.tasks.reading import read_question
+from modelry.services.explanation.asking import ExplanationJobs
 from modelry.services.inference.inputs import InputFetcher, InputUrls
 from modelry.services.inference.service import InferenceService, require_task
 from modelry.tasks.registry import task_called
@@ -43,6 +44,7 @@ def build_door(
     *,
     max_body_bytes: int = DEFAULT_BODY_BYTES,
     fetcher: InputFetcher | None = None,
+    explanation_jobs: ExplanationJobs | None = None,
 ) -> Door:
     """The typed door.
 
@@ -50,6 +52,7 @@ def build_door(
         inference: answers the calls.
         max_body_bytes: larger bodies are refused, and so is more that is fetched for one request.
         fetcher: fetches inputs that are named by a URL; None refuses them.
+        explanation_jobs: explain what takes longer than a request; None refuses that.
     """
     urls = InputUrls(fetcher, max_body_bytes)
     endpoints = tuple(
@@ -64,7 +67,7 @@ def build_door(
         )
         for path, (summary, tasks) in ENDPOINTS.items()
     )
-    explanations = explanation_endpoint(inference, urls, max_body_bytes)
+    explanations = explanation_endpoint(inference, urls, max_body_bytes, explanation_jobs)
     return Door("tasks", (*endpoints, explanations), render_error, inference.meter)
 
 

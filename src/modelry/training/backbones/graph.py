@@ -16,6 +16,7 @@ from modelry.domain.errors import InvalidInput
 from modelry.domain.signature import DYNAMIC
 from modelry.runtime_api.tensors import Array
 
+UNSUITED = "The base version cannot be trained further here: "
 LEAST_OPSET = 7
 """Older ones broadcast in ways of their own."""
 _OWN_DOMAINS = ("", "ai.onnx")
@@ -90,13 +91,29 @@ class Graph:
         return sorted(found)
 
 
-def read_graph(file: Path) -> Graph:
-    """The model in a file.
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a file holds, whatever its inputs are.
+
+    Attributes:
+        nodes: in order.
+        weights: arrays by name, constants among them.
+        opset: of ONNX's own operators.
+        proto: the whole, without functions.
+    """
+
+    nodes: tuple[Node, ...]
+    weights: Mapping[str, Array]
+    opset: int
+    proto: Any
+
+
+def read_contents(content: bytes) -> Contents:
+    """Nodes and weights of an ONNX file.
 
     Raises:
-        InvalidInput: it is none, or none that can be trained further; says why.
+        InvalidInput: it is none, or none whose weights can be read; says why.
     """
-    content = file.read_bytes()
     model = _parsed(content)
     graph = model.graph
     _check_weights(graph)
@@ -109,7 +126,19 @@ def read_graph(file: Path) -> Graph:
             nodes.append(_node(proto))
         else:
             weights[proto.output[0]] = value
-    name, shape = _input(graph, weights)
+    return Contents(tuple(nodes), weights, opset, model)
+
+
+def read_graph(file: Path) -> Graph:
+    """The model in a file.
+
+    Raises:
+        InvalidInput: it is none, or none that can be trained further; says why.
+    """
+    content = file.read_bytes()
+    held = read_contents(content)
+    model, nodes, weights = held.proto, held.nodes, held.weights
+    name, shape = _input(model.graph, weights)
     left = onnx.ModelProto()
     left.ir_version = model.ir_version
     left.opset_import.extend(model.opset_import)
@@ -117,10 +146,10 @@ def read_graph(file: Path) -> Graph:
         input=name,
         shape=(DYNAMIC, *shape[1:]),
         is_opened=shape[0] != DYNAMIC,
-        outputs=tuple(one.name for one in graph.output),
-        nodes=tuple(nodes),
+        outputs=tuple(one.name for one in model.graph.output),
+        nodes=nodes,
         weights=weights,
-        opset=opset,
+        opset=held.opset,
         digest=f"sha256:{hashlib.sha256(content).hexdigest()}",
         proto=left,
         makers={made: at for at, node in enumerate(nodes) for made in node.outputs if made},
@@ -131,7 +160,7 @@ def read_graph(file: Path) -> Graph:
 
 def unsuited(why: str, param: str = "base") -> InvalidInput:
     """The error for a file that cannot be trained further."""
-    return InvalidInput(f"The base version cannot be trained further here: {why}", param=param)
+    return InvalidInput(UNSUITED + why, param=param)
 
 
 def _parsed(content: bytes) -> Any:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from modelry.domain.errors import NotSupported
-from modelry.training.backbones import windows
+from modelry.training.backbones import places, windows
 from modelry.training.backbones.graph import Node
 
 Inputs = Sequence[Any]
@@ -159,6 +159,10 @@ def _reduced(function: Callable[..., Tensor]) -> Function:
     return run
 
 
+def _sum_of_squares(values: Tensor, **options: Any) -> Tensor:
+    return (values * values).sum(**options)
+
+
 def _global(function: Callable[..., Tensor]) -> Function:
     def run(_: Operation, inputs: Inputs) -> Tensor:
         return function(inputs[0], dim=list(range(2, inputs[0].ndim)), keepdim=True)
@@ -227,7 +231,8 @@ def _slice(operation: Operation, inputs: Inputs) -> Tensor:
         if step < 1:
             raise operation.refuse("goes backwards.")
         chosen = [slice(None)] * values.ndim
-        chosen[axis] = slice(start, end, step)
+        size = values.shape[axis]  # exporters write the largest number there is for "to the end"
+        chosen[axis] = slice(max(start, -size), min(end, size), step)
         values = values[tuple(chosen)]
     return values
 
@@ -308,32 +313,48 @@ def _hard_sigmoid(operation: Operation, inputs: Inputs) -> Tensor:
 OPERATORS: Mapping[str, Function] = {
     "Abs": _of_one(torch.abs),
     "Add": _of_two(torch.add),
+    "And": _of_two(torch.logical_and),
+    "ArgMax": places.arg(torch.argmax),
+    "ArgMin": places.arg(torch.argmin),
     "AveragePool": windows.average_pool,
     "BatchNormalization": _batch_norm,
     "Cast": _cast,
+    "Ceil": _of_one(torch.ceil),
     "Clip": _clip,
     "Concat": _concat,
     "ConstantOfShape": _filled,
     "Conv": windows.convolution,
+    "Cos": _of_one(torch.cos),
+    "CumSum": places.running_sum,
     "Div": _of_two(_divide),
     "Dropout": _of_one(lambda values: values),
+    "Einsum": places.einsum,
     "Elu": _elu,
     "Equal": _of_two(torch.eq),
     "Erf": _of_one(torch.erf),
     "Exp": _of_one(torch.exp),
     "Expand": _expand,
     "Flatten": _flatten,
+    "Floor": _of_one(torch.floor),
     "Gather": _gather,
+    "GatherElements": places.gather_elements,
+    "GatherND": places.gather_many,
     "Gelu": _gelu,
     "Gemm": _gemm,
     "GlobalAveragePool": _global(torch.mean),
     "GlobalMaxPool": _global(torch.amax),
+    "Greater": _of_two(torch.gt),
+    "GreaterOrEqual": _of_two(torch.ge),
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _of_one(functional.hardswish),
     "Identity": _of_one(lambda values: values),
     "InstanceNormalization": _instance_norm,
+    "IsInf": _of_one(torch.isinf),
+    "IsNaN": _of_one(torch.isnan),
     "LayerNormalization": _layer_norm,
     "LeakyRelu": _leaky,
+    "Less": _of_two(torch.lt),
+    "LessOrEqual": _of_two(torch.le),
     "Log": _of_one(torch.log),
     "LogSoftmax": _softmax(torch.log_softmax),
     "MatMul": _of_two(torch.matmul),
@@ -341,30 +362,46 @@ OPERATORS: Mapping[str, Function] = {
     "MaxPool": windows.max_pool,
     "Min": _folded(torch.minimum),
     "Mish": _of_one(functional.mish),
+    "Mod": places.remainder,
     "Mul": _of_two(torch.mul),
     "Neg": _of_one(torch.neg),
+    "Not": _of_one(torch.logical_not),
+    "Or": _of_two(torch.logical_or),
     "Pad": _pad,
     "Pow": _of_two(torch.pow),
     "PRelu": _slope,
+    "Range": places.numbers_between,
     "Reciprocal": _of_one(torch.reciprocal),
+    "ReduceL2": _reduced(torch.linalg.vector_norm),
     "ReduceMax": _reduced(torch.amax),
     "ReduceMean": _reduced(torch.mean),
+    "ReduceMin": _reduced(torch.amin),
     "ReduceSum": _reduced(torch.sum),
+    "ReduceSumSquare": _reduced(_sum_of_squares),
     "Relu": _of_one(torch.relu),
     "Reshape": _reshape,
+    "Round": _of_one(torch.round),
+    "Selu": _of_one(functional.selu),
     "Shape": _shape,
     "Sigmoid": _of_one(torch.sigmoid),
+    "Sign": _of_one(torch.sign),
+    "Sin": _of_one(torch.sin),
+    "Size": places.size,
     "Slice": _slice,
     "Softmax": _softmax(torch.softmax),
     "Softplus": _of_one(functional.softplus),
+    "Softsign": _of_one(functional.softsign),
     "Split": _split,
     "Sqrt": _of_one(torch.sqrt),
     "Squeeze": _squeeze,
     "Sub": _of_two(torch.sub),
     "Sum": _folded(torch.add),
     "Tanh": _of_one(torch.tanh),
+    "Tile": places.tile,
     "Transpose": _transpose,
+    "Trilu": places.triangle,
     "Unsqueeze": _unsqueeze,
     "Where": _where,
+    "Xor": _of_two(torch.logical_xor),
 }
 """By name; what is not here cannot learn, though it can stay as it is."""

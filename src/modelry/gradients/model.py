@@ -1,0 +1,278 @@
+"""The methods that follow gradients, for one version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from modelry.domain.signature import Datatype, Signature
+from modelry.explaining.asking import Run
+from modelry.explaining.contract import Attribution, Method, Scores, Wish
+from modelry.explaining.images import ImageParts
+from modelry.explaining.tables import RowParts
+from modelry.explaining.texts import TextParts
+from modelry.gradients.contract import GRAD_CAM, INTEGRATED_GRADIENTS
+from modelry.gradients.grad_cam import grad_cam
+from modelry.gradients.integral import MOST_AT_ONCE, Integral, Way, integrated
+from modelry.gradients.lookups import Lookups
+from modelry.gradients.parity import distance
+from modelry.gradients.scores import ScoreSteps, score_steps
+from modelry.gradients.tokens import by_column, by_word, places_of
+from modelry.gradients.twin import Twin, as_tensor, no_twin
+from modelry.processing.casting import from_output
+from modelry.processing.steps.text import MEANINGS
+from modelry.processing.text_encoder import TextEncoder
+from modelry.runtime_api.engine import StopSignal
+from modelry.runtime_api.tensors import Array
+from modelry.tasks.prediction import Prepared
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The version whose gradients are followed.
+
+    Attributes:
+        content: its ONNX file.
+        post: its steps after the engine.
+        signature: of its engine.
+        run: asks the engine that serves it.
+        encoder: gives its tokenizer, for versions that take texts.
+        item: what is explained.
+        stop: ends it early.
+    """
+
+    content: bytes
+    post: Sequence[Mapping[str, Any]]
+    signature: Signature
+    run: Run
+    encoder: Callable[[], TextEncoder]
+    item: Mapping[str, Any]
+    stop: StopSignal
+
+
+class Gradients:
+    """Gives the methods; see `explaining.asking.MoreMethods`.
+
+    Args:
+        served: the version.
+
+    Raises:
+        NotSupported: it has no twin; says why.
+    """
+
+    def __init__(self, served: Served) -> None:
+        halves = [one.name for one in served.signature.inputs if one.datatype is Datatype.BF16]
+        if halves:
+            raise no_twin(f"its input '{halves[0]}' takes numbers of type BF16.")
+        self._served = served
+        self._twin = Twin(served.content)
+        self._steps = score_steps(served.post, [one.name for one in served.signature.outputs])
+
+    def __call__(self, kind: str, prepared: Prepared, index: int) -> Mapping[str, Method]:
+        """The methods for an input of this kind."""
+        one = _OneInput(self._served, self._twin, self._steps, prepared, index)
+        match kind:
+            case "image":
+                return {GRAD_CAM: one.grad_cam, INTEGRATED_GRADIENTS: one.of_image}
+            case "text":
+                return {INTEGRATED_GRADIENTS: one.of_text}
+            case _:
+                return {INTEGRATED_GRADIENTS: one.of_row}
+
+
+class _OneInput:
+    def __init__(
+        self, served: Served, twin: Twin, steps: ScoreSteps, prepared: Prepared, index: int
+    ) -> None:
+        self._served = served
+        self._twin = twin
+        self._steps = steps
+        self._prepared = prepared
+        self._index = index
+        self._parity: float | None = None
+
+    # ---- the methods ------------------------------------------------------------------------
+
+    def grad_cam(self, scores: Scores, parts: ImageParts, wish: Wish) -> Attribution:
+        """See `grad_cam.grad_cam`; a cell's weight is the mean of the map over it."""
+        del scores, wish
+        parity = self._checked({})
+        output = self._steps.output
+        scored = output if self._steps.activations else self._twin.scored(output)
+        held = {name: as_tensor(one) for name, one in _floats(_full(parts)).items()}
+        heat = grad_cam(self._twin, scored, self._index, held, parts.size)
+        weights = parts.by_cell(heat.pixels) / parts.by_cell(np.ones(parts.size))
+        told = {"layer": heat.layer, "places": list(heat.places), "parity": parity}
+        return Attribution(weights, {"gradients": 1, **told})
+
+    def of_image(self, scores: Scores, parts: ImageParts, wish: Wish) -> Attribution:
+        """Integrated gradients from the image's mean colour on; sums over cells."""
+        parity = self._checked({})
+        both = _floats(parts.inputs(np.stack([np.zeros(parts.count), np.ones(parts.count)])))
+        way = Way(
+            {name: one[:1] for name, one in both.items()},
+            {name: one[1:] for name, one in both.items()},
+            {},
+            self._at_once,
+        )
+        found = self._integrated(way, wish)
+        self._check_ends(found, scores, parts.count)
+        return _told(parts.gathered(found.shares), found, parity)
+
+    def of_row(self, scores: Scores, parts: RowParts, wish: Wish) -> Attribution:
+        """Integrated gradients from each background row on; their mean."""
+        ends = np.stack([np.zeros(parts.count), np.ones(parts.count)])
+        both, rows = parts.inputs(ends), parts.repeats
+        base = {name: one[:rows] for name, one in both.items()}
+        full = {name: one[rows:] for name, one in both.items()}
+        _check_cells(base, full)
+        lookups = Lookups(self._twin, [self._steps.output], list(full))
+        parity = self._checked(lookups.of(self._prepared.inputs))
+        moving = [name for name, one in full.items() if one.dtype.kind == "f"]
+        seen_base, seen_full = lookups.of(base), lookups.of(full)
+        way = Way(
+            {**{name: base[name] for name in moving}, **seen_base},
+            {**{name: full[name] for name in moving}, **seen_full},
+            {name: one for name, one in full.items() if name not in moving},
+            self._at_once,
+        )
+        if not way.full:
+            raise no_twin("its inputs are whole numbers that it looks nothing up by.")
+        found = self._integrated(way, wish)
+        self._check_ends(found, scores, parts.count)
+        means = {name: one.mean(axis=0, keepdims=True) for name, one in found.shares.items()}
+        weights = parts.gathered({name: means[name] for name in moving})
+        for name in lookups.names:
+            owners = _owners(lookups, name, parts, seen_base[name])
+            weights += owners * float(means[name].sum())
+        return _told(weights, found, parity)
+
+    def of_text(self, scores: Scores, parts: TextParts, wish: Wish) -> Attribution:
+        """Integrated gradients on the vectors of tokens; sums over words."""
+        del scores
+        inputs = self._prepared.inputs
+        name = _ids(inputs)
+        encoder = self._served.encoder()
+        item = self._served.item
+        text = item["text"]
+        pair = (text, item["text_pair"]) if item.get("text_pair") is not None else text
+        mask = self._prepared.context.mask
+        ids = inputs[name]
+        columns, places = places_of(
+            encoder, pair, np.ones(ids.shape[1]) if mask is None else mask[0]
+        )
+        stand_in = encoder.stand_in()
+        blank = ids.copy()
+        blank[0, [at for at, place in zip(columns, places, strict=True) if place]] = stand_in
+        lookups = Lookups(self._twin, [self._steps.output], [name])
+        if not lookups.names:
+            raise no_twin("it looks up no vectors for tokens.")
+        full = lookups.of(inputs)
+        parity = self._checked(full)
+        way = Way(lookups.of({**inputs, name: blank}), full, dict(inputs), self._at_once)
+        found = self._integrated(way, wish)
+        shares = sum(by_column(one, ids.shape[1]) for one in found.shares.values())
+        weights = by_word(np.asarray(shares), columns, places, parts.words)
+        token = encoder.tokenizer.id_to_token(stand_in)
+        return _told(weights, found, parity, f"the token {token} in the place of each other")
+
+    # ---- what they share --------------------------------------------------------------------
+
+    @property
+    def _at_once(self) -> int:
+        return MOST_AT_ONCE if self._served.signature.batched else 1
+
+    def _integrated(self, way: Way, wish: Wish) -> Integral:
+        return integrated(self._score, way, wish.calls, self._served.stop)
+
+    def _score(self, held: Mapping[str, Tensor]) -> Tensor:
+        (output,) = self._twin.run([self._steps.output], held)
+        return self._steps.of(output)[:, self._index]
+
+    def _checked(self, looked_up: Mapping[str, Array]) -> float:
+        """How far the twin lies from the engine on this very input.
+
+        Raises:
+            NotSupported: it has an operator without gradients, or answers otherwise.
+        """
+        if self._parity is None:
+            held = {**self._prepared.inputs, **looked_up}
+            self._twin.check([self._steps.output], held)
+            tensors = {name: as_tensor(one) for name, one in held.items()}
+            with torch.no_grad():
+                (output,) = self._twin.run([self._steps.output], tensors)
+            served = self._served.run(self._prepared.inputs, 1)[self._steps.output]
+            self._parity = distance(output.numpy(), from_output(served, None))
+        return round(self._parity, 9)
+
+    def _check_ends(self, found: Integral, scores: Scores, count: int) -> None:
+        """See that both ends of the way score as the engine and the version's steps say."""
+        served = scores(np.stack([np.zeros(count), np.ones(count)]))
+        distance(np.array([found.start.mean(), found.end.mean()]), served)
+
+
+def _told(weights: Array, found: Integral, parity: float, baseline: str = "") -> Attribution:
+    told = {
+        "points": found.points,
+        "gradients": found.gradients,
+        "completeness": {
+            "sum": found.sum,
+            "difference": found.difference,
+            "gap": found.gap,
+            "is_met": found.is_complete,
+        },
+        "parity": parity,
+    }
+    remark = ""
+    if not found.is_complete:
+        remark = (
+            f"Its weights add up to {found.sum:.3g} of a difference of {found.difference:.3g}: a "
+            "part of what the model does has no gradient."
+        )
+    return Attribution(weights, told, baseline, remark=remark)
+
+
+def _full(parts: ImageParts) -> Mapping[str, Array]:
+    return parts.inputs(np.ones((1, parts.count)))
+
+
+def _floats(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Arrays as floats, which gradients can be of."""
+    return {
+        name: one if one.dtype == np.float64 else one.astype(np.float32)
+        for name, one in arrays.items()
+    }
+
+
+def _ids(inputs: Mapping[str, Array]) -> str:
+    """The input with the tokens' numbers."""
+    if len(inputs) == 1:
+        return next(iter(inputs))
+    return next(name for name in inputs if MEANINGS.get(name) == "ids")
+
+
+def _check_cells(base: Mapping[str, Array], full: Mapping[str, Array]) -> None:
+    """Refuse what has no straight way: cells that are missing, and texts."""
+    for side in (base, full):
+        for name, one in side.items():
+            if one.dtype.kind not in "biuf":
+                raise no_twin(f"its input '{name}' takes texts.")
+            if one.dtype.kind == "f" and not np.isfinite(one).all():
+                raise no_twin(
+                    "the row, or one of the background, has cells that are missing, and there is "
+                    "no way between nothing and a number."
+                )
+
+
+def _owners(lookups: Lookups, name: str, parts: RowParts, base: Array) -> Array:
+    """Which column decides what is looked up (columns,), as shares of 1."""
+    alone = lookups.of(parts.inputs(np.eye(parts.count)))[name]
+    moved = np.abs(alone.reshape(parts.count, *base.shape) - base).reshape(parts.count, -1)
+    changed: Array = moved.sum(axis=1)
+    total = float(changed.sum())
+    return changed / total if total else changed

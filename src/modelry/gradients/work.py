@@ -1,0 +1,115 @@
+"""The work `explain-one`: explains one answer by gradients, and has the engine check it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, ClassVar
+
+import orjson
+
+from modelry.domain.errors import NotSupported
+from modelry.domain.signature import Signature
+from modelry.explaining.asked import Asked
+from modelry.explaining.asking import Subject
+from modelry.explaining.explain import explain
+from modelry.gradients.contract import EXPLANATION, FILE, INFER, INPUT, WORK
+from modelry.gradients.model import Gradients, Served
+from modelry.processing.steps.text import TOKENIZER_ROLE
+from modelry.processing.text_encoder import load_text_encoder
+from modelry.runtime_api.tensors import Array, pack_tensors, unpack_tensors
+from modelry.runtime_api.work import Json, WorkHost
+from modelry.tasks.graphs import MODEL_ROLE
+from modelry.tasks.prediction import Predictor, predictor_for
+
+SLICE_S = 0.05
+"""How long a run of the engine may take, about; each costs a way through the server."""
+MOST_ROWS = 32
+_ROWS_BYTES = 2**23
+"""Of inputs in one run."""
+
+
+class ExplainOne:
+    """Explains one answer.
+
+    The request has `task`, `manifest`, `signature`, `columns` and `roles` of the version; its files
+    are inputs, and so is what is asked. The explanation is handed over as JSON; the outcome has
+    `usage`.
+    """
+
+    name: ClassVar[str] = WORK
+
+    def run(self, host: WorkHost) -> Json:
+        """See `Work.run`."""
+        told = host.request
+        manifest = told["manifest"]
+        signature = Signature.from_wire(told["signature"])
+        with ExitStack() as opened:
+            files = {
+                role: opened.enter_context(host.open(f"{FILE}{role}")) for role in told["roles"]
+            }
+            with host.open(INPUT) as file:
+                asked = Asked.from_bytes(file.read_bytes())
+            predictor = _predictor(told, manifest, files, signature)
+            engine = _Engine(host)
+            served = Served(
+                content=files[MODEL_ROLE].read_bytes(),
+                post=manifest.get("post") or (),
+                signature=signature,
+                run=engine.run,
+                encoder=lambda: load_text_encoder(files[TOKENIZER_ROLE]),
+                item=asked.item,
+                stop=host.stop,
+            )
+            subject = Subject(
+                asked.item,
+                asked.options,
+                predictor,
+                engine.run,
+                _rows_at_once(predictor, asked, signature),
+                told["columns"],
+                Gradients(served),
+                SLICE_S,
+            )
+            explained = explain(subject, asked.wish, host.stop)
+        picture = base64.b64encode(explained.picture).decode() if explained.picture else None
+        found = {**explained.told, "picture": picture, "usage": explained.usage}
+        made = host.scratch / EXPLANATION
+        made.write_bytes(orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY))
+        host.put(EXPLANATION, made)
+        return {"usage": explained.usage}
+
+
+def _predictor(
+    told: Json, manifest: Mapping[str, Any], files: Mapping[str, Path], signature: Signature
+) -> Predictor:
+    found = predictor_for(str(told["task"]), manifest, files, signature)
+    if found is None:
+        raise NotSupported("Answers of this version cannot be explained by gradients.")
+    return found
+
+
+def _rows_at_once(predictor: Predictor, asked: Asked, signature: Signature) -> int:
+    if not signature.batched:
+        return 1
+    inputs = predictor.before([asked.item], asked.options).inputs
+    size = sum(one.nbytes for one in inputs.values())
+    return max(1, min(MOST_ROWS, _ROWS_BYTES // max(1, size)))
+
+
+class _Engine:
+    """The engine that serves the version, through the server; tells how often it was asked."""
+
+    def __init__(self, host: WorkHost) -> None:
+        self._host = host
+        self._calls = 0
+
+    def run(self, inputs: Mapping[str, Array], rows: int) -> Mapping[str, Array]:
+        """Its outputs for rows."""
+        entries, parts = pack_tensors(inputs)
+        answer = self._host.ask(INFER, {"inputs": entries}, b"".join(parts))
+        self._calls += rows
+        self._host.progress(self._calls, None, "model calls")
+        return unpack_tensors(answer.header["arrays"], answer.body)

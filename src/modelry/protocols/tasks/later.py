@@ -1,0 +1,79 @@
+"""Explanations that a request gets from a job: those by gradients, and where a job is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import Response
+
+from modelry.domain.errors import NotSupported
+from modelry.explaining.asked import Asked
+from modelry.gradients.contract import EXPLANATION, NAMES
+from modelry.protocols.http.endpoint import json_response
+from modelry.protocols.http.request import ApiRequest
+from modelry.services.explanation.asking import ExplanationJobs
+from modelry.services.inference.metering import open_request
+from modelry.services.inference.routing import Target
+from modelry.tasks.contract import Schema
+
+JOB = "job"
+_OF_EXPLANATIONS = frozenset({"explanations", "model_calls"})
+JOB_WISH: Mapping[str, Schema] = {
+    JOB: {
+        "type": "boolean",
+        "description": "Whether to be given a job's id at once; the explanation is its artefact.",
+    }
+}
+ACCEPTED: Mapping[str, Any] = {
+    "description": "The job that explains: it was asked for, or takes longer than a request waits.",
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "job_id": {"type": "string"},
+                    "artefact": {"type": "string"},
+                },
+                "required": ["job_id", "artefact"],
+            }
+        }
+    },
+}
+
+
+def takes_job(asked: Asked, *, is_job_wanted: bool) -> bool:
+    """Whether an explanation is made by a job."""
+    return is_job_wanted or asked.wish.method in NAMES
+
+
+async def answer_by_job(
+    request: ApiRequest,
+    jobs: ExplanationJobs | None,
+    target: Target,
+    asked: Asked,
+    *,
+    is_job_wanted: bool,
+) -> Response:
+    """The explanation, once its job has ended, or the job's id.
+
+    Raises:
+        NotSupported: this server has no jobs.
+        ModelryError: the job cannot be started, or failed.
+    """
+    if jobs is None:
+        raise NotSupported("This server explains nothing as a job.", param=JOB)
+    job = await jobs.start(request.principal, target, asked)
+    if not is_job_wanted:
+        found = await request.while_connected(jobs.explanation(request.principal, job))
+        if found is not None:
+            _meter(found["usage"])
+            return json_response(found)
+    return json_response({"job_id": job.job_id, "artefact": EXPLANATION}, 202)
+
+
+def _meter(usage: Mapping[str, int]) -> None:
+    """Note what the job did with the request; its calls have records of their own."""
+    metered = open_request.get()
+    if metered is not None:
+        metered.used({unit: count for unit, count in usage.items() if unit in _OF_EXPLANATIONS})

@@ -1,0 +1,121 @@
+"""Asking for an explanation as a job, and waiting for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from modelry.domain.access import Permission, Principal
+from modelry.domain.errors import (
+    Cancelled,
+    Conflict,
+    ModelryError,
+    NotFound,
+    Overloaded,
+    error_from_code,
+)
+from modelry.domain.jobs import Job, JobState
+from modelry.explaining.asked import Asked
+from modelry.gradients.contract import EXPLANATION, NAMES
+from modelry.services.catalog.contents import Contents
+from modelry.services.explanation.one import KIND, check_gradients
+from modelry.services.inference.routing import Target
+from modelry.services.jobs.service import JobsService
+
+WAIT_S = 60.0
+"""How long a request waits for its job; whoever asked gets the job's id then."""
+MOST_WAITING = 32
+"""Requests that wait for jobs at once."""
+_LOOK_S = 0.1
+
+
+class ExplanationJobs:
+    """Explanations as jobs.
+
+    Args:
+        jobs: the queue.
+        contents: keep what is asked.
+    """
+
+    def __init__(self, jobs: JobsService, contents: Contents) -> None:
+        self._jobs = jobs
+        self._contents = contents
+        self._waiting = 0
+
+    async def start(self, principal: Principal, target: Target, asked: Asked) -> Job:
+        """Put an explanation into the queue.
+
+        Raises:
+            PermissionDenied: the caller may start no jobs.
+            NotSupported, InvalidInput: it cannot be explained so.
+            QuotaExceeded: there is no room for what is asked, or for one more job.
+        """
+        principal.require(Permission.JOBS_WRITE)
+        method = asked.wish.method
+        if method in NAMES:
+            check_gradients(principal, target, str(method))
+        return await asyncio.to_thread(self._submitted, principal, target, asked)
+
+    def _submitted(self, principal: Principal, target: Target, asked: Asked) -> Job:
+        kept = self._contents.keep(principal.tenant_id, [asked.to_bytes()])
+        parameters = {
+            "deployment": target.deployment.name,
+            "version": target.version.number,
+            "method": asked.wish.method,
+            "input": kept.digest,
+        }
+        return self._jobs.submit(principal, KIND, parameters, retries=0)
+
+    async def explanation(
+        self, principal: Principal, job: Job, within_s: float = WAIT_S
+    ) -> Mapping[str, Any] | None:
+        """What a job found; None if it takes longer. When nobody waits any more it is cancelled.
+
+        Raises:
+            Overloaded: so many wait already.
+            ModelryError: what the job failed with.
+        """
+        if self._waiting >= MOST_WAITING:
+            await self._cancel(principal, job)
+            raise Overloaded(
+                f"{MOST_WAITING} requests wait for explanations; try again later, or ask for a "
+                "job.",
+                retry_after_s=5,
+            )
+        self._waiting += 1
+        until = time.monotonic() + within_s
+        try:
+            while not job.has_ended:
+                if time.monotonic() > until:
+                    return None
+                await asyncio.sleep(_LOOK_S)
+                job = await asyncio.to_thread(self._jobs.get, principal, job.job_id)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._cancel(principal, job))
+            raise
+        finally:
+            self._waiting -= 1
+        return await asyncio.to_thread(self._found, principal, job)
+
+    async def _cancel(self, principal: Principal, job: Job) -> None:
+        try:
+            await asyncio.to_thread(self._jobs.cancel, principal, job.job_id)
+        except (Conflict, NotFound):  # it has just ended
+            return
+
+    def _found(self, principal: Principal, job: Job) -> Mapping[str, Any]:
+        if job.state is not JobState.SUCCEEDED:
+            raise _failure(job)
+        _, chunks = self._jobs.open_artefact(principal, job.job_id, EXPLANATION)
+        found: Mapping[str, Any] = orjson.loads(b"".join(chunks))
+        return found
+
+
+def _failure(job: Job) -> ModelryError:
+    if job.error is None:
+        return Cancelled(f"Job '{job.job_id}', which should explain the answer, was cancelled.")
+    return error_from_code(job.error.code, job.error.message)

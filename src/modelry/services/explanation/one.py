@@ -1,0 +1,276 @@
+"""Jobs of kind `explain-one`: one answer is explained, and the explanation kept with the job."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import orjson
+
+from modelry.domain.access import Permission, Principal
+from modelry.domain.catalog import Version
+from modelry.domain.errors import (
+    BudgetExceeded,
+    InvalidInput,
+    NotFound,
+    NotSupported,
+    QuotaExceeded,
+)
+from modelry.domain.usage import Compute
+from modelry.explaining.asked import Asked
+from modelry.gradients.contract import EXPLANATION, FILE, INFER, INPUT, METHODS, NAMES, WORK
+from modelry.runtime_api.tensors import Array, pack_tensors, unpack_tensors
+from modelry.runtime_api.work import Answer, InputFile, WorkLimits, WorkOrder, Works
+from modelry.services.catalog.contents import Contents
+from modelry.services.inference.routing import Target
+from modelry.services.inference.service import InferenceService
+from modelry.services.jobs.handlers import JobRun, Json
+from modelry.services.jobs.loop_calls import LoopCaller
+
+KIND = WORK
+LONGEST_S = 3600.0
+"""How long an explanation by the engine alone may take; its deployment's own limit is shorter."""
+LONGEST_PAUSE_S = 30.0
+"""Between attempts where the caller's share of this moment is used up."""
+_KNOWN = frozenset({"deployment", "version", "method", "input"})
+_FORMAT = "onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainOneHandler:
+    """A `JobHandler`: `{deployment, version, method, input}`, where `input` is the digest of a
+    content as `explaining.asked` writes it.
+
+    What is asked is kept until the job has begun, for an hour at least; what was found is its
+    artefact.
+
+    Attributes:
+        inference: asks the version that serves, in the name of who wants to know.
+        contents: have what is asked, the version's files, and what is found.
+        works: runs the work `explain-one`.
+        limits: what one may use.
+        loop: gives the event loop, once it runs.
+    """
+
+    inference: InferenceService
+    contents: Contents
+    works: Works
+    limits: WorkLimits
+    loop: Callable[[], Any]
+
+    kind: ClassVar[str] = KIND
+
+    def check(self, principal: Principal, parameters: Json) -> Json:
+        """See `JobHandler.check`.
+
+        Raises:
+            NotFound: no such deployment or version, or nothing that is asked.
+            NotSupported: the version cannot be explained by this method.
+            InvalidInput: a parameter is wrong.
+        """
+        principal.require(Permission.INFERENCE)
+        unknown = sorted(set(parameters) - _KNOWN)
+        if unknown:
+            raise InvalidInput(
+                f"'{unknown[0][:80]}' is no parameter of an explanation; there are "
+                f"{', '.join(sorted(_KNOWN))}.",
+                param=unknown[0][:80],
+            )
+        target = self._target(principal, parameters)
+        method = parameters.get("method")
+        if method in NAMES:
+            check_gradients(principal, target, str(method))
+        digest = _word(parameters, "input")
+        if self.contents.size_of(principal.tenant_id, digest) is None:
+            raise NotFound(f"The content {digest[:80]} is not there.", param="input")
+        return {
+            "deployment": target.deployment.name,
+            "version": target.version.number,
+            "method": method,
+            "input": digest,
+        }
+
+    def run(self, run: JobRun) -> Json:
+        """See `JobHandler.run`."""
+        told = run.parameters
+        target = self._target(run.principal, told)
+        opened = self.contents.open(run.principal.tenant_id, told["input"], "what is asked")
+        with closing(opened):
+            asked = Asked.from_bytes(opened.path.read_bytes())
+        if asked.wish.method in NAMES:
+            check_gradients(run.principal, target, str(asked.wish.method))
+            self._by_gradients(run, target)
+        else:
+            self._by_engine(run, target, asked)
+        return {"deployment": target.deployment.name, "version": target.version.ref}
+
+    def _target(self, principal: Principal, parameters: Json) -> Target:
+        number = parameters.get("version")
+        if type(number) is not int:
+            raise InvalidInput(
+                "'version' must be the number of one that is served.", param="version"
+            )
+        target = self.inference.target(principal, _word(parameters, "deployment"), number)
+        if target.version.task not in METHODS:
+            raise NotSupported(
+                f"Answers of the task '{target.version.task}' are not explained as jobs.",
+                param="deployment",
+            )
+        return target
+
+    def _by_engine(self, run: JobRun, target: Target, asked: Asked) -> None:
+        run.progress(0, None, "explanations", "the engine is asked")
+        explained = LoopCaller(self.loop(), run.stop).result(
+            self.inference.explain(run.principal, target, asked.item, asked.options, asked.wish),
+            "an explanation",
+            timeout_s=LONGEST_S,
+        )
+        picture = base64.b64encode(explained.picture).decode() if explained.picture else None
+        keep(run, self.contents, target, {**explained.told, "picture": picture,
+                                          "usage": explained.usage})  # fmt: skip
+        run.progress(1, 1, "explanations", "done")
+
+    def _by_gradients(self, run: JobRun, target: Target) -> None:
+        version = target.version
+        order = WorkOrder(
+            WORK,
+            {
+                "task": version.task,
+                "manifest": dict(version.manifest),
+                "signature": version.signature.to_wire(),
+                "columns": columns_of(version),
+                "roles": [one.role for one in version.files],
+            },
+            self.limits,
+        )
+        self.works.run(order, _Client(run, self, target), run.stop)
+
+
+def check_gradients(principal: Principal, target: Target, method: str) -> None:
+    """See that gradients of a version may be followed, as far as it can be told beforehand.
+
+    Raises:
+        NotSupported: its file is not ONNX, it belongs to another tenant, or the method is not for
+            its task.
+    """
+    version = target.version
+    if version.tenant_id != principal.tenant_id:
+        raise NotSupported(
+            f"'{target.deployment.name}' belongs to another tenant: its gradients tell more of it "
+            "than its answers do. Use a method that asks the engine alone.",
+            param="method",
+        )
+    if method not in METHODS.get(version.task, ()):
+        known = ", ".join(METHODS.get(version.task, ())) or "none"
+        raise InvalidInput(
+            f"method is '{method[:40]}'; of those by gradients the task '{version.task}' has: "
+            f"{known}.",
+            param="method",
+        )
+    found = version.manifest.get("format")
+    if found != _FORMAT:
+        raise NotSupported(
+            f"{version.ref} is of the format '{found}'; gradients are followed through ONNX files. "
+            "Use a method that asks the engine alone.",
+            param="method",
+        )
+
+
+def columns_of(version: Version) -> list[str]:
+    """The columns that a version of tables takes."""
+    return [
+        str(column["name"])
+        for step in version.manifest.get("pre") or ()
+        if step["step"] == "columns"
+        for column in step["columns"]
+    ]
+
+
+def keep(run: JobRun, contents: Contents, target: Target, told: Mapping[str, Any]) -> Json:
+    """Keep an explanation with its job; tells digest and size."""
+    named = {"model": target.deployment.name, "version": target.version.number, **told}
+    content = orjson.dumps(named, option=orjson.OPT_SERIALIZE_NUMPY)
+    kept = contents.keep(run.principal.tenant_id, [content])
+    run.save_artefact(EXPLANATION, kept.digest, kept.size_bytes)
+    return {"digest": kept.digest, "size_bytes": kept.size_bytes}
+
+
+class _Client:
+    """The server's side of the work `explain-one`."""
+
+    def __init__(self, run: JobRun, handler: ExplainOneHandler, target: Target) -> None:
+        self._run = run
+        self._contents = handler.contents
+        self._inference = handler.inference
+        self._target = target
+        self._files = {f"{FILE}{one.role}": one.digest for one in target.version.files}
+        self._caller = LoopCaller(handler.loop(), run.stop)
+        self._stopped = threading.Event()
+        run.stop.subscribe(self._stopped.set)
+
+    def open_input(self, name: str) -> InputFile:
+        """A file of the version, or what is asked."""
+        tenant_id = self._run.principal.tenant_id
+        if name == INPUT:
+            return self._contents.open(tenant_id, self._run.parameters["input"], "what is asked")
+        if name not in self._files:
+            raise NotFound(f"The explanation has no input '{name[:80]}'.")
+        return self._contents.open(self._target.version.tenant_id, self._files[name], name)
+
+    def take_output(self, name: str, file: Path, about: Json) -> Json:
+        """The explanation."""
+        del about
+        if name != EXPLANATION:
+            raise NotFound(f"The explanation has no output '{name[:80]}'.")
+        told: Mapping[str, Any] = orjson.loads(file.read_bytes())
+        return keep(self._run, self._contents, self._target, told)
+
+    def answer(self, what: str, header: Json, body: bytes) -> Answer:
+        """Ask the engine that serves."""
+        if what != INFER:
+            raise NotFound(f"The explanation cannot be asked '{what[:80]}'.")
+        inputs = unpack_tensors(header["inputs"], body)
+        entries, parts = pack_tensors(self._outputs(inputs))
+        return Answer({"arrays": entries}, b"".join(parts))
+
+    def _outputs(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """What the engine gives; limits of the caller's rate slow the job down."""
+        principal = self._run.principal
+        while True:
+            try:
+                asked = self._inference.infer(principal, self._target, inputs)
+                return self._caller.result(asked, "an explanation").outputs
+            except BudgetExceeded:  # of the whole day or month
+                raise
+            except QuotaExceeded as error:
+                if error.retry_after_s is None:
+                    raise
+                self._stopped.wait(min(error.retry_after_s, LONGEST_PAUSE_S))
+
+    def progress(self, done: int, total: int | None, unit: str, phase: str) -> None:
+        """Tell the job."""
+        self._run.progress(done, total, unit, phase)
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Tell the job."""
+        self._run.metrics(step, values)
+
+    def log(self, line: str) -> None:
+        """Tell the job."""
+        self._run.log(line)
+
+    def used(self, compute: Compute) -> None:
+        """Tell the job."""
+        self._run.used(compute)
+
+
+def _word(parameters: Json, name: str) -> str:
+    value: Any = parameters.get(name)
+    if not isinstance(value, str) or not value:
+        raise InvalidInput(f"'{name}' must be a text.", param=name)
+    return value

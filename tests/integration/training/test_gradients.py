@@ -1,0 +1,254 @@
+"""Explanations by gradients of models whose explanation is known, checked by the real engine."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+from tests.support import backbones
+from tests.support.explained import (
+    bright_square,
+    linear,
+    looks_at,
+    within,
+    words_that_count,
+)
+from tests.support.onnx_models import model_of
+from tests.support.task_models import ServedVersion, tokenizer_file, written
+
+from modelry.domain.errors import InvalidInput, NotSupported
+from modelry.explaining.asking import Subject
+from modelry.explaining.contract import Wish
+from modelry.explaining.explain import Explained, explain
+from modelry.gradients.model import Gradients, Served
+from modelry.processing.text_encoder import load_text_encoder
+from modelry.runtime_api.engine import StopSignal
+
+INTEGRATED = "integrated-gradients"
+
+
+class Following:
+    """Explains answers of a version by gradients, without processes."""
+
+    def __init__(
+        self,
+        task: str,
+        files: Mapping[str, Path],
+        columns: Sequence[str] = (),
+        served: Mapping[str, Path] | None = None,
+        **manifest: Any,
+    ) -> None:
+        self._files = files
+        self._columns = columns
+        self._version = ServedVersion(task, served or files, **manifest)
+
+    def __call__(self, item: Mapping[str, Any], **wish: Any) -> Explained:
+        served = Served(
+            self._files["model"].read_bytes(),
+            self._version.steps.post,
+            self._version.engine.signature,
+            self._run,
+            lambda: load_text_encoder(self._files["tokenizer"]),
+            item,
+            StopSignal(),
+        )
+        subject = Subject(
+            item, {}, self._version.predictor, self._run, 64, self._columns, Gradients(served)
+        )
+        return explain(subject, Wish(**wish), StopSignal())
+
+    def _run(self, inputs: Any, rows: int) -> Any:
+        del rows
+        return self._version.engine.infer(inputs, StopSignal())
+
+
+def weights_of(told: dict[str, Any]) -> dict[str, float]:
+    found = told["attribution"]
+    entries = found.get("columns") or found.get("words")
+    return {one.get("name", one.get("text")): one["weight"] for one in entries}
+
+
+def picture(size: int = 8) -> bytes:
+    pixels = np.random.default_rng(3).integers(0, 255, (size, size), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def table(folder: Path, model: onnx.ModelProto, names: Sequence[str]) -> Following:
+    files = written(folder, model=model)
+    return Following("tabular", files, names, pre=[{"columns": list(names)}])
+
+
+def test_a_linear_model_gives_its_closed_form_and_the_shares_add_up(tmp_path: Path) -> None:
+    random = np.random.default_rng(5)
+    weights = random.normal(size=14).round(2).tolist()
+    background = random.normal(size=(7, 14)).astype("f4").tolist()
+    row = random.normal(size=14).astype("f4").tolist()
+    follow = table(tmp_path, linear(weights), [chr(ord("a") + at) for at in range(14)])
+    told = follow({"row": row}, background=tuple(background), method=INTEGRATED).told
+    expected = np.array(weights) * (np.array(row) - np.mean(background, axis=0))
+    assert list(weights_of(told).values()) == pytest.approx(expected, abs=2e-6)
+    complete = told["parameters"]["completeness"]
+    assert complete["is_met"]
+    assert complete["sum"] == pytest.approx(complete["difference"], abs=1e-5)
+    assert told["parameters"]["gradients"] == 16 * 7
+    assert told["parameters"]["parity"] < 1e-5
+    assert told["faithfulness"]["stability"] is not None
+
+
+def test_categories_are_explained_through_their_vectors_and_missing_cells_are_refused(
+    tmp_path: Path,
+) -> None:
+    model = model_of(
+        [
+            helper.make_node("Gather", ["cells", "number"], ["size"], axis=1),
+            helper.make_node("Gather", ["cells", "choice"], ["kind"], axis=1),
+            helper.make_node("Cast", ["kind"], ["place"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["vectors", "place"], ["vector"]),
+            helper.make_node("Squeeze", ["vector", "one"], ["flat"]),
+            helper.make_node("Concat", ["size", "flat"], ["all"], axis=1),
+            helper.make_node("MatMul", ["all", "weights"], ["value"]),
+        ],
+        {"cells": (TensorProto.FLOAT, ["batch", 2])},
+        {"value": (TensorProto.FLOAT, ["batch", 1])},
+        {
+            "number": np.array([0]),
+            "choice": np.array([1]),
+            "one": np.array([1]),
+            "vectors": np.array([[1, 0], [0, 3], [5, 5]], "f4"),
+            "weights": np.array([[2], [1], [10]], "f4"),
+        },
+    )
+    follow = table(tmp_path, model, ["size", "kind"])
+    told = follow({"row": [4.0, 1]}, background=([1.0, 0], [1.0, 2]), method=INTEGRATED).told
+    assert weights_of(told) == pytest.approx({"size": 6, "kind": 30 - (1 + 55) / 2}, abs=1e-4)
+    assert told["parameters"]["completeness"]["is_met"]
+
+
+def test_a_step_has_no_gradient_and_the_explanation_says_what_is_missing(tmp_path: Path) -> None:
+    model = model_of(
+        [
+            helper.make_node("Floor", ["cells"], ["whole"]),
+            helper.make_node("ReduceSum", ["whole", "axis"], ["value"], keepdims=1),
+        ],
+        {"cells": (TensorProto.FLOAT, ["batch", 2])},
+        {"value": (TensorProto.FLOAT, ["batch", 1])},
+        {"axis": np.array([1])},
+    )
+    follow = table(tmp_path, model, ["a", "b"])
+    told = follow({"row": [4.0, 1.0]}, background=([0.0, 0.0],), method=INTEGRATED).told
+    assert not told["parameters"]["completeness"]["is_met"]
+    assert "add up to 0 of a difference of 5" in told["sentence"]
+    with pytest.raises(InvalidInput, match="need at least 4 here"):
+        follow({"row": [4.0, 1.0]}, background=([0.0, 0.0],), method=INTEGRATED, calls=2)
+    with pytest.raises(InvalidInput, match="can be explained by: shapley, leave-one-out, integr"):
+        follow({"row": [4.0, 1.0]}, background=([0.0, 0.0],), method="grad-cam")
+
+
+LABELS = ["dark", "bright"]
+
+
+def test_the_square_that_decides_is_found_in_pixels(tmp_path: Path) -> None:
+    files = written(tmp_path, model=looks_at(8, 20))
+    follow = Following("image-classification", files, labels=LABELS)
+    told = follow({"image": bright_square(8, 20)}, method=INTEGRATED, target="bright").told
+    assert within(told["attribution"]["regions"][0]["box"], (19, 7, 29, 17))
+    assert told["parameters"]["completeness"]["is_met"]
+    assert told["faithfulness"]["is_better_than_random"]
+    with pytest.raises(NotSupported, match="no convolution that gives maps; integrated gradients"):
+        follow({"image": bright_square(8, 20)}, method="grad-cam")
+
+
+def bright_places(ends_in: str = "") -> onnx.ModelProto:
+    """Counts places of 32 x 32 pixels that are bright; 'dark' is half."""
+    last = [helper.make_node(ends_in, ["counts"], ["scores"])] if ends_in else []
+    return model_of(
+        [
+            helper.make_node("Conv", ["image", "kernel", "bias"], ["found"], strides=[2, 2]),
+            helper.make_node("Relu", ["found"], ["maps"]),
+            helper.make_node("GlobalAveragePool", ["maps"], ["means"]),
+            helper.make_node("Flatten", ["means"], ["flat"]),
+            helper.make_node("Gemm", ["flat", "dense", "shift"], ["counts"]),
+            *last,
+        ],
+        {"image": (TensorProto.FLOAT, ["batch", 1, 32, 32])},
+        {"scores" if ends_in else "counts": (TensorProto.FLOAT, ["batch", 2])},
+        {
+            "kernel": np.full((1, 1, 3, 3), 1 / 9, "f4"),
+            "bias": np.array([-0.5], "f4"),
+            "dense": np.array([[0, 30]], "f4"),
+            "shift": np.array([0.5, 0], "f4"),
+        },
+    )
+
+
+@pytest.mark.parametrize("ends_in", ["", "Softmax"])
+def test_grad_cam_finds_the_places_that_speak_for_a_class(tmp_path: Path, ends_in: str) -> None:
+    files = written(tmp_path, model=bright_places(ends_in))
+    follow = Following("image-classification", files, labels=LABELS)
+    told = follow({"image": bright_square(8, 20)}, method="grad-cam", target="bright").told
+    assert within(told["attribution"]["regions"][0]["box"], (18, 6, 30, 18))
+    assert told["parameters"]["layer"] == "maps"
+    assert told["parameters"]["places"] == [15, 15]
+    assert told["faithfulness"]["is_better_than_random"]
+
+
+def test_maps_behind_residual_blocks_are_those_after_the_sum(tmp_path: Path) -> None:
+    files = written(tmp_path, model=backbones.network(3))
+    follow = Following("image-classification", files, labels=["a", "b", "c"], pre=backbones.PRE)
+    told = follow({"image": picture()}, method="grad-cam", checks=False).told
+    assert told["parameters"]["layer"] == "block2"
+    told = follow({"image": picture()}, method=INTEGRATED, checks=False).told
+    assert told["parameters"]["completeness"]["is_met"]
+
+
+def text(folder: Path, **scores: float) -> Following:
+    files = written(folder, model=words_that_count(scores), tokenizer=tokenizer_file())
+    return Following("text-classification", files, labels=["no", "yes"])
+
+
+def test_the_word_that_decides_is_found_through_its_vector(tmp_path: Path) -> None:
+    follow = text(tmp_path, good=4.0, bad=-1.0)
+    told = follow({"text": "The cat is good, bad dog."}, method=INTEGRATED, target="yes").told
+    weights = weights_of(told)
+    assert max(weights, key=lambda word: weights[word]) == "good"
+    assert weights["bad"] < 0
+    assert weights["cat"] == weights["."] == 0
+    assert told["parameters"]["completeness"]["is_met"]
+    assert sum(weights.values()) == pytest.approx(told["parameters"]["completeness"]["sum"])
+    assert told["baseline"] == "the token [PAD] in the place of each other"
+    pair = follow({"text": "good", "text_pair": "good bad"}, method=INTEGRATED).told
+    assert [*weights_of(pair)] == ["good"]
+
+
+def test_a_version_without_a_twin_is_refused_by_what_is_missing(tmp_path: Path) -> None:
+    model = model_of(
+        [
+            helper.make_node("Hardmax", ["cells"], ["hard"]),
+            helper.make_node("ReduceSum", ["hard", "axis"], ["value"], keepdims=1),
+        ],
+        {"cells": (TensorProto.FLOAT, ["batch", 2])},
+        {"value": (TensorProto.FLOAT, ["batch", 1])},
+        {"axis": np.array([1])},
+    )
+    follow = table(tmp_path, model, ["a", "b"])
+    with pytest.raises(NotSupported, match="its operator 'Hardmax' has no gradients here") as told:
+        follow({"row": [4.0, 1.0]}, background=([0.0, 0.0],), method=INTEGRATED)
+    assert "shapley" in told.value.message
+
+
+def test_a_twin_that_answers_otherwise_than_what_serves_is_not_believed(tmp_path: Path) -> None:
+    (tmp_path / "served").mkdir()
+    served = written(tmp_path / "served", model=linear([1.0, 2.0]))
+    other = written(tmp_path, model=linear([1.0, 2.1]))
+    follow = Following("tabular", other, ["a", "b"], served, pre=[{"columns": ["a", "b"]}])
+    with pytest.raises(NotSupported, match="would explain another model"):
+        follow({"row": [4.0, 1.0]}, background=([0.0, 0.0],), method=INTEGRATED)
