@@ -124,6 +124,26 @@ class Detector(InProcessModel):
         objects = [found] if options.get("min_score", 0) <= 0.5 else []
         return [{"objects": objects, "width": 640, "height": 480} for _ in items], {"images": 1}
 
+    def explain(
+        self, item: dict[str, Any], options: Mapping[str, Any], wish: Mapping[str, Any]
+    ) -> Explained:
+        target = {"index": 0, "label": "dog", "score": 0.5, "box": [1.0, 2.0, 3.5, 4.0]}
+        found = {
+            **target,
+            "grid": [[0.25]],
+            "regions": [{"box": [1, 2, 3, 4], "weight": 0.25}],
+            "inside": 0.875,
+            "faithfulness": _CHECKED if wish["checks"] else None,
+        }
+        return {
+            "method": wish["method"] or "usual",
+            "target": target,
+            "attribution": {"kind": "objects", "objects": [found], "width": 640, "height": 480},
+            "parameters": dict(options),
+            "sentence": f"For 'dog' in {len(item['image'])} bytes spoke most: nothing.",
+            "cost": {"model_calls": 7, "explaining_calls": 3, "seconds": 0.5},
+        }, {"explanations": 1, "model_calls": 7}
+
 
 class Adder(InProcessModel):
     """Adds a row's numbers up; rows with a text are told as a label."""

@@ -14,11 +14,22 @@ from tests.support.onnx_models import model_of
 from tests.support.task_models import WORDS, ServedVersion
 
 from modelry.explaining.asking import Subject
-from modelry.explaining.contract import Wish
-from modelry.explaining.explain import Explained, explain
+from modelry.explaining.contract import Explained, Wish
+from modelry.explaining.explain import explain
 from modelry.runtime_api.engine import StopSignal
 
 SIDE = 32
+Box = tuple[int, int, int, int]
+DETECTING: Mapping[str, Any] = {
+    "pre": [
+        {"decode": "gray"},
+        {"letterbox": [SIDE, SIDE]},
+        {"scale": "1/255"},
+        {"layout": "nhwc"},
+    ],
+    "post": [{"decode_boxes": "finished"}, "unletterbox"],
+}
+"""The steps of a version of `finds_squares`."""
 
 
 def linear(weights: Sequence[float]) -> onnx.ModelProto:
@@ -51,6 +62,41 @@ def looks_at(top: int, left: int, size: int = 8) -> onnx.ModelProto:
     )
 
 
+def finds_squares(squares: Sequence[Box], classes: Sequence[int] | None = None) -> onnx.ModelProto:
+    """A detector: a box (x0, y0, x1, y1) for each square of a grey image, as sure as it is bright.
+
+    Args:
+        squares: where it looks, in pixels of its input.
+        classes: of the boxes; each has its own by default.
+    """
+    count = len(squares)
+    numbers = range(count) if classes is None else classes
+    seen = np.zeros((SIDE, SIDE, count), "f4")
+    for at, (left, top, right, bottom) in enumerate(squares):
+        seen[top:bottom, left:right, at] = 1 / ((right - left) * (bottom - top))
+    return model_of(
+        [
+            helper.make_node("Reshape", ["image", "flat"], ["pixels"]),
+            helper.make_node("MatMul", ["pixels", "seen"], ["bright"]),
+            helper.make_node("Reshape", ["bright", "column"], ["scores"]),
+            helper.make_node("Mul", ["scores", "zero"], ["zeros"]),
+            helper.make_node("Add", ["zeros", "boxes"], ["corners"]),
+            helper.make_node("Add", ["zeros", "numbers"], ["classes"]),
+            helper.make_node("Concat", ["corners", "scores", "classes"], ["found"], axis=2),
+        ],
+        {"image": (TensorProto.FLOAT, ["batch", SIDE, SIDE, 1])},
+        {"found": (TensorProto.FLOAT, ["batch", count, 6])},
+        {
+            "flat": np.array([-1, SIDE * SIDE]),
+            "column": np.array([-1, count, 1]),
+            "zero": np.array(0, "f4"),
+            "seen": seen.reshape(-1, count),
+            "boxes": np.array([squares], "f4"),
+            "numbers": np.array(numbers, "f4").reshape(1, -1, 1),
+        },
+    )
+
+
 def words_that_count(scores: Mapping[str, float]) -> onnx.ModelProto:
     """Two classes: 'yes' grows with the scores of the words in a text, and 'no' is 0."""
     table = np.zeros((len(WORDS), 2), "f4")
@@ -80,6 +126,18 @@ def bright_square(top: int, left: int, size: int = 8, scale: int = 1) -> bytes:
     pixels[top : top + size, left : left + size] = 250
     file = io.BytesIO()
     Image.fromarray(pixels).resize((SIDE * scale,) * 2, Image.Resampling.NEAREST).save(file, "PNG")
+    return file.getvalue()
+
+
+def plain(colour: int, width: int = SIDE, height: int = SIDE) -> bytes:
+    """A PNG of one grey."""
+    return as_png(np.full((height, width), colour, np.uint8))
+
+
+def as_png(pixels: Any) -> bytes:
+    """Grey pixels (height, width) as a file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
 
 

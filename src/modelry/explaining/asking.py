@@ -70,16 +70,18 @@ class Asking:
         self._stop = stop
 
     def scores(self, parts: Parts, presences: Array) -> Array:
-        """The target's score for each of the presences (n, parts)."""
+        """The target's score for each of the presences (n, parts): (n,), or (n, targets)."""
         unique, inverse = np.unique(presences, axis=0, return_inverse=True)
         at_once = self._at_once(parts)
         blocks = [unique[start : start + at_once] for start in range(0, len(unique), at_once)]
-        found = [
-            self._of_inputs(parts.inputs(block)).reshape(len(block), -1).mean(axis=1)
-            for block in blocks
-        ]
+        found = [self._of_block(parts, block) for block in blocks]
         scores: Array = np.concatenate(found)[inverse.reshape(-1)]
         return scores
+
+    def _of_block(self, parts: Parts, presences: Array) -> Array:
+        found = self._of_inputs(parts.inputs(presences))
+        mean: Array = found.reshape(len(presences), -1, *found.shape[1:]).mean(axis=1)
+        return mean
 
     def _at_once(self, parts: Parts) -> int:
         numbers = sum(array.size for array in self._prepared.inputs.values())
@@ -111,7 +113,16 @@ class Asking:
         rows = len(next(iter(inputs.values())))
         outputs = self._subject.run(inputs, rows)
         context = self._prepared.context.take([0] * rows)
-        part = replace(self._prepared, inputs=inputs, count=rows, context=context)
+        return self.read(
+            replace(self._prepared, inputs=inputs, count=rows, context=context), outputs
+        )
+
+    def read(self, part: Prepared, outputs: Mapping[str, Array]) -> Array:
+        """The target's score in each row of outputs: (rows,), or (rows, targets).
+
+        Raises:
+            ModelFailed: they hold none.
+        """
         scores = self._subject.predictor.scores(part, outputs)
         if scores.shape[1] <= self._index or not np.isfinite(scores[:, self._index]).all():
             raise ModelFailed("The model gave no finite score for a changed input.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -16,7 +16,7 @@ MOST_PRESENCES = 5_000_000
 """Calls times parts: what a method keeps in memory at once, as 64-bit numbers."""
 Scores = Callable[[Array], Array]
 """For presences (n, parts) in 0..1, of which 1 keeps a part as it is and 0 takes it away, the
-scores (n,) of the target."""
+scores (n,) of the target, or (n, targets) of several."""
 
 
 class Parts(Protocol):
@@ -116,14 +116,24 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Explained:
+    """An explanation as JSON types, its picture, and what it took by unit."""
+
+    told: dict[str, Any]
+    usage: dict[str, int]
+    picture: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Attribution:
     """How much each part of the input did for the target's score.
 
     Args:
-        weights: (parts,); above 0 for parts that raised the score.
+        weights: (parts,), or (parts, targets) where several share what was asked; above 0 for
+            parts that raised the score.
         parameters: what the method did, with its numbers.
         baseline: what stands where a part was taken away, in words.
-        interval: (parts,) half-widths at 95 %, where the method estimates by sampling.
+        interval: half-widths of the weights at 95 %, where the method estimates by sampling.
         remark: a sentence more, where there is something to know before it is relied on.
     """
 
@@ -132,6 +142,11 @@ class Attribution:
     baseline: str = ""
     interval: Array | None = None
     remark: str = ""
+
+    def of_target(self, at: int) -> Attribution:
+        """That of one of several targets."""
+        interval = None if self.interval is None else self.interval[:, at]
+        return replace(self, weights=self.weights[:, at], interval=interval)
 
 
 Method = Callable[[Scores, Any, Wish], Attribution]

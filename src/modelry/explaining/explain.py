@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from modelry.domain.errors import InvalidInput, ModelFailed
 from modelry.explaining.asking import Asking, Subject
-from modelry.explaining.contract import Attribution, Method, Parts, Target, Wish
+from modelry.explaining.contract import Attribution, Explained, Method, Parts, Target, Wish
 from modelry.explaining.faithfulness import Faithfulness, measure, rank_agreement
 from modelry.explaining.methods import method_for, parts_of
+from modelry.explaining.objects import explain_objects
 from modelry.explaining.pictures import heat_map
 from modelry.explaining.sentences import sentence
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.tensors import Array
 from modelry.tasks.prediction import Prepared
-
-
-@dataclass(frozen=True, slots=True)
-class Explained:
-    """An explanation as JSON types, its picture, and what it took by unit."""
-
-    told: dict[str, Any]
-    usage: dict[str, int]
-    picture: bytes = b""
 
 
 def explain(subject: Subject, wish: Wish, stop: StopSignal) -> Explained:
@@ -44,6 +36,8 @@ def explain(subject: Subject, wish: Wish, stop: StopSignal) -> Explained:
         ModelFailed: the engine broke, or gave no finite numbers.
         Cancelled: `stop` was raised.
     """
+    if subject.predictor.finds_objects:
+        return explain_objects(subject, wish, stop)
     began = time.monotonic()
     predictor = subject.predictor
     prepared = predictor.before([subject.item], subject.options)

@@ -56,24 +56,32 @@ def measure(scores: Scores, weights: Array, seed: int) -> Faithfulness:
         weights: of the parts.
         seed: of the random orders.
     """
-    parts = len(weights)
+    (found,) = measure_each(scores, weights[:, None], seed)
+    return found
+
+
+def measure_each(scores: Scores, weights: Array, seed: int) -> list[Faithfulness]:
+    """Compare the order of the weights for each target with random orders, the same for all.
+
+    Args:
+        scores: of presences (n, parts): (n,), or (n, targets).
+        weights: (parts, targets).
+        seed: of the random orders.
+    """
+    parts, targets = weights.shape
     random = np.random.default_rng(seed)
-    orders = [np.argsort(-weights, kind="stable")]
+    orders = [np.argsort(-weights[:, at], kind="stable") for at in range(targets)]
     orders += [random.permutation(parts) for _ in range(RANDOM_ORDERS)]
     ends = np.unique(np.linspace(0, parts, min(STEPS, parts) + 1).round().astype(int))
     curves = [_presences(order, ends) for order in orders]
     stacked = np.concatenate([one for pair in curves for one in pair])
-    found = scores(stacked).reshape(len(orders), 2, len(ends))
-    areas = np.trapezoid(found, ends / parts, axis=2)
-    deletion, insertion = _against(areas[:, 0]), _against(areas[:, 1])
-    return Faithfulness(
-        deletion=float(areas[0, 0]),
-        insertion=float(areas[0, 1]),
-        random_deletion=deletion,
-        random_insertion=insertion,
-        is_better_than_random=bool(areas[0, 0] < deletion[1] and areas[0, 1] > insertion[2]),
-        calls=len(stacked),
-    )
+    found = scores(stacked).reshape(len(orders), 2, len(ends), targets)
+    areas = np.trapezoid(found, ends / parts, axis=2)  # (orders, 2, targets)
+    own, others = areas[:targets], areas[targets:]
+    return [
+        _against(own[at, :, at], others[:, :, at], 2 * (1 + RANDOM_ORDERS) * len(ends))
+        for at in range(targets)
+    ]
 
 
 def _presences(order: Array, ends: Array) -> tuple[Array, Array]:
@@ -84,10 +92,21 @@ def _presences(order: Array, ends: Array) -> tuple[Array, Array]:
     return 1 - inserted, inserted
 
 
-def _against(areas: Array) -> tuple[float, float, float]:
-    others = areas[1:]
-    mean, spread = float(others.mean()), 1.96 * float(others.std(ddof=1))
-    return mean, mean - spread, mean + spread
+def _against(own: Array, others: Array, calls: int) -> Faithfulness:
+    """Areas (deletion, insertion) of one order beside those of random ones (orders, 2)."""
+    means, spreads = others.mean(axis=0), 1.96 * others.std(axis=0, ddof=1)
+    deletion, insertion = (
+        (float(mean), float(mean - spread), float(mean + spread))
+        for mean, spread in zip(means, spreads, strict=True)
+    )
+    return Faithfulness(
+        deletion=float(own[0]),
+        insertion=float(own[1]),
+        random_deletion=deletion,
+        random_insertion=insertion,
+        is_better_than_random=bool(own[0] < deletion[1] and own[1] > insertion[2]),
+        calls=calls,
+    )
 
 
 def rank_agreement(first: Array, second: Array) -> float:

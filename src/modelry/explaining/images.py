@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from modelry.domain.errors import NotSupported
+from modelry.domain.errors import InvalidInput, NotSupported
 from modelry.explaining.contract import Attribution
 from modelry.processing.values import Geometry
 from modelry.runtime_api.tensors import Array
@@ -16,6 +16,11 @@ from modelry.tasks.prediction import Prepared
 
 MOST_CELLS = 16
 """Cells along the longer side."""
+MOST_NUMBERS = 2**26
+"""Of one image as the engine's input; changed ones are made of it."""
+MASK_CELLS = 5
+"""Cells along a side of a random mask, before it is smoothed."""
+_REGIONS = 5
 NOISE = 0.02
 """Standard deviation of the noise for stability, of that of the image's values."""
 
@@ -28,23 +33,35 @@ class ImageParts:
 
     Args:
         prepared: the image, alone.
+        most_cells: along the longer side.
+        mask_cells: along a side of a random mask.
 
     Raises:
         NotSupported: the model takes more than one image.
+        InvalidInput: the image is too large.
     """
 
-    def __init__(self, prepared: Prepared) -> None:
+    def __init__(
+        self, prepared: Prepared, most_cells: int = MOST_CELLS, mask_cells: int = MASK_CELLS
+    ) -> None:
         (self._name, array), *others = prepared.inputs.items()
         size = prepared.context.input_size
         if others or size is None or prepared.context.geometry is None:
             raise NotSupported("Only models with one image as their input can be explained so.")
         self._array = np.asarray(array)
+        if self._array.size > MOST_NUMBERS:
+            raise InvalidInput(
+                f"The model sees {size[1]} x {size[0]} pixels of this image, {self._array.size} "
+                f"numbers; images of at most {MOST_NUMBERS} can be explained. Send a smaller one.",
+                param="image",
+            )
         self._geometry = prepared.context.geometry[0]
         self._rows, self._columns = _axes(self._array.shape, size)
         height, width = size
-        cell = max(1, math.ceil(max(height, width) / MOST_CELLS))
+        cell = max(1, math.ceil(max(height, width) / most_cells))
         self.grid = (math.ceil(height / cell), math.ceil(width / cell))
         self.cell = cell
+        self.mask_cells = mask_cells
         self._size = size
         self._baseline = self._array.mean(axis=(self._rows, self._columns), keepdims=True)
         self.repeats = 1
@@ -81,17 +98,15 @@ class ImageParts:
     def described(self, attribution: Attribution) -> dict[str, Any]:
         """The weights in pixels of the image as it was sent."""
         grid = attribution.weights.reshape(self.grid)
-        best = np.argsort(-attribution.weights, kind="stable")[:5]
+        order = np.argsort(-attribution.weights, kind="stable")
         return {
             "kind": "image",
-            "width": self._geometry.width,
-            "height": self._geometry.height,
+            **self.frame(),
             "grid": grid.tolist(),
             "regions": [
-                {"box": self._box(int(cell)), "weight": float(attribution.weights[cell])}
-                for cell in best
+                {"box": box, "weight": float(attribution.weights[cell])}
+                for cell, box in self._in_picture(order, _REGIONS)
             ],
-            "seen": _clipped(self._geometry, (0, 0, self._size[1], self._size[0])),
         }
 
     def gathered(self, values: Mapping[str, Array]) -> Array:
@@ -111,12 +126,52 @@ class ImageParts:
         """Height and width of the engine's input."""
         return self._size
 
-    def _box(self, cell: int) -> list[float]:
-        row, column = divmod(cell, self.grid[1])
-        top, left = row * self.cell, column * self.cell
-        bottom = min(top + self.cell, self._size[0])
-        right = min(left + self.cell, self._size[1])
-        return _clipped(self._geometry, (left, top, right, bottom))
+    def frame(self) -> dict[str, Any]:
+        """The size of the image as it was sent, and boxes in its pixels.
+
+        `seen` is what the model sees of it; `grid_box` is where the cells lie together, which may
+        reach over its border where the model sees bars around it.
+        """
+        rows, columns = self.grid
+        cells = np.array([[0, 0, columns * self.cell, rows * self.cell]], np.float64)
+        seen = np.array([[0, 0, self._size[1], self._size[0]]], np.float64)
+        return {
+            "width": self._geometry.width,
+            "height": self._geometry.height,
+            "seen": _clipped(self._geometry, seen)[0].tolist(),
+            "grid_box": self._geometry.to_original(cells)[0].tolist(),
+        }
+
+    def share_inside(self, weights: Array, box: Sequence[float]) -> float | None:
+        """How much of what raised the score lies in a box of the image as it was sent, 0..1.
+
+        Of a cell on the box's edge its share counts (the energy-based pointing game of Wang et
+        al., "Score-CAM", 2020); None where nothing raised the score.
+        """
+        raised = np.maximum(weights, 0)
+        if not raised.any():
+            return None
+        cells = self._boxes(np.arange(self.count))
+        low, high = np.maximum(cells[:, :2], box[:2]), np.minimum(cells[:, 2:], box[2:])
+        areas = (cells[:, 2:] - cells[:, :2]).prod(axis=1)
+        inside = np.clip(high - low, 0, None).prod(axis=1)
+        shares = np.divide(inside, areas, out=np.zeros(len(areas)), where=areas > 0)
+        return float((raised * shares).sum() / raised.sum())
+
+    def _in_picture(self, cells: Array, most: int) -> list[tuple[int, list[float]]]:
+        """The first of the cells that show some of the picture, with what they show."""
+        boxes = self._boxes(cells)
+        is_shown = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # not in bars around the picture
+        shown = np.flatnonzero(is_shown)[:most]
+        return list(zip(cells[shown].tolist(), boxes[shown].tolist(), strict=True))
+
+    def _boxes(self, cells: Array) -> Array:
+        """Where cells lie (n, 4) in the image as it was sent."""
+        rows, columns = np.divmod(cells, self.grid[1])
+        top, left = rows * self.cell, columns * self.cell
+        bottom = np.minimum(top + self.cell, self._size[0])
+        right = np.minimum(left + self.cell, self._size[1])
+        return _clipped(self._geometry, np.stack([left, top, right, bottom], axis=1))
 
     def _per_pixel(self, cells: Array) -> Array:
         """Cells (n, rows, columns) as pixels (n, height, width)."""
@@ -131,7 +186,8 @@ def _axes(shape: Sequence[int], size: tuple[int, int]) -> tuple[int, int]:
     return 1, 2
 
 
-def _clipped(geometry: Geometry, box: tuple[float, float, float, float]) -> list[float]:
-    found = geometry.to_original(np.array([box], np.float64))[0]
-    most = [geometry.width, geometry.height] * 2
-    return [float(min(max(value, 0), bound)) for value, bound in zip(found, most, strict=True)]
+def _clipped(geometry: Geometry, boxes: Array) -> Array:
+    """Boxes (n, 4) of the input in pixels of the original, cut at its border."""
+    found = geometry.to_original(boxes)
+    clipped: Array = np.clip(found, 0, [geometry.width, geometry.height] * 2)
+    return clipped

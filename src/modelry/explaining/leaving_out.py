@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from modelry.explaining.contract import Attribution, Parts, Scores, Wish
+from modelry.explaining.settling import Asked
 
 
 def leave_one_out(scores: Scores, parts: Parts, wish: Wish) -> Attribution:
@@ -18,4 +19,5 @@ def leave_one_out(scores: Scores, parts: Parts, wish: Wish) -> Attribution:
     presences = np.ones((count + 1, count))
     np.fill_diagonal(presences, 0)
     found = scores(presences)
-    return Attribution(found[-1] - found[:-1], {"calls": count + 1})
+    asked = Asked(count + 1, count + 1, is_complete=True)
+    return Attribution(found[-1] - found[:-1], asked.to_wire())

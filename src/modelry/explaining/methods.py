@@ -18,8 +18,15 @@ from modelry.tasks.prediction import Prepared
 
 METHODS: Mapping[str, Mapping[str, Method]] = {
     "image": {"occlusion": occlusion, "rise": rise},
+    "objects": {"d-rise": rise, "occlusion": occlusion},
     "text": {"leave-one-out": leave_one_out, "shapley": shapley},
     "table": {"shapley": shapley, "leave-one-out": leave_one_out},
+}
+_KINDS = {
+    "image": "an image",
+    "objects": "objects in an image",
+    "text": "a text",
+    "table": "a table",
 }
 
 
@@ -63,9 +70,8 @@ def method_for(kind: str, wish: Wish, more: Mapping[str, Method]) -> tuple[str, 
     known = {**METHODS[kind], **more}
     name = next(iter(known)) if wish.method is None else wish.method
     if name not in known:
-        article = "an" if kind == "image" else "a"
         raise InvalidInput(
-            f"method is '{name[:40]}'; {article} {kind} can be explained by: {', '.join(known)}.",
+            f"method is '{name[:40]}'; {_KINDS[kind]} can be explained by: {', '.join(known)}.",
             param="method",
         )
     return name, known[name]

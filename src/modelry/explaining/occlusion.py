@@ -9,26 +9,58 @@ import numpy as np
 
 from modelry.explaining.contract import Attribution, Scores, Wish
 from modelry.explaining.images import ImageParts
+from modelry.explaining.settling import LEAST_PORTIONS, Asked, agreement
+from modelry.runtime_api.tensors import Array
 
+SETTLED = 0.95
 _SQUARES_PER_SIDE = 5
 
 
 def occlusion(scores: Scores, parts: ImageParts, wish: Wish) -> Attribution:
     """The loss by covering a cell, averaged over the squares that lie on it.
 
-    Squares move by one cell, also over the edges, so that all cells are covered equally often.
+    Squares lie side by side, also over the edges, so that they cover each cell once; then so
+    again, each time moved by some cells, until they have lain in all places or the weights do
+    not change any more.
 
     Raises:
-        InvalidInput: the wish leaves fewer calls than there are squares.
+        InvalidInput: the wish leaves fewer calls than squares side by side take.
     """
-    rows, columns = parts.grid
-    side = max(1, round(min(rows, columns) / _SQUARES_PER_SIDE))
-    corners = [(top, left) for top in range(1 - side, rows) for left in range(1 - side, columns)]
-    covered = np.zeros((len(corners), rows, columns))
-    for square, (top, left) in zip(covered, corners, strict=True):
-        square[max(0, top) : top + side, max(0, left) : left + side] = 1
-    wish.bounded(len(corners) + 1, len(corners) + 1, parts.count)
-    flat = covered.reshape(len(corners), -1)
-    found = scores(np.concatenate([1 - flat, np.ones((1, parts.count))]))
-    weights = (found[-1] - found[:-1]) @ flat / flat.sum(axis=0)
-    return Attribution(weights, {"calls": len(found), "square": side * parts.cell})
+    side = max(1, round(min(parts.grid) / _SQUARES_PER_SIDE))
+    tilings = [_tiling(parts.grid, side, place) for place in _places(side)]
+    costs = [int(tiling.max()) + 1 for tiling in tilings]
+    most = wish.bounded(sum(costs) + 1, max(costs) + 1, parts.count)
+    whole = scores(np.ones((1, parts.count)))
+    losses: list[Array] = []
+    done, is_settled = 1, False
+    agreed: float | None = None
+    for tiling, squares in zip(tilings, costs, strict=True):
+        if done + squares > most or is_settled:
+            break
+        kept = (tiling[None, :] != np.arange(squares)[:, None]).astype(np.float64)
+        losses.append((whole - scores(kept))[tiling])
+        done += squares
+        if len(losses) >= LEAST_PORTIONS:
+            agreed = agreement(np.stack(losses), len(tilings))
+            is_settled = agreed >= SETTLED
+    is_complete = len(losses) == len(tilings)
+    asked = Asked(done, most, agreed, is_complete, is_settled)
+    told = {**asked.to_wire(), "square": side * parts.cell}
+    return Attribution(np.mean(losses, axis=0), told)
+
+
+def _places(side: int) -> list[tuple[int, int]]:
+    """All places (down, right) of a grid of squares; any few in a row are spread over all."""
+    step = next(one for one in range(max(1, side // 2), side + 1) if np.gcd(one, side) == 1)
+    return [
+        (down, (down * step + shift * step) % side) for shift in range(side) for down in range(side)
+    ]
+
+
+def _tiling(grid: tuple[int, int], side: int, place: tuple[int, int]) -> Array:
+    """The number of its square, for each cell (cells,)."""
+    rows, columns = ((np.arange(n) + at) // side for n, at in zip(grid, place, strict=True))
+    numbers = rows[:, None] * (columns.max() + 1) + columns[None, :]
+    _, found = np.unique(numbers, return_inverse=True)
+    numbered: Array = found.reshape(-1)
+    return numbered

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,30 +27,63 @@ def heat_map(data: bytes, described: dict[str, Any]) -> bytes:
         data: the image as it was sent.
         described: as `ImageParts.described` gives it.
     """
+    grey, scale = grey_picture(data, MOST_PIXELS)
+    return as_png(with_heat(grey, scale, described["grid"], described["grid_box"]))
+
+
+def grey_picture(data: bytes, most_pixels: int) -> tuple[Image.Image, float]:
+    """An image in grey, of at most so many pixels along its longer side.
+
+    Returns:
+        The picture, and how many of its pixels one of the image is.
+    """
+
+    def shrunk(width: int, height: int) -> tuple[int, int]:
+        scale = min(1.0, most_pixels / max(width, height))
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
     picture = decode_image(
-        data, colours="gray", alpha="white", max_pixels=MAX_CALL_PIXELS, target=None
+        data, colours="gray", alpha="white", max_pixels=MAX_CALL_PIXELS, target=shrunk
     )
-    image = picture.image
-    scale = min(1.0, MOST_PIXELS / max(image.size))
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    grey = np.asarray(image.resize(size), np.float64)[:, :, None].repeat(3, axis=2)
-    heat = _heat(described, size, scale)
-    share = _STRENGTH * np.abs(heat)[:, :, None]
-    colour = np.where(heat[:, :, None] > 0, _FOR, _AGAINST)
-    drawn = grey * (1 - share) + colour * share
+    width, height = picture.geometry.width, picture.geometry.height
+    return picture.image.resize(shrunk(width, height)), min(1.0, most_pixels / max(width, height))
+
+
+def with_heat(
+    grey: Image.Image, scale: float, grid: Sequence[Sequence[float]], box: Sequence[float]
+) -> Image.Image:
+    """A grey picture with a map over it.
+
+    Args:
+        grey: the picture.
+        scale: of its pixels to those of the image as it was sent.
+        grid: the weights.
+        box: that they lie on, in pixels of the image as it was sent, also over its border.
+    """
+    heat = _heat(grid, [edge * scale for edge in box], grey.size)[:, :, None]
+    share = _STRENGTH * np.abs(heat)
+    under = np.asarray(grey, np.float64)[:, :, None].repeat(3, axis=2)
+    drawn = under * (1 - share) + np.where(heat > 0, _FOR, _AGAINST) * share
+    return Image.fromarray(drawn.round().astype(np.uint8))
+
+
+def as_png(picture: Image.Image) -> bytes:
+    """The picture as a PNG file."""
     written = io.BytesIO()
-    Image.fromarray(drawn.round().astype(np.uint8)).save(written, "PNG")
+    picture.save(written, "PNG")
     return written.getvalue()
 
 
-def _heat(described: dict[str, Any], size: tuple[int, int], scale: float) -> Array:
+def _heat(weights: Sequence[Sequence[float]], box: Sequence[float], size: tuple[int, int]) -> Array:
     """-1..1 per pixel of the picture, 0 where the model does not look."""
-    grid = np.array(described["grid"], np.float32)
+    grid = np.array(weights, np.float32)
     grid /= max(1e-12, float(np.abs(grid).max()))
-    left, top, right, bottom = (round(one * scale) for one in described["seen"])
-    seen = (max(1, right - left), max(1, bottom - top))
-    smooth = np.asarray(Image.fromarray(grid).resize(seen, Image.Resampling.BILINEAR))
+    left, top, right, bottom = (round(one) for one in box)
+    all_of_it = (max(1, right - left), max(1, bottom - top))
+    smooth = np.asarray(Image.fromarray(grid).resize(all_of_it, Image.Resampling.BILINEAR))
+    smooth = smooth[max(0, -top) :, max(0, -left) :]
     heat = np.zeros((size[1], size[0]))
-    target = heat[top : top + seen[1], left : left + seen[0]]
-    target[:] = smooth[: target.shape[0], : target.shape[1]]
+    target = heat[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
+    rows, columns = (min(pair) for pair in zip(target.shape, smooth.shape, strict=True))
+    target[:rows, :columns] = smooth[:rows, :columns]
     return heat

@@ -1,7 +1,8 @@
 """RISE: what the score is on average while a cell of the image can be seen, behind random masks.
 
 Petsiuk, Das and Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models",
-BMVC 2018.
+BMVC 2018. With several targets, such as the objects of a detection, all share the same masks:
+Petsiuk et al., "Black-box Explanation of Object Detectors via Saliency Maps", CVPR 2021 (D-RISE).
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ import numpy as np
 
 from modelry.explaining.contract import Attribution, Scores, Wish
 from modelry.explaining.images import ImageParts
+from modelry.explaining.settling import Asked, agreement
 from modelry.runtime_api.tensors import Array
 
 USUAL_CALLS = 1000
-MASK_CELLS = 5
 KEPT = 0.5
+SETTLED = 0.95
+"""How well the weights must agree with those of endless asking for no more to be asked."""
 _BLOCK = 128
-_LEAST_BLOCKS = 4
-_AGREED = 0.95
-"""How well two halves of the masks must agree (Pearson) for no more to be needed."""
+_PORTIONS_OF_BLOCK = 4
+_PORTIONS = 16
+_LEAST_BLOCKS = 2
 
 
 def rise(scores: Scores, parts: ImageParts, wish: Wish) -> Attribution:
@@ -27,80 +30,99 @@ def rise(scores: Scores, parts: ImageParts, wish: Wish) -> Attribution:
     Raises:
         InvalidInput: the wish leaves too few calls.
     """
-    calls = wish.bounded(USUAL_CALLS, 2 * _BLOCK, parts.count)
+    most = wish.bounded(USUAL_CALLS, _LEAST_BLOCKS * _BLOCK, parts.count)
     random = np.random.default_rng(wish.seed)
-    halves = [_Means(parts.count), _Means(parts.count)]
-    done = 0
-    while done < calls:
-        block = min(_BLOCK, calls - done)
-        masks = _masks(parts.grid, block, random)
-        halves[(done // _BLOCK) % 2].add(masks, scores(masks))
-        done += block
-        if done >= _LEAST_BLOCKS * _BLOCK and _agree(*halves):
-            break
-    joined = halves[0].joined(halves[1])
-    told = {"calls": done, "kept": KEPT, "mask_cells": MASK_CELLS}
-    return Attribution(joined.weights(), told, interval=joined.half_widths())
+    whole = scores(np.ones((1, parts.count)))
+    means = _Means(parts.count, whole.size)
+    done, is_settled = 1, False
+    agreed: float | None = None
+    while done < most and not is_settled:
+        masks = _masks(parts.grid, min(_BLOCK, most - done), random, parts.mask_cells)
+        # the whole image's score is 0 here: a model that always says the same gives zeros
+        means.add(masks, (scores(masks) - whole).reshape(len(masks), -1))
+        done += len(masks)
+        if done >= _LEAST_BLOCKS * _BLOCK:
+            agreed = agreement(means.estimates()) if means.is_known else 0.0
+            is_settled = agreed >= SETTLED
+    asked = Asked(done, most, agreed, is_settled=is_settled)
+    shape = (parts.count, *whole.shape[1:])
+    told = {**asked.to_wire(), "kept": KEPT, "mask_cells": parts.mask_cells}
+    return Attribution(
+        means.weights().reshape(shape), told, interval=means.half_widths().reshape(shape)
+    )
 
 
 class _Means:
-    """Means of scores, weighted by how well each cell could be seen."""
+    """Means of scores, weighted by how well each cell could be seen, portion by portion."""
 
-    def __init__(self, parts: int) -> None:
-        self.seen = np.full(parts, 1e-9)
-        self.sums = np.zeros(parts)
-        self.squares = np.zeros(parts)
-        self.count = 0
-        self.total = 0.0
+    def __init__(self, parts: int, targets: int) -> None:
+        self._seen = np.zeros((_PORTIONS, parts))
+        self._sums = np.zeros((_PORTIONS, parts, targets))
+        self._squares = np.zeros((parts, targets))
+        self._counts = np.zeros(_PORTIONS)
+        self._totals = np.zeros((_PORTIONS, targets))
+        self._next = 0
 
     def add(self, masks: Array, found: Array) -> None:
-        """Count masks (n, parts) with their scores (n,)."""
-        self.seen += masks.sum(axis=0)
-        self.sums += found @ masks
-        self.squares += found**2 @ masks
-        self.count += len(found)
-        self.total += float(found.sum())
+        """Count masks (n, parts) with their scores (n, targets)."""
+        for some in np.array_split(np.arange(len(masks)), min(len(masks), _PORTIONS_OF_BLOCK)):
+            at = self._next % _PORTIONS
+            self._seen[at] += masks[some].sum(axis=0)
+            self._sums[at] += masks[some].T @ found[some]
+            self._counts[at] += len(some)
+            self._totals[at] += found[some].sum(axis=0)
+            self._next += 1
+        self._squares += masks.T @ found**2
 
-    def joined(self, other: _Means) -> _Means:
-        """Both together."""
-        both = _Means(len(self.seen))
-        for name, value in vars(self).items():
-            setattr(both, name, value + getattr(other, name))
-        return both
+    @property
+    def is_known(self) -> bool:
+        """Whether each target has had a score unlike that of hiding everything.
+
+        An object that no mask lets the model see has the same score behind all of them, which
+        is not that of the whole image.
+        """
+        return bool(((np.ptp(self._totals, axis=0) > 0) | (self._totals == 0).all(axis=0)).all())
+
+    def estimates(self) -> Array:
+        """The weights by each portion (portions, parts, targets)."""
+        used = self._counts > 0
+        counts = self._counts[used][:, None, None]
+        seen = np.maximum(self._seen[used], 1e-9)[:, :, None]
+        found: Array = self._sums[used] / seen - self._totals[used][:, None] / counts
+        return found
 
     def weights(self) -> Array:
-        """Per cell, less the mean of all."""
-        weights: Array = self.sums / self.seen - self.total / self.count
+        """Per cell and target, less the mean of all masks."""
+        weights: Array = self._means() - self._totals.sum(axis=0) / max(1.0, self._counts.sum())
         return weights
 
     def half_widths(self) -> Array:
         """Of the intervals of the weights, at 95 %."""
-        variance = np.maximum(0, self.squares / self.seen - (self.sums / self.seen) ** 2)
-        half: Array = 1.96 * np.sqrt(variance / np.maximum(self.seen, 1))
+        seen = np.maximum(self._seen.sum(axis=0), 1e-9)[:, None]
+        variance = np.maximum(0, self._squares / seen - self._means() ** 2)
+        half: Array = 1.96 * np.sqrt(variance / np.maximum(seen, 1))
         return half
 
-
-def _agree(first: _Means, second: _Means) -> bool:
-    ours, theirs = first.weights(), second.weights()
-    if ours.std() == 0 or theirs.std() == 0:
-        return True
-    return float(np.corrcoef(ours, theirs)[0, 1]) >= _AGREED
+    def _means(self) -> Array:
+        seen = np.maximum(self._seen.sum(axis=0), 1e-9)[:, None]
+        means: Array = self._sums.sum(axis=0) / seen
+        return means
 
 
-def _masks(grid: tuple[int, int], count: int, random: np.random.Generator) -> Array:
-    """Random smooth masks (count, cells): coarse ones, shifted by a part of a coarse cell."""
-    coarse = random.random((count, MASK_CELLS + 1, MASK_CELLS + 1)) < KEPT
+def _masks(grid: tuple[int, int], count: int, random: np.random.Generator, cells: int) -> Array:
+    """Random smooth masks (count, parts): coarse ones, shifted by a part of a coarse cell."""
+    coarse = random.random((count, cells + 1, cells + 1)) < KEPT
     shift = random.random((2, count))
-    rows, columns = (_between(size, at) for size, at in zip(grid, shift, strict=True))
+    rows, columns = (_between(size, at, cells) for size, at in zip(grid, shift, strict=True))
     masks: Array = rows @ coarse.astype(np.float64) @ columns.transpose(0, 2, 1)
     return masks.reshape(count, -1)
 
 
-def _between(size: int, shift: Array) -> Array:
-    """Linear weights (n, size, MASK_CELLS + 1) of a coarse axis on a shifted fine one."""
-    places = (np.arange(size) + 0.5) / size * MASK_CELLS
+def _between(size: int, shift: Array, cells: int) -> Array:
+    """Linear weights (n, size, cells + 1) of a coarse axis on a shifted fine one."""
+    places = (np.arange(size) + 0.5) / size * cells
     at = places[None, :] + shift[:, None] - 0.5
-    distance = np.abs(at[:, :, None] - np.arange(MASK_CELLS + 1))
+    distance = np.abs(at[:, :, None] - np.arange(cells + 1))
     weights = np.maximum(0, 1 - distance)
     found: Array = weights / weights.sum(axis=2, keepdims=True)
     return found

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelry.explaining.contract import Target
 from modelry.explaining.faithfulness import Faithfulness
 
 _NAMED = 3
+_OBJECTS = 3
+_RESOLUTION = 1e-6
+"""Of a score as engines compute it; what moves it less does nothing to it."""
 
 
-def sentence(target: Target, described: Mapping[str, Any], checked: Faithfulness | None) -> str:
-    """One or two sentences: what spoke for the answer, what against it, and how far to trust it."""
+def sentence(
+    target: Target,
+    described: Mapping[str, Any],
+    checked: Faithfulness | None,
+    box: list[float] | None = None,
+) -> str:
+    """One or two sentences: what spoke for the answer, what against it, and how far to trust it.
+
+    Args:
+        target: what is explained.
+        described: its weights in the input's own terms.
+        checked: how far to trust them, where it was measured.
+        box: of an object, in pixels.
+    """
     what = f"'{target.label}'" if target.label is not None else "the answer"
+    if box is not None:
+        left, top, right, bottom = (round(one) for one in box)
+        what = f"{what} at ({left}, {top}) to ({right}, {bottom})"
     parts = sorted(_named_parts(described), key=lambda one: -abs(one[1]))
     largest = abs(parts[0][1]) if parts else 0.0
-    if largest == 0:
+    if largest <= _RESOLUTION * abs(target.score):
         told = f"Nothing that was taken away changed the score of {what} ({target.score:.3g})."
     else:
         raised = [name for name, weight in parts if weight > 0.1 * largest][:_NAMED]
@@ -30,6 +48,16 @@ def sentence(target: Target, described: Mapping[str, Any], checked: Faithfulness
     return (
         f"{told} It is no better than a random order of the parts: do not rely on this explanation."
     )
+
+
+def objects_sentence(objects: Sequence[Mapping[str, Any]], found: int) -> str:
+    """What the maps of objects say together: the first ones, how many, and which not to trust."""
+    told = [str(one["sentence"]) for one in objects[:_OBJECTS]]
+    if found > len(objects):
+        told.append(f"{len(objects)} of {found} objects are explained; name a target for others.")
+    elif len(objects) > _OBJECTS:
+        told.append(f"{len(objects)} objects are explained in all.")
+    return " ".join(told)
 
 
 def _named_parts(described: Mapping[str, Any]) -> list[tuple[str, float]]:

@@ -13,10 +13,15 @@ from typing import Any
 import numpy as np
 
 from modelry.explaining.contract import Attribution, Parts, Scores, Wish
+from modelry.explaining.settling import Asked, agreement
 from modelry.runtime_api.tensors import Array
 
 EXACT_PARTS = 10
 """Up to so many parts all their 2^n subsets are asked."""
+SETTLED = 0.99
+"""How well the values must agree with those of endless asking for no more to be asked."""
+_PORTIONS = 8
+_SHARE_OF_SIZE = 0.25
 
 
 def usual_calls(parts: int) -> int:
@@ -58,84 +63,173 @@ def _exact(scores: Scores, parts: int) -> Attribution:
         without = numbers[subsets[:, part] == 0]
         gains = found[without | (1 << part)] - found[without]
         weights[part] = float((factor[sizes[without]] * gains).sum())
-    return Attribution(weights, {"calls": 2**parts, "is_exact": True})
+    return Attribution(weights, _told(Asked(2**parts, 2**parts, is_complete=True)))
 
 
-def _kernel(scores: Scores, parts: int, calls: int, random: np.random.Generator) -> Attribution:
-    subsets, importance, is_whole = _subsets(parts, calls - 2, random)
+def _kernel(scores: Scores, parts: int, most: int, random: np.random.Generator) -> Attribution:
     ends = scores(np.array([[0.0] * parts, [1.0] * parts]))
-    nothing, everything = float(ends[0]), float(ends[1])
-    found = scores(subsets)
-    weights = _solved(subsets, importance, found - nothing, everything - nothing)
-    told: dict[str, Any] = {"calls": len(subsets) + 2, "is_exact": is_whole}
-    return Attribution(weights, told, interval=_interval(subsets, importance, found, ends))
+    nothing, total = float(ends[0]), float(ends[1] - ends[0])
+    whole, importance, left = _whole_sizes(parts, most - 2)
+    whole_sums = _Sums.of(whole, importance, scores(whole) - nothing, total)
+    done = 2 + len(whole)
+    if not left:
+        return Attribution(whole_sums.solved(total), _told(Asked(done, most, is_complete=True)))
+    drawing = _Drawing(left, parts, random)
+    portions = [_Sums.empty(parts) for _ in range(_PORTIONS)]
+    pairs = _PORTIONS * max(4, math.ceil(parts / _PORTIONS))
+    agreed, is_settled = None, False
+    while done + 2 * _PORTIONS <= most and not is_settled:
+        count = min(pairs, (most - done) // (2 * _PORTIONS) * _PORTIONS)
+        drawn = drawing.pairs(count)
+        found = scores(drawn.reshape(-1, parts)).reshape(count, 2) - nothing
+        for at, portion in enumerate(portions):
+            some = drawn[at::_PORTIONS].reshape(-1, parts)
+            portion.add(some, np.ones(len(some)), found[at::_PORTIONS].reshape(-1), total)
+        done += 2 * count
+        agreed = agreement(np.stack(_estimates(whole_sums, portions, drawing.share, total)))
+        is_settled = agreed >= SETTLED
+        pairs = (done - 2 - len(whole)) // (4 * _PORTIONS) * _PORTIONS  # half as many again
+    if agreed is None:
+        return Attribution(whole_sums.solved(total), _told(Asked(done, most)))
+    estimates = _estimates(whole_sums, portions, drawing.share, total)
+    together = whole_sums.with_share(_Sums.together(portions), drawing.share)
+    return Attribution(
+        together.solved(total),
+        _told(Asked(done, most, agreed, is_settled=is_settled)),
+        interval=1.96 * np.std(estimates, axis=0, ddof=1) / math.sqrt(_PORTIONS),
+    )
 
 
-def _subsets(parts: int, calls: int, random: np.random.Generator) -> tuple[Array, Array, bool]:
-    """Subsets with their weights: whole sizes while the calls last, then samples in pairs."""
+def _told(asked: Asked) -> dict[str, Any]:
+    return {**asked.to_wire(), "is_exact": asked.is_complete}
+
+
+def _estimates(whole: _Sums, portions: list[_Sums], share: float, total: float) -> list[Array]:
+    """The weights by all that was drawn, as a mean over portions: the jackknife's pseudo-values.
+
+    A portion's own weights would not do: with few drawn subsets those that all portions share
+    decide, so that portions agree on what is wrong.
+    """
+    count = len(portions)
+    together = whole.with_share(_Sums.together(portions), share).solved(total)
+    without = [
+        whole.with_share(_Sums.together(portions[:at] + portions[at + 1 :]), share).solved(total)
+        for at in range(count)
+    ]
+    centre = np.mean(without, axis=0)
+    return [together + (count - 1) * (centre - one) for one in without]
+
+
+class _Sums:
+    """Weighted least squares under the constraint that the weights add up, as its two sums.
+
+    Args:
+        squares: (parts - 1, parts - 1), of the subsets with themselves.
+        products: (parts - 1,), of the subsets with what they gained.
+        importance: of all subsets.
+    """
+
+    def __init__(self, squares: Array, products: Array, importance: float) -> None:
+        self.squares = squares
+        self.products = products
+        self.importance = importance
+
+    @classmethod
+    def empty(cls, parts: int) -> _Sums:
+        """Of no subsets."""
+        return cls(np.zeros((parts - 1, parts - 1)), np.zeros(parts - 1), 0.0)
+
+    @classmethod
+    def of(cls, subsets: Array, importance: Array, gains: Array, total: float) -> _Sums:
+        """Of these alone; see `add`."""
+        made = cls.empty(subsets.shape[1])
+        made.add(subsets, importance, gains, total)
+        return made
+
+    @classmethod
+    def together(cls, others: list[_Sums]) -> _Sums:
+        """Of all of them."""
+        return cls(
+            np.sum([one.squares for one in others], axis=0),
+            np.sum([one.products for one in others], axis=0),
+            sum(one.importance for one in others),
+        )
+
+    def add(self, subsets: Array, importance: Array, gains: Array, total: float) -> None:
+        """Count subsets (n, parts) with what they gained (n,) of `total`."""
+        last = subsets[:, -1:]
+        design = subsets[:, :-1] - last
+        weighted = design * importance[:, None]
+        self.squares += weighted.T @ design
+        self.products += weighted.T @ (gains - last[:, 0] * total)
+        self.importance += float(importance.sum())
+
+    def with_share(self, drawn: _Sums, share: float) -> _Sums:
+        """These and what was drawn, which then has so much importance together."""
+        factor = share / drawn.importance
+        return _Sums(
+            self.squares + factor * drawn.squares,
+            self.products + factor * drawn.products,
+            self.importance + share,
+        )
+
+    def solved(self, total: float) -> Array:
+        """The weights, which add up to `total`."""
+        found = np.linalg.solve(self.squares, self.products)
+        weights: Array = np.append(found, total - found.sum())
+        return weights
+
+
+def _per_size(parts: int) -> Array:
+    """How much all subsets of a size together count, by size less 1."""
     sizes = np.arange(1, parts)
     per_size = (parts - 1) / (sizes * (parts - sizes))
-    per_size /= per_size.sum()
+    shares: Array = per_size / per_size.sum()
+    return shares
+
+
+def _whole_sizes(parts: int, calls: int) -> tuple[Array, Array, list[int]]:
+    """All subsets of the smallest and largest sizes with their importance, and the sizes left.
+
+    The first size is always there: with it the weights can be solved for. Further ones are where
+    they take a quarter of the calls that are usual, or all sizes fit: drawing tells sooner.
+    """
+    usual = min(calls, usual_calls(parts))
+    per_size = _per_size(parts)
+    is_all = 2**parts - 2 <= calls
     chosen: list[Array] = []
     importance: list[Array] = []
-    left = set(sizes.tolist())
+    left = set(range(1, parts))
     for size in range(1, parts // 2 + 1):
         mirror = parts - size
         both = {size, mirror}
         count = math.comb(parts, size) * len(both)
-        if count > calls:
+        if size > 1 and not is_all and count > usual * _SHARE_OF_SIZE:
             break
-        weight = sum(per_size[one - 1] for one in both) / count
         rows = np.zeros((math.comb(parts, size), parts))
         for at, members in enumerate(combinations(range(parts), size)):
             rows[at, list(members)] = 1
-        block = rows if size == mirror else np.concatenate([rows, 1 - rows])
-        chosen.append(block)
-        importance.append(np.full(count, weight))
-        calls -= count
+        chosen.append(rows if size == mirror else np.concatenate([rows, 1 - rows]))
+        importance.append(np.full(count, sum(per_size[one - 1] for one in both) / count))
+        usual -= count
         left -= both
-    if left and calls >= 2:
-        drawn = _drawn(sorted(left), per_size, parts, calls // 2, random)
-        chosen.append(drawn)
-        share = sum(per_size[size - 1] for size in left)
-        importance.append(np.full(len(drawn), share / len(drawn)))
-    return np.concatenate(chosen), np.concatenate(importance), not left
+    return np.concatenate(chosen), np.concatenate(importance), sorted(left)
 
 
-def _drawn(
-    sizes: list[int], per_size: Array, parts: int, pairs: int, random: np.random.Generator
-) -> Array:
-    odds = np.array([per_size[size - 1] for size in sizes])
-    drawn_sizes = random.choice(sizes, size=pairs, p=odds / odds.sum())
-    ranks = random.random((pairs, parts)).argsort(axis=1).argsort(axis=1)
-    rows = (ranks < drawn_sizes[:, None]).astype(np.float64)
-    return np.concatenate([rows, 1 - rows])
+class _Drawing:
+    """Draws subsets of some sizes, each with its complement; `share` is their importance."""
 
+    def __init__(self, sizes: list[int], parts: int, random: np.random.Generator) -> None:
+        odds = np.array([_per_size(parts)[size - 1] for size in sizes])
+        self.share = float(odds.sum())
+        self._odds = odds / self.share
+        self._sizes = sizes
+        self._parts = parts
+        self._random = random
 
-def _solved(subsets: Array, importance: Array, gains: Array, total: float) -> Array:
-    """Weighted least squares under the constraint that the weights add up to `total`."""
-    last = subsets[:, -1:]
-    design = subsets[:, :-1] - last
-    aim = gains - last[:, 0] * total
-    root = np.sqrt(importance)[:, None]
-    found, *_ = np.linalg.lstsq(design * root, aim * root[:, 0], rcond=None)
-    return np.append(found, total - found.sum())
-
-
-def _interval(subsets: Array, importance: Array, found: Array, ends: Array) -> Array | None:
-    """Half-widths at 95 % from ten parts of the samples; None where too few were drawn."""
-    groups = 10
-    if len(subsets) < 2 * groups * subsets.shape[1]:
-        return None
-    pairs = np.arange(len(subsets)) % groups
-    solved = [
-        _solved(
-            subsets[pairs == group],
-            importance[pairs == group],
-            found[pairs == group] - ends[0],
-            float(ends[1] - ends[0]),
-        )
-        for group in range(groups)
-    ]
-    spread: Array = 1.96 * np.std(solved, axis=0, ddof=1) / math.sqrt(groups)
-    return spread
+    def pairs(self, count: int) -> Array:
+        """So many pairs (count, 2, parts)."""
+        sizes = self._random.choice(self._sizes, size=count, p=self._odds)
+        ranks = self._random.random((count, self._parts)).argsort(axis=1).argsort(axis=1)
+        rows = (ranks < sizes[:, None]).astype(np.float64)
+        return np.stack([rows, 1 - rows], axis=1)

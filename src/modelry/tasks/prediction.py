@@ -12,11 +12,13 @@ import numpy as np
 from modelry.domain.errors import ModelFailed, NotSupported
 from modelry.domain.signature import Signature
 from modelry.processing.graph import ProcessingGraph
-from modelry.processing.values import Context
+from modelry.processing.values import Context, Detections, Stage
 from modelry.runtime_api.tensors import Array
 from modelry.tasks.contract import ItemForm, Steps
 from modelry.tasks.graphs import assets_of, build_graph
 from modelry.tasks.registry import task_called
+
+MIN_SCORE_OPTION = "min_score"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,28 @@ class Predictor(Protocol):
         Raises:
             NotSupported: the results of this version are no row of numbers.
             ModelFailed: the outputs are not what the model's file says.
+        """
+        ...
+
+    @property
+    def finds_objects(self) -> bool:
+        """Whether its results are boxes around objects in images."""
+        ...
+
+    def objects(
+        self, prepared: Prepared, outputs: Mapping[str, Array], least_score: float | None = None
+    ) -> Detections:
+        """The objects in images, before they are rendered.
+
+        Args:
+            prepared: as for `after`.
+            outputs: likewise.
+            least_score: of objects that are told, where the version lets requests choose it; no
+                option of the request counts then. None leaves all as the request has it.
+
+        Raises:
+            NotSupported: the version finds no objects.
+            ModelFailed: the outputs are not what the model's file says, or not numbers.
         """
         ...
 
@@ -157,6 +181,24 @@ class GraphPredictor:
         if scores is None:
             raise NotSupported("The results of this version are no row of numbers.")
         return scores
+
+    @property
+    def finds_objects(self) -> bool:
+        """See `Predictor.finds_objects`."""
+        return self._graph.result_form.stage is Stage.OBJECTS
+
+    def objects(
+        self, prepared: Prepared, outputs: Mapping[str, Array], least_score: float | None = None
+    ) -> Detections:
+        """See `Predictor.objects`."""
+        options = prepared.options
+        if least_score is not None:
+            has_bound = MIN_SCORE_OPTION in self._graph.options
+            options = {MIN_SCORE_OPTION: least_score} if has_bound else {}
+        value = self._graph.after(outputs, prepared.context, options)
+        if not isinstance(value, Detections):
+            raise NotSupported("The results of this version are no boxes around objects.")
+        return value
 
 
 def join_answers(answers: Sequence[Answer]) -> Answer:

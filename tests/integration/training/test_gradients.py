@@ -25,8 +25,8 @@ from tests.support.task_models import ServedVersion, tokenizer_file, written
 
 from modelry.domain.errors import InvalidInput, NotSupported
 from modelry.explaining.asking import Subject
-from modelry.explaining.contract import Wish
-from modelry.explaining.explain import Explained, explain
+from modelry.explaining.contract import Explained, Wish
+from modelry.explaining.explain import explain
 from modelry.gradients.model import Gradients, Served
 from modelry.processing.text_encoder import load_text_encoder
 from modelry.runtime_api.engine import StopSignal

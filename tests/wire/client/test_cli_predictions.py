@@ -107,6 +107,17 @@ def test_answers_are_explained(run, tmp_path):
     run("explain", "mood", code=2)
 
 
+def test_objects_are_explained_each_with_its_box(run):
+    shown = run("explain", "things", PAGE, "--min-score", "0.25").stdout.splitlines()
+    assert shown[1:3] == [
+        "  0  dog (0.50) at 1, 2, 4, 4, 88% of it inside the box",
+        "   +0.2500  region 1, 2, 3, 4",
+    ]
+    assert "insertion 0.800" in shown[3]
+    told = json.loads(run("explain", "things", PAGE, "--min-score", "0.25", "--json").stdout)
+    assert told["parameters"] == {"min_score": 0.25}
+
+
 def test_objects_are_listed(run):
     shown = run("detect", "things", PAGE).stdout
     assert "640 x 480" in shown

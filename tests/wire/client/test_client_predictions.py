@@ -174,6 +174,9 @@ def test_answers_are_explained(client):
     assert str(found) == found.sentence
     drawn = client.explain("pets", image=png(), checks=False)
     assert (drawn.picture, drawn._repr_png_(), drawn.faithfulness) == (b"PNG", b"PNG", None)
+    boxed = client.explain("things", image=png(), min_score=0.5)
+    assert (boxed.target.label, boxed.target.box) == ("dog", (1, 2, 3.5, 4))
+    assert boxed.parameters == {"min_score": 0.5}
     with pytest.raises(InvalidInput, match="one of image, text and row"):
         client.explain("mood", text="a", row=[1])
     with pytest.raises(NotSupported, match="'summarization'"):

@@ -12,7 +12,7 @@ import httpx2
 import numpy as np
 import pytest
 from PIL import Image
-from tests.support.explained import bright_square, looks_at, within
+from tests.support.explained import bright_square, finds_squares, looks_at, within
 from tests.support.operating import Operator, wait_until
 
 from modelry.client import Client
@@ -27,11 +27,26 @@ post: [softmax, top_k: 2, label]
 """
 
 
+DETECTOR = """\
+name: squares
+task: object-detection
+files: {model: squares.onnx}
+labels: [left, right]
+pre: [decode: gray, letterbox: [32, 32], scale: 1/255, layout: nhwc]
+post: [decode_boxes: finished, unletterbox]
+"""
+SQUARES = ((2, 8, 12, 18), (20, 8, 28, 16))
+
+
 @pytest.fixture(scope="module")
 def http(wired: Operator) -> Iterator[httpx2.Client]:
     wired.register_manifest(MANIFEST, {"model": looks_at(8, 20).SerializeToString()})
     wired.deploy("bright")
     wired.load("bright")
+    found = finds_squares(SQUARES).SerializeToString()
+    wired.register_manifest(DETECTOR, {"model": found})
+    wired.deploy("squares")
+    wired.load("squares")
     headers = {"authorization": f"Bearer {wired.server.key}"}
     with httpx2.Client(base_url=wired.server.url, headers=headers, timeout=60) as client:
         yield client
@@ -54,6 +69,20 @@ def test_the_square_that_decides_is_found_by_a_real_worker(http: httpx2.Client) 
         assert np.asarray(drawn).shape == (32, 32, 3)
 
 
+def test_the_objects_of_an_image_have_a_map_each_by_a_real_worker(http: httpx2.Client) -> None:
+    told = explained(http, model="squares", min_score=0.5, picture=True)
+    (found,) = told["attribution"]["objects"]
+    assert (found["label"], found["box"]) == ("right", pytest.approx(SQUARES[1]))
+    assert told["target"] == {key: found[key] for key in ("index", "label", "score", "box")}
+    assert (told["method"], told["attribution"]["kind"]) == ("d-rise", "objects")
+    left, top, right, bottom = found["regions"][0]["box"]
+    assert within([(left + right) / 2, (top + bottom) / 2] * 2, SQUARES[1])
+    assert told["faithfulness"]["is_better_than_random"]
+    assert told["usage"]["images"] == 1
+    with Image.open(io.BytesIO(base64.b64decode(told["picture"]))) as drawn:
+        assert np.asarray(drawn).shape == (32, 32, 3)
+
+
 def test_raw_bytes_with_wishes_in_the_query(http: httpx2.Client) -> None:
     answer = http.post(
         "/v1/explanations?model=bright&method=rise&calls=300&target=dark&checks=false",
@@ -62,7 +91,7 @@ def test_raw_bytes_with_wishes_in_the_query(http: httpx2.Client) -> None:
     )
     told = answer.json()
     assert (told["method"], told["target"]["label"]) == ("rise", "dark")
-    assert told["parameters"]["calls"] == 300
+    assert 256 <= told["parameters"]["calls"] <= told["parameters"]["most_calls"] == 300
     assert told["faithfulness"] is None
     assert told["picture"] is None
 
@@ -148,6 +177,8 @@ def test_a_key_that_may_start_no_jobs_gets_no_gradients(
         ({"why": True}, "why is not known here"),
         ({"image": ["aGk=", "aGk="]}, "explain one at a time"),
         ({"image": base64.b64encode(b"no picture").decode()}, "image"),
+        ({"model": "squares", "target": "purple"}, "one of their labels (right) or an index"),
+        ({"model": "squares", "min_score": 0.999}, "finds no object in this image"),
     ],
 )
 def test_what_cannot_be_explained_is_told(

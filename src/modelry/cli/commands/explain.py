@@ -35,13 +35,15 @@ def explain(
         typer.Option(help="Rows that stand for what is usual: a .csv or .json file, or JSON."),
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help="The label to explain, or its index. [default: the best]")
+        str | None,
+        typer.Option(help="The label to explain, or its index. [default: the best; all objects]"),
     ] = None,
     method: Annotated[
         str | None,
         typer.Option(
-            help="occlusion or rise for images, leave-one-out or shapley for others; by gradients "
-            "integrated-gradients, and grad-cam for images."
+            help="occlusion or rise for images, d-rise or occlusion for objects in them, "
+            "leave-one-out or shapley for others; by gradients integrated-gradients, and grad-cam "
+            "for images."
         ),
     ] = None,
     calls: Annotated[
@@ -51,6 +53,9 @@ def explain(
     checks: Annotated[
         bool, typer.Option(help="Measure how far the explanation can be trusted.")
     ] = True,
+    min_score: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Of objects that are explained.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Where to write a heat map, as PNG.")
     ] = None,
@@ -73,6 +78,7 @@ def explain(
             seed=seed,
             checks=checks,
             picture=out is not None,
+            min_score=min_score,
         )
     if out is not None:
         out.write_bytes(found.picture)
@@ -83,14 +89,30 @@ def explain(
 
 def _show(output: Output, found: Explanation, out: Path | None) -> None:
     output.say(found.sentence)
-    for name, weight in _weights(found.attribution):
-        output.say(f"{weight:+10.4f}  {name}")
-    if found.faithfulness is not None:
-        output.say(_checked(found.faithfulness))
+    if found.attribution["kind"] == "objects":
+        _show_objects(output, found.attribution["objects"])
+    else:
+        for name, weight in _weights(found.attribution):
+            output.say(f"{weight:+10.4f}  {name}")
+        if found.faithfulness is not None:
+            output.say(_checked(found.faithfulness))
     cost = found.cost
     output.note(f"{found.method}: {cost['model_calls']} model calls, {cost['seconds']:.2f} s")
     if out is not None:
         output.note(f"heat map: {out}")
+
+
+def _show_objects(output: Output, objects: Any) -> None:
+    for one in objects:
+        inside = "" if one["inside"] is None else f", {one['inside']:.0%} of it inside the box"
+        box = ", ".join(f"{edge:.0f}" for edge in one["box"])
+        output.say(f"{one['index']:3}  {one['label']} ({one['score']:.2f}) at {box}{inside}")
+        best = one["regions"][0]
+        output.say(
+            f"{best['weight']:+10.4f}  region " + ", ".join(f"{edge:.0f}" for edge in best["box"])
+        )
+        if one["faithfulness"] is not None:
+            output.say(_checked(one["faithfulness"]))
 
 
 def _weights(attribution: Any) -> list[tuple[str, float]]:

@@ -24,11 +24,15 @@ LOOK_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ExplainedTarget:
-    """What is explained: a class, or the number that the model gives, and its score."""
+    """What is explained: a class, or the number that the model gives, and its score.
+
+    Of an object in an image `index` is its place in the answer, and `box` tells where it is.
+    """
 
     index: int
     score: float
     label: str | None = None
+    box: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +40,11 @@ class Explanation:
     """Why one answer came out.
 
     `attribution` has the weights in the input's own terms: `grid` and `regions` (boxes in pixels)
-    of an image, `words` with their places in characters, or `columns`. `faithfulness` compares them
-    with random ones: where `is_better_than_random` is false they are not to be relied on; it is
-    None where no checks were asked. `picture` is a PNG of an image with what spoke for and against
-    the target, empty where none was asked; a notebook shows it.
+    of an image, `objects` with such a map each, `words` with their places in characters, or
+    `columns`. `faithfulness` compares them with random ones: where `is_better_than_random` is false
+    they are not to be relied on; it is None where no checks were asked. `picture` is a PNG of an
+    image with what spoke for and against the target, empty where none was asked; a notebook shows
+    it.
     """
 
     model: str
@@ -76,22 +81,27 @@ def explain(
     seed: int = 0,
     checks: bool = True,
     picture: bool | None = None,
+    min_score: float | None = None,
 ) -> Flow[Explanation]:
     """Explain the answer to an image, a text or a row of a table.
 
     Args:
-        model: a deployment of a task that classifies images or texts, or of the task tabular.
+        model: a deployment of a task that classifies images or texts, finds objects in images,
+            or of the task tabular.
         image: path, bytes or PIL image; or
         text: the text; or
         row: the row, with
         background: rows that stand for what is usual.
-        target: the label or index to explain; by default the best one.
-        method: occlusion or rise for images, leave-one-out or shapley for others; by gradients
-            integrated-gradients, and grad-cam for images.
+        target: the label or index to explain; by default the best one. Of objects a label, or
+            the place of one in the answer; by default all of them.
+        method: occlusion or rise for images, d-rise or occlusion for the objects in them,
+            leave-one-out or shapley for others; by gradients integrated-gradients, and grad-cam
+            for images.
         calls: how often the model may be asked for the explanation itself.
         seed: of what is random.
         checks: whether to measure how far the explanation can be trusted.
         picture: whether to draw a heat map; by default of images.
+        min_score: of objects that are explained.
     """
     sent = yield from _asked(
         model,
@@ -105,6 +115,7 @@ def explain(
         seed=seed,
         checks=checks,
         picture=picture,
+        min_score=min_score,
     )
     answer = yield from send_json(Request("POST", PATH, json=sent, idempotent=True))
     if JOB_ID in answer:  # it takes longer than a request waits
@@ -164,6 +175,7 @@ def _asked(
     seed: int = 0,
     checks: bool = True,
     picture: bool | None = None,
+    min_score: float | None = None,
 ) -> Flow[dict[str, Any]]:
     """The body of a request."""
     given = [value for value in (image, text, row) if value is not None]
@@ -178,6 +190,7 @@ def _asked(
         "method": method,
         "calls": calls,
         "seed": seed,
+        "min_score": min_score,
         "checks": checks,
         "picture": (image is not None) if picture is None else picture,
     }

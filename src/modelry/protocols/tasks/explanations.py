@@ -25,17 +25,19 @@ from modelry.services.inference.service import InferenceService, require_task
 from modelry.tasks.contract import ItemForm, Schema
 from modelry.tasks.registry import task_called
 
-TASKS = ("image-classification", "text-classification", "tabular")
+TASKS = ("image-classification", "object-detection", "text-classification", "tabular")
 BACKGROUND = "background"
 WISHES: Mapping[str, Schema] = {
     "method": {
         "type": "string",
-        "description": "occlusion or rise for images, leave-one-out or shapley for others; by "
-        "gradients: integrated-gradients, and grad-cam for images.",
+        "description": "occlusion or rise for images, d-rise or occlusion for the objects in them, "
+        "leave-one-out or shapley for others; by gradients: integrated-gradients, and grad-cam for "
+        "images.",
     },
     "target": {
         "type": "string",
-        "description": "The label to explain, or its index; by default the best one.",
+        "description": "The label to explain, or its index; by default the best one. Of objects in "
+        "an image: a label, or an object's place in the answer; by default all of them.",
     },
     "calls": {
         "type": "integer",
