@@ -68,7 +68,7 @@ def explain_objects(subject: Subject, wish: Wish, stop: StopSignal) -> Explained
         "method": name,
         "target": {key: first[key] for key in ("index", "label", "score", "box")},
         "attribution": {**parts.frame(), "kind": "objects", "objects": objects},
-        "interval": None if found.interval is None else found.of_target(0).interval.tolist(),
+        "interval": None if found.interval is None else found.interval[:, 0].tolist(),
         "baseline": parts.baseline,
         "parameters": {
             **found.parameters,
