@@ -32,16 +32,17 @@ DETECTING: Mapping[str, Any] = {
 """The steps of a version of `finds_squares`."""
 
 
-def linear(weights: Sequence[float]) -> onnx.ModelProto:
+def linear(weights: Sequence[float], element: int = TensorProto.FLOAT) -> onnx.ModelProto:
     """The weighted sum of a row, plus 3."""
+    kind = helper.tensor_dtype_to_np_dtype(element)
     return model_of(
         [
             helper.make_node("MatMul", ["row", "weights"], ["sum"]),
             helper.make_node("Add", ["sum", "three"], ["value"]),
         ],
-        {"row": (TensorProto.FLOAT, ["batch", len(weights)])},
-        {"value": (TensorProto.FLOAT, ["batch", 1])},
-        {"weights": np.array(weights, "f4")[:, None], "three": np.array([3], "f4")},
+        {"row": (element, ["batch", len(weights)])},
+        {"value": (element, ["batch", 1])},
+        {"weights": np.array(weights, kind)[:, None], "three": np.array([3], kind)},
     )
 
 

@@ -11,14 +11,15 @@ import numpy as np
 
 from modelry.domain.errors import Cancelled, ModelFailed
 from modelry.explaining.contract import Method, Parts
+from modelry.explaining.pace import QUIET_SLICE_S, Pace
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.tensors import Array
 from modelry.tasks.prediction import Predictor, Prepared
 
-SLICE_S = 0.002
-"""How long a batch may take, about: a request that comes meanwhile waits so long for it."""
-MADE_AT_ONCE_BYTES = 2**24
-"""Of perturbed inputs that are made at once, about, as 64-bit numbers."""
+MADE_AT_ONCE_BYTES = 2**22
+"""Of perturbed inputs that are made at once, about, as 64-bit numbers: what caches hold."""
+MOST_AT_ONCE = 256
+"""Presences whose inputs are made at once: texts are padded to the longest of them."""
 
 Run = Callable[[Mapping[str, Array], int], Mapping[str, Array]]
 """Runs rows through the engine, behind whatever else waits for it."""
@@ -39,6 +40,8 @@ class Subject:
         columns: the columns of a version for tables, in its order.
         more: methods beside those that ask the engine alone.
         slice_s: how long a run may take, about.
+        pace: told of each run by `run`, as only that knows how long the engine took; None where
+            runs take as long as the call.
     """
 
     item: Mapping[str, Any]
@@ -48,7 +51,8 @@ class Subject:
     rows_at_once: int
     columns: Sequence[str] = ()
     more: MoreMethods | None = None
-    slice_s: float = SLICE_S
+    slice_s: float = QUIET_SLICE_S
+    pace: Pace | None = None
 
 
 class Asking:
@@ -65,18 +69,20 @@ class Asking:
         self.calls = 0
         self._subject = subject
         self._prepared = prepared
-        self._rows = 1
+        self._pace = subject.pace or Pace(subject.rows_at_once, lambda: subject.slice_s)
         self._index = index
         self._stop = stop
 
     def scores(self, parts: Parts, presences: Array) -> Array:
         """The target's score for each of the presences (n, parts): (n,), or (n, targets)."""
-        unique, inverse = np.unique(presences, axis=0, return_inverse=True)
+        unique, places = _different(presences)
+        order = np.argsort(unique.sum(axis=1), kind="stable")  # texts of about a length together
         at_once = self._at_once(parts)
-        blocks = [unique[start : start + at_once] for start in range(0, len(unique), at_once)]
-        found = [self._of_block(parts, block) for block in blocks]
-        scores: Array = np.concatenate(found)[inverse.reshape(-1)]
-        return scores
+        blocks = [order[start : start + at_once] for start in range(0, len(order), at_once)]
+        found = np.concatenate([self._of_block(parts, unique[block]) for block in blocks])
+        scores: Array = np.empty_like(found)
+        scores[order] = found
+        return scores[places]
 
     def _of_block(self, parts: Parts, presences: Array) -> Array:
         found = self._of_inputs(parts.inputs(presences))
@@ -85,7 +91,8 @@ class Asking:
 
     def _at_once(self, parts: Parts) -> int:
         numbers = sum(array.size for array in self._prepared.inputs.values())
-        return max(1, MADE_AT_ONCE_BYTES // (8 * max(1, numbers) * parts.repeats))
+        fitting = MADE_AT_ONCE_BYTES // (8 * max(1, numbers) * parts.repeats)
+        return min(MOST_AT_ONCE, max(1, fitting))
 
     def _of_inputs(self, inputs: Mapping[str, Array]) -> Array:
         total = len(next(iter(inputs.values())))
@@ -94,20 +101,14 @@ class Asking:
         while start < total:
             if self._stop.is_set():
                 raise Cancelled("The explanation was stopped because its caller went away.")
-            end = min(total, start + self._rows)
+            end = min(total, start + self._pace.rows)
             began = time.perf_counter()
             found.append(self._of_rows({name: one[start:end] for name, one in inputs.items()}))
-            self._adapt(time.perf_counter() - began)
+            if self._subject.pace is None:
+                self._pace.ran(end - start, time.perf_counter() - began)
             start = end
         self.calls += total
         return np.concatenate(found)
-
-    def _adapt(self, taken_s: float) -> None:
-        slice_s = self._subject.slice_s
-        if taken_s < slice_s / 2:
-            self._rows = min(self._subject.rows_at_once, 2 * self._rows)
-        elif taken_s > slice_s:
-            self._rows = max(1, self._rows // 2)
 
     def _of_rows(self, inputs: Mapping[str, Array]) -> Array:
         rows = len(next(iter(inputs.values())))
@@ -127,3 +128,18 @@ class Asking:
         if scores.shape[1] <= self._index or not np.isfinite(scores[:, self._index]).all():
             raise ModelFailed("The model gave no finite score for a changed input.")
         return scores[:, self._index].astype(np.float64)
+
+
+def _different(presences: Array) -> tuple[Array, Array]:
+    """Each different row once, and for each row which of them it is.
+
+    By a table of hashes: sorting rows would hold the interpreter's lock for milliseconds.
+    """
+    rows = np.ascontiguousarray(presences, np.float64)
+    data, width = rows.tobytes(), rows.itemsize * rows.shape[1]
+    known: dict[bytes, int] = {}
+    places = [
+        known.setdefault(data[at : at + width], len(known)) for at in range(0, len(data), width)
+    ]
+    unique = np.frombuffer(b"".join(known), np.float64).reshape(len(known), -1)
+    return unique, np.array(places)

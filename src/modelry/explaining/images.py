@@ -74,14 +74,16 @@ class ImageParts:
 
     def inputs(self, presences: Array) -> Mapping[str, Array]:
         """The engine's input for presences (n, cells)."""
-        keep = self._per_pixel(presences.reshape(-1, *self.grid))
+        kind = np.result_type(self._array, np.float32)
+        keep = self._per_pixel(presences.astype(kind).reshape(-1, *self.grid))
         shape = [1] * self._array.ndim
         shape[0], shape[self._rows], shape[self._columns] = len(keep), *self._size
         keep = keep.reshape(shape)
-        blended = self._array * keep + self._baseline * (1 - keep)
+        blended = self._array * keep  # cells that are kept whole, or not at all, stay exact
+        blended += self._baseline.astype(kind) * (1 - keep)
         if self._array.dtype.kind in "iu":
             blended = np.rint(blended)
-        return {self._name: blended.astype(self._array.dtype)}
+        return {self._name: blended.astype(self._array.dtype, copy=False)}
 
     def noisy(self, random: np.random.Generator) -> ImageParts:
         """The same image with a little noise."""

@@ -13,7 +13,9 @@ from modelry.runtime_api.tensors import Array
 
 MOST_BACKGROUND = 200
 MOST_CELLS = 2_000_000
-"""Of the rows that are read to find where each column lies in the engine's inputs."""
+"""Of all rows that are read: those of the background, and some for each column."""
+_PROBES = 3
+"""Cells that are tried to find where a column lies, at most."""
 NOISE = 0.05
 """Of the standard deviation of a column's cells, for stability."""
 Prepare = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Array]]
@@ -42,10 +44,12 @@ class RowParts:
                 "stand for what is usual, such as a sample of the rows the model was trained on.",
                 param="background",
             )
-        if len(columns) ** 2 * len(background) > MOST_CELLS:
-            raise InvalidInput(
-                f"{len(columns)} columns with {len(background)} background rows are too much to "
-                f"explain; send at most {max(1, MOST_CELLS // len(columns) ** 2)} rows.",
+        cells = len(columns) * (_PROBES * len(columns) + len(background))
+        if cells > MOST_CELLS:
+            raise NotSupported(
+                f"A table of {len(columns)} columns is too wide to be explained with "
+                f"{len(background)} background rows: that takes {cells} cells, and at most "
+                f"{MOST_CELLS} are read.",
                 param="background",
             )
         self._prepare = prepare
@@ -54,7 +58,7 @@ class RowParts:
         self._others = [_named(row, self.columns) for row in background]
         self._row = prepare([{"row": self._cells}])
         self._usual = prepare([{"row": one} for one in self._others])
-        self._places = [self._places_of(name) for name in self.columns]
+        self._moves = self._places()
         self.repeats = len(background)
         self.baseline = f"the cells of {len(background)} background rows"
 
@@ -65,18 +69,13 @@ class RowParts:
 
     def inputs(self, presences: Array) -> Mapping[str, Array]:
         """The engine's inputs for presences (n, columns): n times `repeats` rows."""
-        away = presences < 0.5
+        away = (presences < 0.5).astype(np.float32)
         made: dict[str, Array] = {}
         for name, row in self._row.items():
             usual = self._usual[name]
-            shape = (len(presences), len(usual), *row.shape[1:])
-            values = np.broadcast_to(row, shape).reshape(len(presences), len(usual), -1).copy()
-            flat = usual.reshape(len(usual), -1)
-            for column, places in enumerate(self._places):
-                for place in places.get(name, ()):
-                    values[:, :, place] = np.where(
-                        away[:, column, None], flat[None, :, place], values[:, :, place]
-                    )
+            flat = usual.reshape(1, len(usual), -1)
+            is_usual = (away @ self._moves[name])[:, None, :] > 0
+            values = np.where(is_usual, flat, row.reshape(1, 1, -1))
             made[name] = values.reshape(-1, *row.shape[1:])
         return made
 
@@ -105,38 +104,46 @@ class RowParts:
 
     def gathered(self, values: Mapping[str, Array]) -> Array:
         """Sums by column (columns,) of numbers for each number of the engine's inputs (1, …)."""
-        flat = {name: one.reshape(-1) for name, one in values.items()}
-        return np.array(
-            [
-                sum(
-                    float(flat[name][at])
-                    for name, found in places.items()
-                    if name in flat
-                    for at in found
-                )
-                for places in self._places
-            ]
-        )
+        sums = np.zeros(self.count)
+        for name, one in values.items():
+            sums += self._moves[name].astype(np.float64) @ one.reshape(-1).astype(np.float64)
+        return sums
 
-    def _places_of(self, column: str) -> Mapping[str, list[int]]:
-        """Where a column lies in the engine's inputs: what changes when its cell does.
+    def _places(self) -> Mapping[str, Array]:
+        """Where each column lies in the engine's inputs (columns, numbers of an input): 1 there.
 
-        A column whose cell is the same in all background rows has no place, and does nothing.
+        That is what changes when its cell becomes another one of the background. A column whose
+        cell is the same in all background rows has no place, and does nothing.
         """
-        moved = self._prepare(
-            [{"row": {**self._cells, column: other[column]}} for other in self._others]
-        )
-        found: dict[str, list[int]] = {}
-        for name, array in moved.items():
-            differs = (array != self._row[name]) & ~(_is_nan(array) & _is_nan(self._row[name]))
-            changed = differs.reshape(len(array), -1).any(axis=0)
-            if changed.any():
-                found[name] = np.flatnonzero(changed).tolist()
+        probes = [(at, cell) for at in range(self.count) for cell in self._unlike(self.columns[at])]
+        found = {
+            name: np.zeros((self.count, row.size), np.float32) for name, row in self._row.items()
+        }
+        if probes:
+            moved = self._prepare(
+                [{"row": {**self._cells, self.columns[at]: cell}} for at, cell in probes]
+            )
+            for name, places in found.items():
+                differs = _differs(moved[name], self._row[name]).reshape(len(probes), -1)
+                np.maximum.at(places, [at for at, _ in probes], differs.astype(np.float32))
         return found
 
+    def _unlike(self, column: str) -> list[Any]:
+        """Cells of the background that differ from the row's: the extremes of numbers, and some."""
+        mine = self._cells[column]
+        others = [one[column] for one in self._others if one[column] != mine]
+        numbers = [one for one in others if isinstance(one, int | float)]
+        rest = [one for one in others if not isinstance(one, int | float)]
+        extremes = {min(numbers), max(numbers)} if numbers else set()
+        return [*extremes, *rest][:_PROBES]
 
-def _is_nan(array: Array) -> Array:
-    return np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, bool)
+
+def _differs(array: Array, other: Array) -> Array:
+    """Where arrays differ; not a number is as good as itself."""
+    different: Array = array != other
+    if array.dtype.kind == "f":
+        different &= ~(np.isnan(array) & np.isnan(other))
+    return different
 
 
 def _named(row: Any, columns: Sequence[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import compress, pairwise
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,8 @@ class TextParts:
                 param="text",
             )
         self._text = text
+        ends = [0, *(end for _, end in self.words)]
+        self._pieces = [text[start:end] for start, end in pairwise(ends)]
         self.repeats = 1
         self.baseline = "the text without these words"
 
@@ -72,11 +75,6 @@ class TextParts:
         }
 
     def _with(self, kept: Array) -> Mapping[str, Any]:
-        pieces: list[str] = []
-        at = 0
-        for (_, end), is_kept in zip(self.words, kept.tolist(), strict=True):
-            if is_kept:
-                pieces.append(self._text[at:end])
-            at = end
-        pieces.append(self._text[at:])
-        return {**self._item, "text": "".join(pieces).strip() or NOTHING}
+        rest = self._text[self.words[-1][1] :]
+        text = "".join(compress(self._pieces, kept.tolist())) + rest
+        return {**self._item, "text": text.strip() or NOTHING}

@@ -8,6 +8,7 @@ often enough to end within one token or one batch.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,6 +52,11 @@ class StopSignal:
                 self._callbacks.append(callback)
                 return
         callback()
+
+    def unsubscribe(self, callback: Callable[[], None]) -> None:
+        """Forget `callback`: what it would end is over."""
+        with self._lock, contextlib.suppress(ValueError):
+            self._callbacks.remove(callback)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ that has queued up meanwhile, up to the cap, as its next batch.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from modelry.domain.errors import Cancelled, ModelryError
 from modelry.runtime_api.engine import StopSignal
@@ -29,7 +30,10 @@ class Work:
         rows: how many rows of a batch it takes.
         is_cancelled: its caller went away.
         batch: the stop signal of the run that it is part of, while it runs.
+        is_background: it is for work that stands back, such as an explanation.
     """
+
+    is_background: ClassVar[bool] = False
 
     __slots__ = ("batch", "call_id", "deadline", "is_cancelled", "key", "rows")
 
@@ -70,6 +74,7 @@ class EngineLane:
         self._running: Sequence[Work] = ()
         self._stop = StopSignal()
         self._started = 0.0
+        self._wanted_at = -math.inf
 
     def add(self, *works: Work) -> None:
         """Queue `works`; `run` follows."""
@@ -86,10 +91,9 @@ class EngineLane:
             finally:
                 self._engine.release()
 
-    @property
-    def is_wanted(self) -> bool:
-        """Whether something runs or waits."""
-        return bool(self._waiting or self._running)
+    def is_wanted(self, within_s: float) -> bool:
+        """Whether a call has been run lately, work in the background aside, or something waits."""
+        return bool(self._waiting) or time.monotonic() - self._wanted_at < within_s
 
     def busy_s(self, now: float) -> float:
         """How long the running engine call has been running; 0 when none is."""
@@ -157,6 +161,8 @@ class EngineLane:
             for work in batch:
                 work.batch = stop
             self._stop, self._started, self._running = stop, now, batch
+        if not batch[0].is_background:
+            self._wanted_at = now
         try:
             frames = batch[0].run_together(batch, stop)
         except BaseException as error:  # noqa: BLE001 - an engine may raise anything

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import resource
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -14,19 +15,20 @@ from modelry.domain.errors import Overloaded
 from modelry.explaining.asking import Subject
 from modelry.explaining.contract import Wish
 from modelry.explaining.explain import explain
+from modelry.explaining.pace import Pace
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.frames import Frame
 from modelry.runtime_api.items import decode_item
 from modelry.runtime_api.tensors import Array
 from modelry.tasks.prediction import Predictor
 from modelry.worker.calls import OpenCalls
+from modelry.worker.courtesy import Courtesy
 from modelry.worker.engine_lane import EngineLane, Work
 from modelry.worker.tensor_engine import TensorEngine
 from modelry.worker.threaded_calls import ThreadedCall, ThreadedCalls
 
 MOST_WAITING = 4
 """Each takes one of the places that the gateway has for calls of a replica."""
-_LONGEST_REST_S = 0.05
 _NO_CALL = 0
 
 
@@ -54,6 +56,7 @@ class ExplainCalls(ThreadedCalls):
         self._engine = engine
         self._lane = lane
         self._columns = columns
+        self._courtesy = Courtesy(lane.is_wanted)
 
     def start(self, frame: Frame, deadline: float) -> ThreadedCall:
         """Start a call.
@@ -77,35 +80,47 @@ class ExplainCalls(ThreadedCalls):
         """See `ThreadedCalls.answer`."""
         asked: Mapping[str, Any] = frame.json()
         (item,) = (decode_item(one, frame.body) for one in asked["items"])
+        most_rows = self._engine.items_in_bulk
+        pace = Pace(most_rows, self._courtesy.slice_s)
         subject = Subject(
             item,
             asked.get("options") or {},
             self._predictor,
-            lambda inputs, rows: self._through_lane(inputs, rows, call.stop),
-            self._engine.items_at_once,
+            lambda inputs, rows: self._through_lane(inputs, rows, call.stop, pace),
+            most_rows,
             self._columns,
+            pace=pace,
         )
         explained = explain(subject, Wish.from_wire(asked["wish"]), call.stop)
         header = {"explanation": explained.told, "usage": explained.usage}
         return orjson.dumps(header), explained.picture
 
     def _through_lane(
-        self, inputs: Mapping[str, Array], rows: int, stop: StopSignal
+        self, inputs: Mapping[str, Array], rows: int, stop: StopSignal, pace: Pace
     ) -> Mapping[str, Array]:
-        began = time.perf_counter()
         work = _Run(self._engine, inputs, rows, stop)
         self._lane.add(work)
         self._lane.run()
         outputs = work.outputs()
-        if self._lane.is_wanted:  # others call: leave them the engine for as long again
-            time.sleep(min(_LONGEST_REST_S, time.perf_counter() - began))
+        pace.ran(rows, work.took_s)
+        self._courtesy.ran(work.took_s, work.taken)
+        rest_s = self._courtesy.rest_s
+        if rest_s:
+            time.sleep(rest_s)
         return outputs
 
 
 class _Run(Work):
-    """Some rows of an explanation: who waits for them is told, and no call is answered."""
+    """Some rows of an explanation: who waits for them is told, and no call is answered.
 
-    __slots__ = ("_done", "_engine", "_failure", "_found", "_inputs", "_stop")
+    Attributes:
+        took_s: how long the engine took.
+        taken: how often a core was taken from a thread of this process meanwhile.
+    """
+
+    is_background = True
+
+    __slots__ = ("_done", "_engine", "_failure", "_found", "_inputs", "_stop", "taken", "took_s")
 
     def __init__(
         self, engine: TensorEngine, inputs: Mapping[str, Array], rows: int, stop: StopSignal
@@ -117,14 +132,18 @@ class _Run(Work):
         self._done = threading.Event()
         self._found: Mapping[str, Array] = {}
         self._failure: BaseException | None = None
+        self.took_s, self.taken = 0.0, 0
 
     def run_together(self, works: Sequence[Any], stop: StopSignal) -> Sequence[None]:
         """Run it alone; what goes wrong is raised where it is waited for."""
         del works, stop  # the explanation's own signal ends it
+        began, taken = time.perf_counter(), _cores_taken()
         try:
-            self._found = self._engine.infer(self._inputs, self.rows, self._stop)
+            self._found = self._engine.infer_bulk(self._inputs, self.rows, self._stop)
         except BaseException as error:  # noqa: BLE001 - raised again in the explanation's thread
             self._failure = error
+        self.took_s = time.perf_counter() - began
+        self.taken = _cores_taken() - taken
         self._done.set()
         return [None]
 
@@ -134,3 +153,7 @@ class _Run(Work):
         if self._failure is not None:
             raise self._failure
         return self._found
+
+
+def _cores_taken() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw

@@ -52,7 +52,10 @@ class Services:
         self.texts: TextCalls | None = None
         self.explanations: ExplainCalls | None = None
         if isinstance(engine, SupportsTensors):
-            self.tensors = TensorEngine(engine, engine.signature, loaded.tuning.max_rows)
+            tuning = loaded.tuning
+            self.tensors = TensorEngine(
+                engine, engine.signature, tuning.max_rows, is_fixed=tuning.is_fixed
+            )
             if loaded.predictor is not None:
                 self.items = ItemCalls(
                     loaded.predictor, self.tensors, self.lane, calls, processing_threads()

@@ -16,6 +16,7 @@ from modelry.worker.engine_lane import Work
 from modelry.worker.tensor_plan import AnswerWriter, TensorPlan, TensorPlanner, has_rows, merge
 
 _RESULT = int(Kind.RESULT)
+_BULK_ROWS = 4096
 
 
 class TensorEngine:
@@ -25,12 +26,21 @@ class TensorEngine:
         engine: the loaded engine.
         signature: its signature.
         max_rows: rows of one run, at most, for signatures with a batch dimension.
+        is_fixed: whether the engine takes no more than that; else it is what it likes best.
     """
 
-    def __init__(self, engine: SupportsTensors, signature: Signature, max_rows: int) -> None:
+    def __init__(
+        self,
+        engine: SupportsTensors,
+        signature: Signature,
+        max_rows: int,
+        *,
+        is_fixed: bool = False,
+    ) -> None:
         self.planner = TensorPlanner(signature)
         self.writer = AnswerWriter(signature)
         self.max_rows = max_rows
+        self.bulk_rows = max_rows if is_fixed else max(max_rows, _BULK_ROWS)
         self.is_batched = signature.batched
         self._signature = signature
         self._infer = engine.infer
@@ -42,6 +52,24 @@ class TensorEngine:
             return self.max_rows
         shape = self._signature.inputs[0].shape
         return max(1, shape[0]) if shape else 1
+
+    @property
+    def items_in_bulk(self) -> int:
+        """Items of one run for work that minds how long a run takes by itself."""
+        return self.bulk_rows if self.is_batched else self.items_at_once
+
+    def infer_bulk(
+        self, inputs: Mapping[str, Array], rows: int, stop: StopSignal
+    ) -> dict[str, Array]:
+        """All outputs for at most `items_in_bulk` rows, in one run.
+
+        Raises:
+            ModelryError: the engine refused or broke, or its outputs have other rows.
+        """
+        outputs = self._infer(inputs, stop)
+        if self.is_batched and rows > 1:
+            self.check_rows(outputs, rows)
+        return outputs
 
     def infer(self, inputs: Mapping[str, Array], rows: int, stop: StopSignal) -> dict[str, Array]:
         """All outputs for `inputs`, in several runs when they have more rows than one may have.

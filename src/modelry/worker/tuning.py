@@ -32,10 +32,14 @@ _LEAST_CALLS, _MOST_CALLS = 4, 256
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What was measured: rows of one run, and seconds per row at that size (None: unknown)."""
+    """What was measured: rows of one run, and seconds per row at that size (None: unknown).
+
+    `is_fixed` says that the manifest allows no more rows, whatever they take.
+    """
 
     max_rows: int
     row_s: float | None = None
+    is_fixed: bool = False
 
     @property
     def calls_ahead(self) -> int:
@@ -60,8 +64,9 @@ def tune(engine: SupportsTensors, signature: Signature, fixed_rows: int | None) 
     """
     if not signature.batched or not signature.inputs:
         return Tuning(1)
+    is_fixed = fixed_rows is not None
     if any(spec.datatype is Datatype.BYTES for spec in signature.inputs):
-        return Tuning(fixed_rows or GUESSED_ROWS)
+        return Tuning(fixed_rows or GUESSED_ROWS, is_fixed=is_fixed)
     stop = StopSignal()
     timer = threading.Timer(BUDGET_S, stop.set)
     timer.start()
@@ -69,7 +74,8 @@ def tune(engine: SupportsTensors, signature: Signature, fixed_rows: int | None) 
         return _Measurement(engine, signature, stop).tuning(fixed_rows)
     except Exception:  # noqa: BLE001 - made-up inputs may be nothing that this engine takes
         # a run that had to be stopped was one row that takes longer than all the time there is
-        return Tuning(fixed_rows or (1 if stop.is_set() else GUESSED_ROWS))
+        rows = fixed_rows or (1 if stop.is_set() else GUESSED_ROWS)
+        return Tuning(rows, is_fixed=is_fixed)
     finally:
         timer.cancel()
 
@@ -86,7 +92,7 @@ class _Measurement:
         """What to use; `fixed_rows` is only timed."""
         self._engine.infer(_inputs(self._signature, 1), self._stop)
         if fixed_rows is not None:
-            return Tuning(fixed_rows, self._run_s(fixed_rows) / fixed_rows)
+            return Tuning(fixed_rows, self._run_s(fixed_rows) / fixed_rows, is_fixed=True)
         measured: dict[int, float] = {}
         rows = 1
         while rows <= LARGEST and not self._stop.is_set():

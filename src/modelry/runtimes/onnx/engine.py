@@ -87,6 +87,8 @@ class OnnxEngine:
             raise
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base class
             raise self._failure(error, inputs, stop) from None
+        finally:
+            stop.unsubscribe(end)
         return dict(zip(self._output_names, values, strict=True))
 
     def _failure(
