@@ -16,6 +16,7 @@ from modelry.explaining.asked import Asked
 from modelry.explaining.asking import Subject
 from modelry.explaining.explain import explain
 from modelry.gradients.contract import EXPLANATION, FILE, INFER, INPUT, WORK
+from modelry.gradients.further_files import in_one_piece
 from modelry.gradients.model import Gradients, Served
 from modelry.processing.steps.text import TOKENIZER_ROLE
 from modelry.processing.text_encoder import load_text_encoder
@@ -55,7 +56,7 @@ class ExplainOne:
             predictor = _predictor(told, manifest, files, signature)
             engine = _Engine(host)
             served = Served(
-                content=files[MODEL_ROLE].read_bytes(),
+                content=in_one_piece(files[MODEL_ROLE].read_bytes(), _by_name(manifest, files)),
                 post=manifest.get("post") or (),
                 signature=signature,
                 run=engine.run,
@@ -80,6 +81,12 @@ class ExplainOne:
         made.write_bytes(orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY))
         host.put(EXPLANATION, made)
         return {"usage": explained.usage}
+
+
+def _by_name(manifest: Mapping[str, Any], files: Mapping[str, Path]) -> dict[str, Path]:
+    """The files by the names that the manifest has for them."""
+    told = manifest.get("files") or {}
+    return {str(told[role]["name"]): path for role, path in files.items() if role in told}
 
 
 def _predictor(

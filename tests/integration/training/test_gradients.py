@@ -27,7 +27,9 @@ from modelry.domain.errors import InvalidInput, NotSupported
 from modelry.explaining.asking import Subject
 from modelry.explaining.contract import Explained, Wish
 from modelry.explaining.explain import explain
+from modelry.gradients.further_files import in_one_piece
 from modelry.gradients.model import Gradients, Served
+from modelry.gradients.twin import Twin, as_tensor
 from modelry.processing.text_encoder import load_text_encoder
 from modelry.runtime_api.engine import StopSignal
 
@@ -252,3 +254,25 @@ def test_a_twin_that_answers_otherwise_than_what_serves_is_not_believed(tmp_path
     follow = Following("tabular", other, ["a", "b"], served, pre=[{"columns": ["a", "b"]}])
     with pytest.raises(NotSupported, match="would explain another model"):
         follow({"row": [4.0, 1.0]}, background=([0.0, 0.0],), method=INTEGRATED)
+
+
+def test_weights_in_a_further_file_are_put_in(tmp_path: Path) -> None:
+    whole = linear([1.0, 2.0])
+    apart = onnx.ModelProto()
+    apart.CopyFrom(whole)
+    data = b"before"
+    for tensor in apart.graph.initializer:
+        told = {"location": "data", "offset": str(len(data)), "length": str(len(tensor.raw_data))}
+        data += tensor.raw_data
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.extend(
+            onnx.StringStringEntryProto(key=key, value=value) for key, value in told.items()
+        )
+    (tmp_path / "data").write_bytes(data)
+    found = in_one_piece(apart.SerializeToString(), {"data": tmp_path / "data"})
+    (given,) = Twin(found).run(["value"], {"row": as_tensor(np.array([[3, 4]], "f4"))})
+    assert given.item() == pytest.approx(3 + 8 + 3)
+    with pytest.raises(NotSupported, match="the file with its weight 'weights' is not there"):
+        in_one_piece(apart.SerializeToString(), {})
+    assert in_one_piece(whole.SerializeToString(), {}) == whole.SerializeToString()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -14,7 +16,9 @@ import pytest
 from PIL import Image
 from tests.support.explained import bright_square, finds_squares, looks_at, within
 from tests.support.operating import Operator, wait_until
+from typer.testing import CliRunner
 
+from modelry.cli.main import app
 from modelry.client import Client
 
 MANIFEST = """\
@@ -150,6 +154,16 @@ def test_an_explanation_as_a_job(wired: Operator, http: httpx2.Client) -> None:
         lambda: wired.call("GET", f"/jobs/{job_id}")["state"] == "failed", "the job fails", 30
     )
     assert "needs at least" in wired.call("GET", f"/jobs/{job_id}")["error"]["message"]
+
+
+def test_the_command_starts_a_job_and_tells_its_id(wired: Operator, tmp_path: Path) -> None:
+    (tmp_path / "square.png").write_bytes(bright_square(8, 20))
+    words = ["explain", "bright", str(tmp_path / "square.png"), "--no-checks", "--job", "--json"]
+    environment = {"MODELRY_URL": wired.server.url, "MODELRY_API_KEY": wired.server.key}
+    shown = CliRunner().invoke(app, words, None, environment)
+    assert shown.exit_code == 0, shown.output
+    job_id = json.loads(shown.stdout)["job_id"]
+    assert wired.call("GET", f"/jobs/{job_id}")["kind"] == "explain-one"
 
 
 def test_a_key_that_may_start_no_jobs_gets_no_gradients(

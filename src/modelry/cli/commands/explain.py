@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from modelry.client.operations.explanations import Explanation
 
 _SHOWN = 10
+_DOWNLOAD = "its artefact explanation.json will be the explanation"
 
 
 def explain(
@@ -59,30 +60,34 @@ def explain(
     out: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Where to write a heat map, as PNG.")
     ] = None,
+    job: Annotated[bool, typer.Option("--job", help="Only start a job, and tell its id.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Explain the answer to an image, a text or a row: what spoke for it, what against it."""
     if sum(given is not None for given in (image, text, row)) != 1:
         raise usage_error("give an image file, --text or --row.", "IMAGE")
     rows = None if row is None else read_rows(row)
+    wishes: dict[str, Any] = {
+        "image": image,
+        "text": text,
+        "row": None if rows is None else rows[0],
+        "background": read_rows(background) if background is not None else (),
+        "target": target,
+        "method": method,
+        "calls": calls,
+        "seed": seed,
+        "checks": checks,
+        "min_score": min_score,
+    }
+    output = Output(as_json)
     with client_of(context) as client:
-        found = client.explain(
-            model,
-            image=image,
-            text=text,
-            row=None if rows is None else rows[0],
-            background=read_rows(background) if background is not None else (),
-            target=target,
-            method=method,
-            calls=calls,
-            seed=seed,
-            checks=checks,
-            picture=out is not None,
-            min_score=min_score,
-        )
+        if job:
+            started = client.start_explanation(model, **wishes)
+            output.result({"job_id": started.id}, lambda: output.say(f"{started.id}: {_DOWNLOAD}"))
+            return
+        found = client.explain(model, **wishes, picture=out is not None)
     if out is not None:
         out.write_bytes(found.picture)
-    output = Output(as_json)
     told = {name: getattr(found, name) for name in found.__slots__ if name != "picture"}
     output.result(told, lambda: _show(output, found, out))
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -39,6 +40,7 @@ LONGEST_PAUSE_S = 30.0
 """Between attempts where the caller's share of this moment is used up."""
 _KNOWN = frozenset({"deployment", "version", "method", "input"})
 _FORMAT = "onnx"
+_FRAMEWORK = "torch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +117,7 @@ class ExplainOneHandler:
             raise InvalidInput(
                 "'version' must be the number of one that is served.", param="version"
             )
-        target = self.inference.target(principal, _word(parameters, "deployment"), number)
-        if target.version.task not in METHODS:
-            raise NotSupported(
-                f"Answers of the task '{target.version.task}' are not explained as jobs.",
-                param="deployment",
-            )
-        return target
+        return self.inference.target(principal, _word(parameters, "deployment"), number)
 
     def _by_engine(self, run: JobRun, target: Target, asked: Asked) -> None:
         run.progress(0, None, "explanations", "the engine is asked")
@@ -155,8 +151,9 @@ def check_gradients(principal: Principal, target: Target, method: str) -> None:
     """See that gradients of a version may be followed, as far as it can be told beforehand.
 
     Raises:
-        NotSupported: its file is not ONNX, it belongs to another tenant, or the method is not for
-            its task.
+        NotSupported: its file is not ONNX, it belongs to another tenant, or the server has no
+            library for it.
+        InvalidInput: the method is not for its task.
     """
     version = target.version
     if version.tenant_id != principal.tenant_id:
@@ -170,6 +167,12 @@ def check_gradients(principal: Principal, target: Target, method: str) -> None:
         raise InvalidInput(
             f"method is '{method[:40]}'; of those by gradients the task '{version.task}' has: "
             f"{known}.",
+            param="method",
+        )
+    if find_spec(_FRAMEWORK) is None:
+        raise NotSupported(
+            "Explanations by gradients need a library that this server has not; install it there: "
+            "pip install 'modelry[train]'. Methods that ask the engine alone need none.",
             param="method",
         )
     found = version.manifest.get("format")

@@ -1,0 +1,279 @@
+"""The job that explains one answer: what it refuses, whom it asks, what it keeps."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+import orjson
+import pytest
+
+from modelry.domain.access import Role
+from modelry.domain.errors import (
+    BudgetExceeded,
+    InvalidInput,
+    ModelryError,
+    NotFound,
+    NotSupported,
+    Overloaded,
+    PermissionDenied,
+    QuotaExceeded,
+)
+from modelry.domain.jobs import Job, JobError, JobState
+from modelry.explaining.asked import Asked
+from modelry.explaining.contract import Wish
+from modelry.gradients.contract import EXPLANATION, INFER, INPUT
+from modelry.runtime_api.tensors import pack_tensors, unpack_tensors
+from modelry.runtime_api.work import WorkHost, WorkLimits
+from modelry.services.explanation import asking, one
+from modelry.services.explanation.asking import ExplanationJobs
+from modelry.services.explanation.one import ExplainOneHandler
+from modelry.testing import samples
+from modelry.testing.jobs import FakeJobRun
+from modelry.testing.work import ThreadWorks
+
+ME = samples.principal()
+GRADIENTS = Asked({"text": "a"}, {}, Wish(method="integrated-gradients"))
+VERSION = replace(
+    samples.version(), task="text-classification", manifest={"format": "onnx", "pre": []}
+)
+JOB = Job("default", "job-1", "explain-one", {}, samples.NOW, "key-1")
+
+
+class Contents:
+    """Contents in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    def keep(self, tenant_id: str, chunks: Any) -> Any:
+        content = b"".join(chunks)
+        digest = f"sha256:{len(self.kept):064}"
+        self.kept[digest] = content
+        return samples.BlobRecord(digest, len(content), samples.NOW)
+
+    def size_of(self, tenant_id: str, digest: str) -> int | None:
+        return len(self.kept[digest]) if digest in self.kept else None
+
+    def open(self, tenant_id: str, digest: str, name: str) -> Any:
+        path = Path(self.folder) / "opened"
+        path.write_bytes(self.kept[digest])
+        return SimpleNamespace(path=path, close=lambda: None)
+
+    folder: Path
+
+
+class Inference:
+    """A data plane with one deployment, which doubles tensors."""
+
+    def __init__(self) -> None:
+        self.version = VERSION
+        self.failures: list[ModelryError] = []
+        self.asked = 0
+
+    def target(self, principal: Any, name: str, number: int) -> Any:
+        if name != "spam":
+            raise NotFound("There is none.")
+        return SimpleNamespace(deployment=SimpleNamespace(name="spam"), version=self.version)
+
+    async def infer(self, principal: Any, target: Any, inputs: Any) -> Any:
+        self.asked += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return SimpleNamespace(outputs={"y": inputs["x"] * 2})
+
+    async def explain(
+        self, principal: Any, target: Any, item: Any, options: Any, wish: Wish
+    ) -> Any:
+        told = {"method": wish.method, "of": item["text"]}
+        return SimpleNamespace(told=told, picture=b"png", usage={"explanations": 1})
+
+
+class Doubling:
+    """Work that asks once and hands over what it got."""
+
+    name: ClassVar[str] = "explain-one"
+
+    def run(self, host: WorkHost) -> Any:
+        with host.open(INPUT) as file:
+            asked = Asked.from_bytes(file.read_bytes())
+        entries, parts = pack_tensors({"x": np.array([[3.0]], "f4")})
+        answer = host.ask(INFER, {"inputs": entries}, b"".join(parts))
+        doubled = unpack_tensors(answer.header["arrays"], answer.body)["y"]
+        made = host.scratch / EXPLANATION
+        made.write_bytes(orjson.dumps({"of": asked.item["text"], "found": doubled.tolist()}))
+        host.put(EXPLANATION, made)
+        return {}
+
+
+class Kit:
+    def __init__(self, folder: Path, loop: asyncio.AbstractEventLoop) -> None:
+        self.contents, self.inference = Contents(), Inference()
+        self.contents.folder = folder
+        self.handler = ExplainOneHandler(
+            self.inference,  # type: ignore[arg-type] # as far as it is needed
+            self.contents,  # type: ignore[arg-type] # likewise
+            ThreadWorks(Doubling()),
+            WorkLimits(),
+            lambda: loop,
+        )
+
+    def parameters(self, asked: Asked = GRADIENTS, **changes: Any) -> dict[str, Any]:
+        kept = self.contents.keep("default", [asked.to_bytes()])
+        told = {"deployment": "spam", "version": 1, "input": kept.digest}
+        return {**told, "method": asked.wish.method, **changes}
+
+    def told(self, run: FakeJobRun) -> Any:
+        digest, _ = run.artefacts[EXPLANATION]
+        return orjson.loads(self.contents.kept[digest])
+
+
+@pytest.fixture
+def kit(tmp_path: Path) -> Iterator[Kit]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    yield Kit(tmp_path, loop)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(5)
+    loop.close()
+
+
+def test_gradients_are_work_that_asks_the_engine_that_serves(kit: Kit) -> None:
+    run = FakeJobRun(kit.handler.check(ME, kit.parameters()))
+    outcome = kit.handler.run(run)
+    assert outcome == {"deployment": "spam", "version": VERSION.ref}
+    named = {"model": "spam", "version": VERSION.number}
+    assert kit.told(run) == {**named, "of": "a", "found": [[6.0]]}
+
+
+def test_other_methods_are_asked_of_the_worker(kit: Kit) -> None:
+    asked = Asked({"text": "b"}, {}, Wish(method="shapley", picture=True))
+    run = FakeJobRun(kit.handler.check(ME, kit.parameters(asked)))
+    kit.handler.run(run)
+    told = kit.told(run)
+    assert (told["method"], told["of"], told["picture"]) == ("shapley", "b", "cG5n")
+    assert run.told[-1][:2] == (1, 1)
+
+
+def test_limits_of_the_moment_slow_it_down_and_a_spent_budget_ends_it(kit: Kit) -> None:
+    run = FakeJobRun(kit.handler.check(ME, kit.parameters()))
+    kit.inference.failures = [QuotaExceeded("slower", retry_after_s=0.01)]
+    kit.handler.run(run)
+    assert kit.inference.asked == 2
+    kit.inference.failures = [BudgetExceeded("spent", retry_after_s=0.01)]
+    with pytest.raises(BudgetExceeded):
+        kit.handler.run(run)
+
+
+@pytest.mark.parametrize(
+    ("version", "changes", "error", "words"),
+    [
+        ({"tenant_id": "other"}, {}, NotSupported, "belongs to another tenant"),
+        ({"manifest": {"format": "gguf"}}, {}, NotSupported, "of the format 'gguf'"),
+        ({"task": "chat"}, {}, InvalidInput, "of those by gradients the task 'chat' has: none"),
+        ({}, {"method": "grad-cam"}, InvalidInput, "has: integrated-gradients"),
+        ({}, {"why": 1}, InvalidInput, "'why' is no parameter"),
+        ({}, {"version": "3"}, InvalidInput, "number of one that is served"),
+        ({}, {"deployment": "ham"}, NotFound, "There is none"),
+        ({}, {"input": "sha256:no"}, NotFound, "is not there"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_it_is_queued(
+    kit: Kit, version: Any, changes: Any, error: type[ModelryError], words: str
+) -> None:
+    kit.inference.version = replace(VERSION, **version)
+    with pytest.raises(error, match=words):
+        kit.handler.check(ME, kit.parameters(**changes))
+
+
+def test_a_server_without_the_library_says_what_to_install(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(one, "find_spec", lambda name: None)
+    with pytest.raises(NotSupported, match="pip install"):
+        kit.handler.check(ME, kit.parameters())
+    kit.handler.check(ME, kit.parameters(Asked({"text": "a"}, {}, Wish())))
+
+
+class Jobs:
+    """A queue with one job."""
+
+    def __init__(self) -> None:
+        self.job = replace(JOB, state=JobState.RUNNING)
+        self.is_cancelled = False
+
+    def submit(self, principal: Any, kind: str, parameters: Any, *, retries: int) -> Any:
+        self.parameters = parameters
+        return self.job
+
+    def get(self, principal: Any, job_id: str) -> Any:
+        return self.job
+
+    def cancel(self, principal: Any, job_id: str) -> None:
+        self.is_cancelled = True
+
+    def open_artefact(self, principal: Any, job_id: str, name: str) -> Any:
+        return None, iter([b'{"method":', b'"x"}'])
+
+
+def explanations() -> tuple[ExplanationJobs, Jobs]:
+    jobs = Jobs()
+    return ExplanationJobs(jobs, Contents()), jobs  # type: ignore[arg-type] # as far as needed
+
+
+def test_who_waits_gets_the_explanation_or_none_when_time_is_up() -> None:
+    service, jobs = explanations()
+
+    async def run() -> None:
+        target = Inference().target(ME, "spam", 3)
+        job = await service.start(ME, target, GRADIENTS)
+        assert jobs.parameters["method"] == "integrated-gradients"
+        assert "text" not in str(jobs.parameters)
+        assert await service.explanation(ME, job, within_s=0) is None
+        assert not jobs.is_cancelled
+        jobs.job = replace(jobs.job, state=JobState.SUCCEEDED)
+        assert await service.explanation(ME, job) == {"method": "x"}
+        jobs.job = replace(
+            jobs.job, state=JobState.FAILED, error=JobError("not_supported", "no twin")
+        )
+        with pytest.raises(NotSupported, match="no twin"):
+            await service.explanation(ME, job)
+
+    asyncio.run(run())
+
+
+def test_when_nobody_waits_any_more_the_job_is_cancelled() -> None:
+    service, jobs = explanations()
+
+    async def run() -> None:
+        waiting = asyncio.create_task(service.explanation(ME, jobs.job))
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(run())
+    assert jobs.is_cancelled
+
+
+def test_so_many_wait_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "MOST_WAITING", 0)
+    service, jobs = explanations()
+    with pytest.raises(Overloaded, match="requests wait for explanations"):
+        asyncio.run(service.explanation(ME, jobs.job))
+    assert jobs.is_cancelled
+
+
+def test_keys_that_may_start_no_jobs_start_none() -> None:
+    service, _ = explanations()
+    caller = samples.principal(Role.INFERENCE)
+    target = Inference().target(ME, "spam", 3)
+    with pytest.raises(PermissionDenied, match="jobs:write"):
+        asyncio.run(service.start(caller, target, GRADIENTS))
