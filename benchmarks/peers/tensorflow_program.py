@@ -2,13 +2,11 @@
 
     python tensorflow_program.py DATA.npz FOLDER EPOCHS SEED THREADS
 
-FOLDER gets `model.keras` and `answers.npy`; steps per second are printed as JSON.
+FOLDER gets `model.keras` and `answers.npy`.
 """
 
-import json
 import os
 import sys
-import time
 from pathlib import Path
 
 data, folder, epochs, seed, threads = sys.argv[1:]
@@ -34,8 +32,5 @@ model.add(Dense(10, activation="softmax"))
 model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
 model.save(Path(folder) / "model.keras")
 
-began = time.perf_counter()
 model.fit(x_train, y_train, epochs=int(epochs), verbose=0)
-seconds = time.perf_counter() - began
 np.save(Path(folder) / "answers.npy", model.predict(x_test, verbose=0))
-print(json.dumps({"steps_per_s": -(-len(x_train) // 32) * int(epochs) / seconds}))
