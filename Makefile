@@ -109,6 +109,10 @@ bench-translation: .venv/.dev ## a translator trained here, against copying and 
 bench-summarisation: .venv/.dev ## summaries by a model trained here, against the texts' beginnings
 	@$(BIN)/python -m benchmarks.summarisation $(ARGS)
 
+.PHONY: bench-explain-chat
+bench-explain-chat: .venv/.dev ## whether explanations of chats find the fact that was answered from
+	@$(BIN)/python -m benchmarks.explaining_chat $(ARGS)
+
 proto: .venv/.dev ## renew the generated gRPC messages
 	@cd src/modelry/protocols/oip && ../../../../$(BIN)/python -m grpc_tools.protoc -I. --python_out=generated --pyi_out=generated open_inference.proto
 	@# messages of a pool of their own: tritonclient, whose messages have the same names, may be in the process

@@ -57,6 +57,18 @@ class Parrot(InProcessModel):
             yield Finished(choice, "stop")
         yield TokenUsage(3, 5, 2)
 
+    def explain(
+        self, item: dict[str, Any], options: Mapping[str, Any], wish: Mapping[str, Any]
+    ) -> Explained:
+        said = [message["content"] for message in item["messages"]]
+        segments = [
+            {"message": at, "role": "user", "text": one, "start": 0, "end": len(one), "weight": at}
+            for at, one in enumerate(said)
+        ]
+        answer = item.get("answer", said[-1])
+        attribution = {"kind": "chat", "segments": segments, "output": {"text": answer}}
+        return _told(attribution, item, options, wish), {"explanations": 1, "model_calls": 7}
+
 
 class Lengths(InProcessModel):
     """Embeds a text as its length, 1 and -1; pictures are their own size in bytes."""
@@ -64,6 +76,17 @@ class Lengths(InProcessModel):
     def embed(self, inputs: Sequence[str | list[int]]) -> Embeddings:
         vectors = np.array([[len(one), 1.0, -1.0] for one in inputs], dtype=np.float32)
         return Embeddings(vectors, [len(one) for one in inputs])
+
+    def explain(
+        self, item: dict[str, Any], options: Mapping[str, Any], wish: Mapping[str, Any]
+    ) -> Explained:
+        sides = {
+            side: [{"text": item[name], "start": 0, "end": 1, "weight": at}]
+            for at, (side, name) in enumerate(
+                [("words", "text"), ("compared_with", "compared_with")]
+            )
+        }
+        return _told({"kind": "pair", **sides}, item, options, wish), {"explanations": 1}
 
 
 class Classifier(InProcessModel):
@@ -92,17 +115,29 @@ class Classifier(InProcessModel):
         region = {"box": [0, 0, 8, 8], "weight": 0.5}
         by_word = {"kind": "text", "words": words}
         by_place = {"kind": "image", "regions": [region], "grid": [[0.5]], "width": 8, "height": 8}
-        return {
-            "method": wish["method"] or "usual",
-            "target": {"index": 0, "label": wish["target"] or "cat", "score": 0.75},
-            "attribution": by_word if "text" in item else by_place,
-            "interval": None,
-            "baseline": "nothing",
-            "parameters": {"seed": wish["seed"], **options},
-            "faithfulness": _CHECKED if wish["checks"] else None,
-            "sentence": "For 'cat' spoke most: 'bb'.",
-            "cost": {"model_calls": 7, "explaining_calls": 3, "seconds": 0.5},
-        }, {"explanations": 1, "model_calls": 7}
+        attribution = by_word if "text" in item else by_place
+        return _told(attribution, item, options, wish), {"explanations": 1, "model_calls": 7}
+
+
+def _told(
+    attribution: dict[str, Any],
+    item: Mapping[str, Any],
+    options: Mapping[str, Any],
+    wish: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What explains: it tells what it was asked with as its parameters."""
+    asked = {name: item[name] for name in ("answer", "level", "within") if name in item}
+    return {
+        "method": wish["method"] or "usual",
+        "target": {"index": 0, "label": wish["target"] or "cat", "score": 0.75},
+        "attribution": attribution,
+        "interval": None,
+        "baseline": "nothing",
+        "parameters": {"seed": wish["seed"], **asked, **options},
+        "faithfulness": _CHECKED if wish["checks"] else None,
+        "sentence": "For 'cat' spoke most: 'bb'.",
+        "cost": {"model_calls": 7, "explaining_calls": 3, "seconds": 0.5},
+    }
 
 
 _CHECKED = {
@@ -174,6 +209,15 @@ class Writer(InProcessModel):
         ]
         letters = sum(len(item["text"]) for item in items)
         return written, {"input_tokens": letters, "output_tokens": letters}
+
+    def explain(
+        self, item: dict[str, Any], options: Mapping[str, Any], wish: Mapping[str, Any]
+    ) -> Explained:
+        text = item["text"]
+        words = [{"text": text, "start": 0, "end": len(text), "weight": 3}]
+        output = {"text": item.get("answer", text[::-1])}
+        attribution = {"kind": "sequence", "words": words, "output": output}
+        return _told(attribution, item, options, wish), {"explanations": 1, "model_calls": 7}
 
 
 class Echo(InProcessModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from modelry.domain.errors import InvalidInput, NotSupported
@@ -21,12 +22,16 @@ METHODS: Mapping[str, Mapping[str, Method]] = {
     "objects": {"d-rise": rise, "occlusion": occlusion},
     "text": {"leave-one-out": leave_one_out, "shapley": shapley},
     "table": {"shapley": shapley, "leave-one-out": leave_one_out},
+    "conversation": {"leave-one-out": leave_one_out, "shapley": shapley},
+    "pair": {"leave-one-out": leave_one_out, "shapley": shapley},
 }
 _KINDS = {
     "image": "an image",
     "objects": "objects in an image",
     "text": "a text",
     "table": "a table",
+    "conversation": "a written answer",
+    "pair": "a pair of texts",
 }
 
 
@@ -56,7 +61,9 @@ def parts_of(
     raise NotSupported("Inputs of this kind cannot be explained.")
 
 
-def method_for(kind: str, wish: Wish, more: Mapping[str, Method]) -> tuple[str, Method]:
+def method_for(
+    kind: str, wish: Wish, more: Mapping[str, Method] = MappingProxyType({})
+) -> tuple[str, Method]:
     """The method that a wish names, or the usual one.
 
     Args:

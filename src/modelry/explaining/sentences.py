@@ -9,6 +9,7 @@ from modelry.explaining.contract import Target
 from modelry.explaining.faithfulness import Faithfulness
 
 _NAMED = 3
+_CHARACTERS = 60
 _OBJECTS = 3
 _RESOLUTION = 1e-6
 """Of a score as engines compute it; what moves it less does nothing to it."""
@@ -28,7 +29,7 @@ def sentence(
         checked: how far to trust them, where it was measured.
         box: of an object, in pixels.
     """
-    what = f"'{target.label}'" if target.label is not None else "the answer"
+    what = f"'{shortened(target.label)}'" if target.label is not None else "the answer"
     if box is not None:
         left, top, right, bottom = (round(one) for one in box)
         what = f"{what} at ({left}, {top}) to ({right}, {bottom})"
@@ -66,8 +67,20 @@ def _named_parts(described: Mapping[str, Any]) -> list[tuple[str, float]]:
             return [(f"'{one['text']}'", one["weight"]) for one in described["words"]]
         case "table":
             return [(_cell(one), one["weight"]) for one in described["columns"]]
+        case "chat":
+            return [(f"'{shortened(one['text'])}'", one["weight"]) for one in described["segments"]]
+        case "sequence":
+            return [(f"'{shortened(one['text'])}'", one["weight"]) for one in described["words"]]
+        case "pair":
+            words = [*described["words"], *described["compared_with"]]
+            return [(f"'{shortened(one['text'])}'", one["weight"]) for one in words]
         case _:
             return [(_place(one["box"]), one["weight"]) for one in described["regions"]]
+
+
+def shortened(text: str) -> str:
+    """A text that is not too long for a sentence."""
+    return text if len(text) <= _CHARACTERS else text[: _CHARACTERS - 1].rstrip() + "\u2026"
 
 
 def _cell(column: Mapping[str, Any]) -> str:

@@ -19,7 +19,8 @@ Headers by kind (JSON objects):
                                                         "arrays": [tensor…]} + body
     GENERATE  {"chat": {…}} | {"completion": {…}}    -> EVENT {…}* RESULT {}
     EMBED     {"inputs": [text | token ids …]}       -> RESULT {"usage": {…}, "arrays": [tensor]}
-    EXPLAIN   {"items": [item], "options": {…}, "wish": {…}}   an item as in PREDICT
+    EXPLAIN   {"items": [item], "options": {…}, "wish": {…}, "cache_salt": str}   an item as in
+              PREDICT, or {"messages": […]} of a chat; its salt as in `ChatRequest`
                                                      -> RESULT {"explanation": {…},
                                                         "usage": {…}} + the picture
     CANCEL    {}   stops the call of the same call_id; it still ends with RESULT or ERROR

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import orjson
 
 from modelry.domain.errors import ModelryError, NotSupported, ReplicaLost
+from modelry.runtime_api.answer_scores import SupportsAnswerScores
 from modelry.runtime_api.engine import (
     LoadSpec,
     SupportsTensors,
@@ -22,7 +23,8 @@ from modelry.runtime_api.frames import Frame, FrameError, Kind, encode, encode_e
 from modelry.worker.calls import OpenCalls, as_told, deadline_of, log
 from modelry.worker.connection import FrameReceiver, FrameSender
 from modelry.worker.engine_lane import EngineLane, Work
-from modelry.worker.explain_calls import ExplainCalls
+from modelry.worker.explain_calls import ExplainCalls, ExplanationCalls
+from modelry.worker.explain_texts import ExplainAnswerCalls, ExplainPairCalls
 from modelry.worker.generation import GenerationCalls
 from modelry.worker.item_calls import ItemCalls, ItemsWork, TextEmbedWork
 from modelry.worker.loading import Loaded, load, processing_threads
@@ -50,7 +52,7 @@ class Services:
         self.embedder: SupportsTextEmbedding | None = None
         self.generation: GenerationCalls | None = None
         self.texts: TextCalls | None = None
-        self.explanations: ExplainCalls | None = None
+        self.explanations: ExplanationCalls | None = None
         if isinstance(engine, SupportsTensors):
             tuning = loaded.tuning
             self.tensors = TensorEngine(
@@ -61,10 +63,18 @@ class Services:
                     loaded.predictor, self.tensors, self.lane, calls, processing_threads()
                 )
                 self.explanations = ExplainCalls(
-                    loaded.predictor, self.tensors, self.lane, calls, loaded.columns
+                    loaded.predictor,
+                    self.tensors,
+                    self.lane,
+                    calls,
+                    loaded.columns,
+                    embeds="embedding" in loaded.abilities,
                 )
         if isinstance(engine, SupportsTextEmbedding):
             self.embedder = engine
+            self.explanations = ExplainPairCalls(engine, self.lane, calls)
+        if isinstance(engine, SupportsAnswerScores):
+            self.explanations = ExplainAnswerCalls(engine, calls)
         if "chat" in loaded.abilities or "completion" in loaded.abilities:
             self.generation = GenerationCalls(engine, calls, sender)
         if isinstance(engine, SupportsTextToText):

@@ -118,6 +118,24 @@ def test_objects_are_explained_each_with_its_box(run):
     assert told["parameters"] == {"min_score": 0.25}
 
 
+def test_written_answers_and_pairs_are_explained(run, tmp_path):
+    shown = run(
+        "explain", "assistant", "--prompt", "one two", "--answer", "yes", "--level", "words"
+    )
+    assert "+0.0000  one two\n" in shown.stdout
+    assert "answer: yes\n" in shown.stderr
+    talk = tmp_path / "talk.json"
+    talk.write_text('[{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]')
+    told = json.loads(run("explain", "assistant", "--messages", talk, "--json").stdout)
+    assert [one["text"] for one in told["attribution"]["segments"]] == ["a", "b"]
+    assert "+3.0000  abc\n" in run("explain", "polyglot", "--text", "abc").stdout
+    shown = run("explain", "minilm", "--text", "a", "--compared-with", "b")
+    assert "+1.0000  b\n   +0.0000  a\n" in shown.stdout
+    for wrong in ("{", "[1]"):
+        talk.write_text(wrong)
+        assert "talk.json" in run("explain", "assistant", "--messages", talk, code=2).stderr
+
+
 def test_objects_are_listed(run):
     shown = run("detect", "things", PAGE).stdout
     assert "640 x 480" in shown

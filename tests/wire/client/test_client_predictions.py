@@ -177,10 +177,27 @@ def test_answers_are_explained(client):
     boxed = client.explain("things", image=png(), min_score=0.5)
     assert (boxed.target.label, boxed.target.box) == ("dog", (1, 2, 3.5, 4))
     assert boxed.parameters == {"min_score": 0.5}
-    with pytest.raises(InvalidInput, match="one of image, text and row"):
+    with pytest.raises(InvalidInput, match="one of image, text, row and messages"):
         client.explain("mood", text="a", row=[1])
-    with pytest.raises(NotSupported, match="'summarization'"):
-        client.explain("brief", text="abc")
+    with pytest.raises(NotSupported, match="'tensor'"):
+        client.explain("echo", text="abc")
+
+
+def test_written_answers_and_pairs_are_explained(client):
+    talk = [{"role": "user", "content": "one"}, {"role": "user", "content": "two"}]
+    found = client.explain(
+        "assistant", messages=talk, answer="yes", within=[1], level="words", max_tokens=3
+    )
+    assert [one["text"] for one in found.attribution["segments"]] == ["one", "two"]
+    asked = {"answer": "yes", "within": [1], "level": "words", "max_tokens": 3}
+    assert found.parameters == {"seed": 0, **asked}
+    found = client.explain("polyglot", text="abc", target="c")
+    assert (found.attribution["output"]["text"], found.target.label) == ("cba", "c")
+    found = client.explain("minilm", text="a", compared_with="b")
+    assert found.attribution["compared_with"][0]["text"] == "b"
+    for name, more in (("assistant", {"text": "a"}), ("polyglot", {"messages": talk})):
+        with pytest.raises(UnsupportedField):
+            client.explain(name, **more)
 
 
 def test_objects_are_detected(client):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,13 +33,36 @@ def explain(
     row: Annotated[
         str | None, typer.Option(help="A row instead of an image, as JSON or a .json file.")
     ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="A question to a chat instead of an image.")
+    ] = None,
+    messages: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="A conversation instead: a .json list of messages."
+        ),
+    ] = None,
+    answer: Annotated[
+        str | None,
+        typer.Option(help="The written answer to explain. [default: the model's own]"),
+    ] = None,
+    compared_with: Annotated[
+        str | None, typer.Option(help="Of embeddings: the text that --text is compared with.")
+    ] = None,
+    level: Annotated[
+        str | None,
+        typer.Option(help="What is left out at a time: messages, lines, sentences or words."),
+    ] = None,
     background: Annotated[
         str | None,
         typer.Option(help="Rows that stand for what is usual: a .csv or .json file, or JSON."),
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option(help="The label to explain, or its index. [default: the best; all objects]"),
+        typer.Option(
+            help="The label to explain, its index, or words of a written answer. [default: the "
+            "best; all objects; all words]"
+        ),
     ] = None,
     method: Annotated[
         str | None,
@@ -63,14 +88,18 @@ def explain(
     job: Annotated[bool, typer.Option("--job", help="Only start a job, and tell its id.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Explain the answer to an image, a text or a row: what spoke for it, what against it."""
-    if sum(given is not None for given in (image, text, row)) != 1:
-        raise usage_error("give an image file, --text or --row.", "IMAGE")
+    """Explain an answer: what in its image, text, row or conversation spoke for it, or against."""
+    if sum(given is not None for given in (image, text, row, prompt, messages)) != 1:
+        raise usage_error("give an image file, --text, --row, --prompt or --messages.", "IMAGE")
     rows = None if row is None else read_rows(row)
     wishes: dict[str, Any] = {
         "image": image,
         "text": text,
         "row": None if rows is None else rows[0],
+        "messages": _conversation(prompt, messages),
+        "answer": answer,
+        "compared_with": compared_with,
+        "level": level,
         "background": read_rows(background) if background is not None else (),
         "target": target,
         "method": method,
@@ -92,8 +121,24 @@ def explain(
     output.result(told, lambda: _show(output, found, out))
 
 
+def _conversation(prompt: str | None, messages: Path | None) -> list[dict[str, Any]] | None:
+    if prompt is not None:
+        return [{"role": "user", "content": prompt}]
+    if messages is None:
+        return None
+    try:
+        found = json.loads(messages.read_bytes())
+    except ValueError as error:
+        raise usage_error(f"{messages} is no JSON: {error}.", "--messages") from None
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise usage_error(f"{messages} has no list of messages.", "--messages")
+    return found
+
+
 def _show(output: Output, found: Explanation, out: Path | None) -> None:
     output.say(found.sentence)
+    if "output" in found.attribution:
+        output.note(f"answer: {found.attribution['output']['text']}")
     if found.attribution["kind"] == "objects":
         _show_objects(output, found.attribution["objects"])
     else:
@@ -121,18 +166,27 @@ def _show_objects(output: Output, objects: Any) -> None:
 
 
 def _weights(attribution: Any) -> list[tuple[str, float]]:
-    if attribution["kind"] == "image":
-        found = [
-            ("region " + ", ".join(f"{edge:.0f}" for edge in one["box"]), one["weight"])
-            for one in attribution["regions"]
-        ]
-    elif attribution["kind"] == "text":
-        found = [(one["text"], one["weight"]) for one in attribution["words"]]
-    else:
-        found = [
-            (f"{one['name']} = {one['value']}", one["weight"]) for one in attribution["columns"]
-        ]
+    match attribution["kind"]:
+        case "image":
+            found = [
+                ("region " + ", ".join(f"{edge:.0f}" for edge in one["box"]), one["weight"])
+                for one in attribution["regions"]
+            ]
+        case "table":
+            found = [
+                (f"{one['name']} = {one['value']}", one["weight"]) for one in attribution["columns"]
+            ]
+        case "chat":
+            found = _texts(attribution["segments"])
+        case "pair":
+            found = _texts([*attribution["words"], *attribution["compared_with"]])
+        case _:
+            found = _texts(attribution["words"])
     return sorted(found, key=lambda one: -abs(one[1]))[:_SHOWN]
+
+
+def _texts(parts: Sequence[Any]) -> list[tuple[str, float]]:
+    return [(" ".join(one["text"].split()), one["weight"]) for one in parts]
 
 
 def _checked(faithfulness: Any) -> str:

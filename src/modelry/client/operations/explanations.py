@@ -40,11 +40,12 @@ class Explanation:
     """Why one answer came out.
 
     `attribution` has the weights in the input's own terms: `grid` and `regions` (boxes in pixels)
-    of an image, `objects` with such a map each, `words` with their places in characters, or
-    `columns`. `faithfulness` compares them with random ones: where `is_better_than_random` is false
-    they are not to be relied on; it is None where no checks were asked. `picture` is a PNG of an
-    image with what spoke for and against the target, empty where none was asked; a notebook shows
-    it.
+    of an image, `objects` with such a map each, `words` with their places in characters, `columns`,
+    or `segments` of a conversation; of a written answer also its tokens (`output`) and what each of
+    them loses without each part (`matrix`). `faithfulness` compares them with random ones: where
+    `is_better_than_random` is false they are not to be relied on; it is None where no checks were
+    asked. `picture` is a PNG of an image with what spoke for and against the target, empty where
+    none was asked; a notebook shows it.
     """
 
     model: str
@@ -74,7 +75,13 @@ def explain(
     image: ImageInput | None = None,
     text: str | None = None,
     row: Row | None = None,
+    messages: Sequence[Mapping[str, Any]] | None = None,
     background: Sequence[Row] = (),
+    answer: str | None = None,
+    compared_with: str | None = None,
+    within: Sequence[int] | None = None,
+    level: str | None = None,
+    max_tokens: int | None = None,
     target: str | int | None = None,
     method: str | None = None,
     calls: int | None = None,
@@ -83,17 +90,23 @@ def explain(
     picture: bool | None = None,
     min_score: float | None = None,
 ) -> Flow[Explanation]:
-    """Explain the answer to an image, a text or a row of a table.
+    """Explain the answer to an image, a text, a row of a table or a conversation.
 
     Args:
-        model: a deployment of a task that classifies images or texts, finds objects in images,
-            or of the task tabular.
+        model: a deployment that classifies images or texts, finds objects in images, writes a text
+            for a text, embeds texts, chats, or is of the task tabular.
         image: path, bytes or PIL image; or
         text: the text; or
         row: the row, with
-        background: rows that stand for what is usual.
+        background: rows that stand for what is usual; or
+        messages: the conversation.
+        answer: of chats and written texts, the answer to explain; by default the model's own.
+        compared_with: of embeddings, the text whose likeness to `text` is explained.
+        within: places of the messages of which parts are left out; by default all.
+        level: what is left out at a time: messages, lines, sentences or words.
+        max_tokens: of a chat's own answer.
         target: the label or index to explain; by default the best one. Of objects a label, or
-            the place of one in the answer; by default all of them.
+            the place of one in the answer, of a written answer words of it; by default all.
         method: occlusion or rise for images, d-rise or occlusion for the objects in them,
             leave-one-out or shapley for others; by gradients integrated-gradients, and grad-cam
             for images.
@@ -108,7 +121,13 @@ def explain(
         image=image,
         text=text,
         row=row,
+        messages=messages,
         background=background,
+        answer=answer,
+        compared_with=compared_with,
+        within=within,
+        level=level,
+        max_tokens=max_tokens,
         target=target,
         method=method,
         calls=calls,
@@ -117,10 +136,10 @@ def explain(
         picture=picture,
         min_score=min_score,
     )
-    answer = yield from send_json(Request("POST", PATH, json=sent, idempotent=True))
-    if JOB_ID in answer:  # it takes longer than a request waits
-        return (yield from _awaited(str(answer[JOB_ID])))
-    return _decoded(answer)
+    told = yield from send_json(Request("POST", PATH, json=sent, idempotent=True))
+    if JOB_ID in told:  # it takes longer than a request waits
+        return (yield from _awaited(str(told[JOB_ID])))
+    return _decoded(told)
 
 
 def start_explanation(model: str, **wishes: Any) -> Flow[JobRecord]:
@@ -168,7 +187,13 @@ def _asked(
     image: ImageInput | None = None,
     text: str | None = None,
     row: Row | None = None,
+    messages: Sequence[Mapping[str, Any]] | None = None,
     background: Sequence[Row] = (),
+    answer: str | None = None,
+    compared_with: str | None = None,
+    within: Sequence[int] | None = None,
+    level: str | None = None,
+    max_tokens: int | None = None,
     target: str | int | None = None,
     method: str | None = None,
     calls: int | None = None,
@@ -178,13 +203,19 @@ def _asked(
     min_score: float | None = None,
 ) -> Flow[dict[str, Any]]:
     """The body of a request."""
-    given = [value for value in (image, text, row) if value is not None]
+    given = [value for value in (image, text, row, messages) if value is not None]
     if len(given) != 1:
-        raise InvalidInput("Give one of image, text and row.", param="image")
+        raise InvalidInput("Give one of image, text, row and messages.", param="image")
     body: dict[str, Any] = {
         "model": model,
         "text": text,
         "row": None if row is None else _cells(row),
+        "messages": None if messages is None else [dict(one) for one in messages],
+        "answer": answer,
+        "compared_with": compared_with,
+        "within": None if within is None else list(within),
+        "level": level,
+        "max_tokens": max_tokens,
         "background": [_cells(one) for one in background] or None,
         "target": None if target is None else str(target),
         "method": method,

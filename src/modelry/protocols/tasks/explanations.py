@@ -14,6 +14,7 @@ from modelry.explaining.asked import Asked
 from modelry.explaining.contract import MOST_CALLS, Wish
 from modelry.protocols.http.endpoint import Endpoint, Handler, json_response
 from modelry.protocols.http.request import ApiRequest
+from modelry.protocols.tasks import explained_texts
 from modelry.protocols.tasks.description import MODEL, described
 from modelry.protocols.tasks.form_question import FormQuestion, place_raw
 from modelry.protocols.tasks.later import ACCEPTED, JOB, JOB_WISH, answer_by_job, takes_job
@@ -21,11 +22,15 @@ from modelry.protocols.tasks.question import Question, check_names, items_of, op
 from modelry.protocols.tasks.reading import read_question
 from modelry.services.explanation.asking import ExplanationJobs
 from modelry.services.inference.inputs import InputUrls
+from modelry.services.inference.routing import Target
 from modelry.services.inference.service import InferenceService, require_task
 from modelry.tasks.contract import ItemForm, Schema
 from modelry.tasks.registry import task_called
 
-TASKS = ("image-classification", "object-detection", "text-classification", "tabular")
+TASKS = (
+    *("image-classification", "object-detection", "text-classification", "tabular"),
+    *explained_texts.TASKS,
+)
 BACKGROUND = "background"
 WISHES: Mapping[str, Schema] = {
     "method": {
@@ -37,7 +42,8 @@ WISHES: Mapping[str, Schema] = {
     "target": {
         "type": "string",
         "description": "The label to explain, or its index; by default the best one. Of objects in "
-        "an image: a label, or an object's place in the answer; by default all of them.",
+        "an image: a label, or an object's place in the answer; by default all of them. Of a "
+        "written answer, words of it; by default all.",
     },
     "calls": {
         "type": "integer",
@@ -77,19 +83,15 @@ def _handler(inference: InferenceService, urls: InputUrls, jobs: ExplanationJobs
         question = await read_question(request)
         target = inference.target(request.principal, question.model)
         require_task(target, *TASKS)
-        form = task_called(target.version.task).form
-        assert form is not None, "these tasks have items"
-        if isinstance(question, FormQuestion):
-            place_raw(question, form, target.version.task)
-        check_names(question, target.deployment.name, form, (*WISHES, BACKGROUND, JOB))
-        wish, options = _wish(question), options_of(question, form)
-        items = await request.while_connected(urls.fetched(_one_item(question, form)))
-        asked = Asked(items[0], options, wish)
+        item, options = _item(question, target)
+        wish = _wish(question)
+        (item,) = await request.while_connected(urls.fetched([item]))
+        asked = Asked(item, options, wish)
         is_job_wanted = bool(question.option(JOB, JOB_WISH[JOB]))
         if takes_job(asked, is_job_wanted=is_job_wanted):
             return await answer_by_job(request, jobs, target, asked, is_job_wanted=is_job_wanted)
         explained = await request.while_connected(
-            inference.explain(request.principal, target, items[0], options, wish)
+            inference.explain(request.principal, target, item, options, wish)
         )
         picture = base64.b64encode(explained.picture).decode() if explained.picture else None
         return json_response(
@@ -103,6 +105,25 @@ def _handler(inference: InferenceService, urls: InputUrls, jobs: ExplanationJobs
         )
 
     return handle
+
+
+def _item(question: Question, target: Target) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The item to explain, and the options of its prediction.
+
+    Raises:
+        InvalidInput: the request has not what the model's task takes, or something else.
+    """
+    task = target.version.task
+    if task == explained_texts.CHAT:
+        return explained_texts.read_chat(question, (*WISHES, JOB))
+    form = task_called(task).form
+    assert form is not None, "all other tasks have items"
+    if isinstance(question, FormQuestion):
+        place_raw(question, form, task)
+    more = (*WISHES, BACKGROUND, JOB, *explained_texts.wishes_of(task))
+    check_names(question, target.deployment.name, form, more)
+    (item,) = _one_item(question, form)
+    return explained_texts.with_wishes(item, question, task), options_of(question, form)
 
 
 def _one_item(question: Question, form: ItemForm) -> list[dict[str, Any]]:
@@ -128,9 +149,13 @@ def _described() -> dict[str, Any]:
     operation = described(TASKS, {**WISHES, **JOB_WISH})
     rows = {"type": "array", "items": {"type": ["object", "array"]}, "minItems": 1}
     content = operation["requestBody"]["content"]["application/json"]["schema"]
-    for body in content.get("anyOf", [content]):
+    for body in content["anyOf"]:
         if "row" in body["properties"]:
             body["properties"][BACKGROUND] = rows
+        elif "text" in body["properties"]:
+            for task in explained_texts.TASKS:
+                body["properties"] |= explained_texts.wishes_of(task)
+    content["anyOf"].append(explained_texts.described_chat({**WISHES, **JOB_WISH}))
     answer = {
         "type": "object",
         "properties": {

@@ -29,6 +29,11 @@ class Slots:
         """Whether running calls should end and new ones are refused."""
         return self._closed
 
+    @property
+    def wanted(self) -> int:
+        """How many slots are taken, and how many calls wait for some."""
+        return self._count - self._free + len(self._waiting)
+
     @contextmanager
     def taken(self, count: int, stop: StopSignal) -> Iterator[None]:
         """Hold `count` slots (at most as many as there are) for the `with` block.

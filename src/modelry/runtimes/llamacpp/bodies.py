@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -32,6 +33,20 @@ def chat_body(request: ChatRequest, plan: ChatPlan, settings: LlamaSettings, pla
         body["tools"] = plan.native_tools
         body["tool_choice"] = "auto"
         body["parallel_tool_calls"] = request.parallel_tool_calls
+    return orjson.dumps(body)
+
+
+def forced_body(
+    request: ChatRequest,
+    plan: ChatPlan,
+    settings: LlamaSettings,
+    place: Place,
+    tokens: Sequence[int],
+) -> bytes:
+    """The body for a chat completion that can give these tokens alone, and tells how likely."""
+    body = _common(request, request.sampling, settings, place)
+    body |= {"messages": plan.messages, "logprobs": True, "top_logprobs": 1}
+    body["grammar"] = forcing_grammar(tokens)
     return orjson.dumps(body)
 
 
@@ -80,6 +95,18 @@ def _common(
     return body
 
 
+def forcing_grammar(tokens: Sequence[int]) -> str:
+    """A grammar that lets these tokens through, one after the other, and no others."""
+    forced = " ".join(f"<[{token}]>" for token in tokens)
+    if _has_llguidance():
+        return f"%llguidance {{}}\nstart: {forced}"
+    return f"root ::= {forced}"  # llama.cpp's own grammars refuse tokens that end in a character
+
+
+def _has_llguidance() -> bool:
+    return bool(xllamacpp.json_schema_to_grammar("{}").startswith("%llguidance"))
+
+
 def grammar_of(schema: dict[str, Any]) -> str:
     """A compiled schema as a grammar for the engine's JSON schema library.
 
@@ -88,7 +115,7 @@ def grammar_of(schema: dict[str, Any]) -> str:
     Raises:
         NotSupported: this build of the engine is without that library.
     """
-    if not xllamacpp.json_schema_to_grammar("{}").startswith("%llguidance"):
+    if not _has_llguidance():
         raise NotSupported(
             "This build of xllamacpp cannot enforce JSON schemas (it has no llguidance); ask for "
             "free text, or install the prebuilt wheel."

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
 from modelry.runtime_api.generation import TokenLogprob
-from modelry.runtimes.chat.answer import Answer
 from modelry.runtimes.chat.context import context_exceeded
 from modelry.runtimes.llamacpp.load_errors import call_error
 
 LEAST_LOGPROB = -9999.0
 """Stands for minus infinity, which JSON cannot carry (OpenAI's figure)."""
+
+
+class Writes(Protocol):
+    """Takes what chunks tell; the methods are `Answer`'s."""
+
+    def begin(self, prompt_tokens: int) -> None:
+        """See `Answer`."""
+
+    def text(self, index: int, text: str, logprobs: tuple[TokenLogprob, ...] = ()) -> None:
+        """See `Answer`."""
+
+    def tool_call(
+        self, index: int, call_index: int, call_id: str | None, name: str | None, arguments: str
+    ) -> None:
+        """See `Answer`."""
+
+    def finish(self, index: int, reason: str) -> None:
+        """See `Answer`."""
+
+    def count(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int) -> None:
+        """See `Answer`."""
 
 
 class ChunkReader:
@@ -24,7 +44,7 @@ class ChunkReader:
 
     def __init__(
         self,
-        answer: Answer,
+        answer: Writes,
         *,
         context: int,
         asked_tokens: int | None,

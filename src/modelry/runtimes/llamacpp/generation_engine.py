@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import orjson
 
 from modelry.domain.errors import Cancelled, InvalidInput, ModelFailed
 from modelry.domain.signature import NO_TENSORS, Signature
+from modelry.runtime_api.answer_scores import AnswerScores, GivenAnswer
 from modelry.runtime_api.engine import StopSignal
-from modelry.runtime_api.generation import ChatRequest, CompletionRequest, TextDelta
+from modelry.runtime_api.generation import ChatRequest, CompletionRequest, Sampling, TextDelta
 from modelry.runtimes.chat.answer import Answer, Emit
 from modelry.runtimes.chat.context import context_exceeded
 from modelry.runtimes.chat.defaults import ChatDefaults
@@ -17,8 +19,9 @@ from modelry.runtimes.chat.plan import TemplateAbilities, plan_chat
 from modelry.runtimes.chat.readers import PlainReader
 from modelry.runtimes.chat.request_checks import check_chat, check_completion
 from modelry.runtimes.chat.slots import Slots
-from modelry.runtimes.llamacpp.bodies import chat_body, completion_body
-from modelry.runtimes.llamacpp.chunks import ChunkReader
+from modelry.runtimes.llamacpp.answer_scoring import AnswerScorer, Forced
+from modelry.runtimes.llamacpp.bodies import chat_body, completion_body, forced_body
+from modelry.runtimes.llamacpp.chunks import ChunkReader, Writes
 from modelry.runtimes.llamacpp.load_errors import call_exception
 from modelry.runtimes.llamacpp.native_server import NativeServer, OnChunk
 from modelry.runtimes.llamacpp.prompt_slots import Place, PromptSlots
@@ -44,6 +47,7 @@ class GenerationEngine:
             tools=bool(abilities.get("supports_tools") and abilities.get("supports_tool_calls")),
             system_role=bool(abilities.get("supports_system_role", True)),
         )
+        self._scorer = AnswerScorer(server, self._slots, settings.slots, self._force)
 
     @property
     def signature(self) -> Signature:
@@ -104,14 +108,50 @@ class GenerationEngine:
         answer = self._server.ask("/tokenize", {"content": text, "add_special": True})
         return len(answer["tokens"])
 
+    def own_answer(self, question: ChatRequest, options: Sampling, stop: StopSignal) -> GivenAnswer:
+        """See `SupportsAnswerScores.own_answer`: the likeliest token each time."""
+        pieces: list[str] = []
+
+        def collect(event: object) -> None:
+            if isinstance(event, TextDelta):
+                pieces.append(event.text)
+
+        self.chat(replace(question, sampling=replace(options, temperature=0.0)), collect, stop)
+        return self._scorer.given("".join(pieces))
+
+    def given_answer(self, text: str) -> GivenAnswer:
+        """See `SupportsAnswerScores.given_answer`."""
+        return self._scorer.given(text)
+
+    def score_answers(
+        self, questions: Sequence[ChatRequest], answer: GivenAnswer, stop: StopSignal
+    ) -> AnswerScores:
+        """See `SupportsAnswerScores.score_answers`."""
+        return self._scorer.score(questions, answer, stop)
+
     def close(self) -> None:
         """End what runs and free the model."""
         if self._slots.close(CLOSE_TIMEOUT_S):
             self._server.close()
 
+    def _force(self, request: ChatRequest, answer: GivenAnswer, stop: StopSignal) -> Forced:
+        asked = request.sampling.max_tokens
+        request = replace(self._defaults.fill_chat(request), sampling=request.sampling)
+        check_chat(request, self._settings.slots, self._settings.vocabulary)
+        plan = plan_chat(request, self._template)
+        forced = Forced()
+        chunks = self._chunks(forced, request, asked, "messages")
+
+        def call(place: Place, on_chunk: OnChunk) -> None:
+            body = forced_body(request, plan, self._settings, place, answer.tokens)
+            self._server.chat(body, on_chunk)
+
+        self._run(call, chunks, request, orjson.dumps(plan.messages), stop)
+        return forced
+
     def _chunks(
         self,
-        answer: Answer,
+        answer: Writes,
         request: ChatRequest | CompletionRequest,
         asked_tokens: int | None,
         param: str,

@@ -10,8 +10,10 @@ from modelry.processing.parameters import Unfit
 from modelry.processing.sequences.graphs import SequenceGraphs
 from modelry.processing.sequences.search import Found
 from modelry.processing.text_encoder import TextEncoder
+from modelry.runtime_api.answer_scores import AnswerScores, GivenAnswer
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.text_to_text import TextOptions, WrittenText
+from modelry.runtimes.seq2seq.answer_scoring import AnswerScorer
 from modelry.runtimes.seq2seq.step_loop import Call, StepLoop
 
 CHARACTERS_PER_TOKEN = 64
@@ -43,6 +45,7 @@ class Seq2SeqEngine:
         self._context = context
         self._capacity = 2 * most_rows
         self._loop = StepLoop(graphs, most_rows)
+        self._scorer = AnswerScorer(graphs, encoder, self._loop)
         self._is_closed = False
 
     @property
@@ -79,25 +82,59 @@ class Seq2SeqEngine:
         """
         if stop.is_set():
             raise Cancelled("The run was stopped before it began.")
-        chosen = options.over(self._defaults)
-        assert chosen.beams is not None
-        assert chosen.max_tokens is not None
-        assert chosen.length_penalty is not None
         rows = self._tokens(texts)
         asked = [at for at, text in enumerate(texts) if text.strip()]
         found: dict[int, Found] = {}
         if asked:
-            call = Call(
-                [rows[at] for at in asked],
-                beams=chosen.beams,
-                most_tokens=min(chosen.max_tokens, self._model.target_tokens - 1),
-                length_penalty=chosen.length_penalty,
-                stop=stop,
-            )
-            answers = self._loop.run(call)
+            answers = self._searched([rows[at] for at in asked], options, stop)
             found = {at: answers[place] for place, at in enumerate(asked)}
         nothing = Found((), 0.0, is_complete=True)
         return [self._written(len(row), found.get(at, nothing)) for at, row in enumerate(rows)]
+
+    def own_answer(self, question: str, options: TextOptions, stop: StopSignal) -> GivenAnswer:
+        """See `SupportsAnswerScores.own_answer`."""
+        answers = self._searched(self._tokens([question]), options, stop)
+        return self._scorer.answer_of(answers[0].tokens)
+
+    def given_answer(self, text: str) -> GivenAnswer:
+        """See `SupportsAnswerScores.given_answer`.
+
+        Raises:
+            ContextLengthExceeded: the model writes no answers as long as this.
+        """
+        (row,) = self._encoded([text])
+        tokens = row[:-1] if row and row[-1] == self._model.end else row
+        most = self._model.target_tokens - 1
+        if len(tokens) > most:
+            raise ContextLengthExceeded(
+                f"The answer has {len(tokens)} tokens; this version writes at most {most}.",
+                param="answer",
+            )
+        return self._scorer.answer_of(tokens)
+
+    def score_answers(
+        self, questions: Sequence[str], answer: GivenAnswer, stop: StopSignal
+    ) -> AnswerScores:
+        """See `SupportsAnswerScores.score_answers`."""
+        rows = self._tokens(questions)
+        found = self._scorer.score(rows, answer, stop)
+        return AnswerScores(found, sum(len(row) for row in rows))
+
+    def _searched(
+        self, rows: Sequence[Sequence[int]], options: TextOptions, stop: StopSignal
+    ) -> dict[int, Found]:
+        chosen = options.over(self._defaults)
+        assert chosen.beams is not None
+        assert chosen.max_tokens is not None
+        assert chosen.length_penalty is not None
+        call = Call(
+            rows,
+            beams=chosen.beams,
+            most_tokens=min(chosen.max_tokens, self._model.target_tokens - 1),
+            length_penalty=chosen.length_penalty,
+            stop=stop,
+        )
+        return self._loop.run(call)
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
         for at, text in enumerate(texts):
@@ -109,10 +146,7 @@ class Seq2SeqEngine:
                     "text.",
                     param="text",
                 )
-        try:
-            rows = [list(row.ids) for row in self._encoder.encode(texts)]
-        except Unfit as reason:  # the file was accepted when the model was loaded
-            raise ModelFailed(f"The tokenizer broke: {reason}") from None
+        rows = self._encoded(texts)
         end = self._model.end
         for at, row in enumerate(rows):
             if not row or row[-1] != end:
@@ -120,6 +154,12 @@ class Seq2SeqEngine:
             if len(row) > self._context:
                 raise _too_long(at, len(texts), f"{len(row)} tokens", self._context)
         return rows
+
+    def _encoded(self, texts: Sequence[str]) -> list[list[int]]:
+        try:
+            return [list(row.ids) for row in self._encoder.encode(texts)]
+        except Unfit as reason:  # the file was accepted when the model was loaded
+            raise ModelFailed(f"The tokenizer broke: {reason}") from None
 
     def _written(self, input_tokens: int, found: Found) -> WrittenText:
         text = self._encoder.tokenizer.decode(list(found.tokens), skip_special_tokens=True)

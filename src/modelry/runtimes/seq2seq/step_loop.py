@@ -126,6 +126,11 @@ class StepLoop:
             raise call.failure
         return call.found
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether calls run or wait."""
+        return bool(self._waiting or self._rows())
+
     def close(self) -> None:
         """End the thread; what is running fails."""
         with self._changed:
@@ -142,7 +147,7 @@ class StepLoop:
                     if batch.searches:
                         self._step(batch)
             except Exception as error:  # noqa: BLE001 - no call may wait for a thread that is gone
-                self._fail_all(_told(error))
+                self._fail_all(told(error))
         self._fail_all(ModelFailed("The model was unloaded while it answered; send it again."))
 
     def _fail_all(self, failure: ModelryError) -> None:
@@ -222,7 +227,7 @@ class StepLoop:
     def _after_failure(self, texts: Sequence[_Text], error: Exception) -> None:
         """One bad text must not fail those that ran with it: each is tried by itself."""
         if len(texts) == 1:
-            texts[0].call.fail(_told(error))
+            texts[0].call.fail(told(error))
             return
         for text in texts:
             self._alone(text)
@@ -238,7 +243,7 @@ class StepLoop:
                     return
                 _end_if_stopped(text.call)
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base class
-            text.call.fail(_told(error))
+            text.call.fail(told(error))
 
 
 def _end_if_stopped(call: Call) -> None:
@@ -260,7 +265,8 @@ def _groups(texts: Sequence[_Text]) -> list[list[_Text]]:
     return groups
 
 
-def _told(error: Exception) -> ModelryError:
+def told(error: Exception) -> ModelryError:
+    """An error of the engine, as its callers are told of it."""
     if isinstance(error, ModelryError):
         return error
     if isinstance(error, MemoryError):

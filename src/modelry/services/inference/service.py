@@ -204,6 +204,8 @@ class InferenceService:
         """
         (encoded,), body = encode_items([item])
         asked = {"items": [encoded], "options": dict(options), "wish": wish.to_wire()}
+        if target.version.task == "chat":
+            asked["cache_salt"] = self._cache_salt(principal, target)
         call = ItemsCall(principal, Kind.EXPLAIN, orjson.dumps(asked), body)
         call.demand = items_demand(target.version.task, 1, call.header)
         call.parameters = parameters_of({**options, **wish.to_wire()})

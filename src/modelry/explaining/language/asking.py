@@ -1,0 +1,71 @@
+"""Asks the engine how likely it finds an answer after changed questions; each one once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from modelry.domain.errors import ModelFailed
+from modelry.explaining.language.cutting import Piece, without
+from modelry.runtime_api.answer_scores import GivenAnswer, Question, SupportsAnswerScores
+from modelry.runtime_api.engine import StopSignal
+from modelry.runtime_api.tensors import Array
+
+AsQuestion = Callable[[Sequence[str]], Question]
+"""A question, of the texts that it is made of."""
+
+
+class AnswerAsking:
+    """Log-probabilities of one answer's tokens, and what asking for them took.
+
+    Args:
+        engine: scores.
+        as_question: makes a question of texts.
+        texts: of the question as it was asked.
+        answer: whose tokens are scored.
+        stop: ends the asking.
+    """
+
+    def __init__(
+        self,
+        engine: SupportsAnswerScores,
+        as_question: AsQuestion,
+        texts: Sequence[str],
+        answer: GivenAnswer,
+        stop: StopSignal,
+    ) -> None:
+        self.calls = 0
+        self.input_tokens = 0
+        self.cached_tokens = 0
+        self.left_out = 0
+        """Tokens of the answer that the engine cannot score."""
+        self._engine = engine
+        self._as_question = as_question
+        self.texts = texts
+        self._answer = answer
+        self._stop = stop
+        self._known: dict[tuple[str, ...], Array] = {}
+
+    def log_probs(self, pieces: Sequence[Piece], presences: Array) -> Array:
+        """(n, tokens) for presences (n, pieces); what cannot be scored is 0 everywhere."""
+        asked = [tuple(without(self.texts, pieces, one)) for one in presences]
+        # sorted, questions that begin alike stand beside each other
+        new = sorted({one for one in asked if one not in self._known}, reverse=True)
+        if new:
+            self._ask(new)
+        return np.stack([self._known[one] for one in asked])
+
+    def _ask(self, asked: Sequence[tuple[str, ...]]) -> None:
+        questions = [self._as_question(one) for one in asked]
+        scored = self._engine.score_answers(questions, self._answer, self._stop)
+        rows = scored.log_probs
+        unknown = np.isnan(rows)
+        self.left_out = int(unknown.all(axis=0).sum())
+        rows = np.where(unknown.all(axis=0), 0.0, rows)
+        if not np.isfinite(rows).all():
+            raise ModelFailed("The model gave no finite log-probability for a changed question.")
+        self._known.update(zip(asked, rows, strict=True))
+        self.calls += len(asked)
+        self.input_tokens += scored.input_tokens
+        self.cached_tokens += scored.cached_tokens

@@ -1,0 +1,188 @@
+"""Why a model finds two texts alike: what their similarity loses without words of either.
+
+Each text is taken apart while the other stays whole. The score is the mean of the two
+similarities, so that one explanation tells of both sides; weights are told in similarity.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from modelry.domain.errors import Cancelled, InvalidInput, ModelFailed, NotSupported
+from modelry.explaining.contract import Explained, Target, Wish
+from modelry.explaining.faithfulness import measure
+from modelry.explaining.language.answers import (
+    USUAL_CHEAP_CALLS,
+    PartCount,
+    bounded,
+    refuse_other_wishes,
+    told_piece,
+)
+from modelry.explaining.language.cutting import MOST_PIECES, Piece, pieces_of, without
+from modelry.explaining.methods import method_for
+from modelry.explaining.pace import Pace
+from modelry.explaining.sentences import sentence
+from modelry.runtime_api.engine import StopSignal
+from modelry.runtime_api.tensors import Array
+
+OTHER = "compared_with"
+"""The field of an item that holds the second text."""
+NOTHING = "."
+"""What stands for a text of which no word is left: engines take no empty one."""
+MOST_AT_ONCE = 64
+_SIDES = 2
+
+Embed = Callable[[Sequence[str]], tuple[Array, int]]
+"""The vectors (texts, dimensions) of texts, and the tokens that they have together."""
+
+
+def explain_pair(
+    item: Mapping[str, Any], embed: Embed, wish: Wish, stop: StopSignal, pace: Pace
+) -> Explained:
+    """Explain the cosine similarity of the texts `text` and `compared_with` of an item.
+
+    Args:
+        item: the texts.
+        embed: runs the model.
+        wish: how to explain it.
+        stop: ends it early.
+        pace: how many texts are embedded at once; whoever embeds tells it how long that took.
+
+    Raises:
+        InvalidInput: a text has no words or too many, or the wish is wrong.
+        NotSupported: an embedding alone has no score that could be explained.
+        Cancelled: `stop` was raised.
+    """
+    began = time.monotonic()
+    refuse_other_wishes(wish)
+    if wish.target is not None:
+        raise InvalidInput("target is for classes; a pair has one similarity.", param="target")
+    name, method = method_for("pair", wish)
+    texts = _texts(item)
+    pieces = _pieces(texts)
+    asking = _Similarities(texts, pieces, embed, stop, pace)
+    whole = float(asking.scores(np.ones((1, len(pieces))))[0])
+    chosen = bounded(wish, name, len(pieces), USUAL_CHEAP_CALLS)
+    found = method(asking.scores, PartCount(len(pieces)), chosen)
+    explaining = asking.calls
+    checked = None
+    if wish.checks:
+        checked = measure(asking.scores, found.weights, wish.seed)
+        checked = replace(checked, calls=asking.calls - explaining)
+    # the score is the mean over both sides, of which a word changes one
+    told = [
+        told_piece(texts, piece, _SIDES * weight)
+        for piece, weight in zip(pieces, found.weights.tolist(), strict=True)
+    ]
+    sides = [
+        [one for one, piece in zip(told, pieces, strict=True) if piece.text == side]
+        for side in range(_SIDES)
+    ]
+    described = {"kind": "pair", "words": sides[0], OTHER: sides[1]}
+    target = Target(0, "similarity", whole)
+    interval = None if found.interval is None else (_SIDES * found.interval).tolist()
+    return Explained(
+        {
+            "method": name,
+            "target": {"index": 0, "label": "similarity", "score": whole},
+            "attribution": described,
+            "interval": interval,
+            "baseline": "the texts without these words, each while the other is whole",
+            "parameters": {**found.parameters, "seed": wish.seed},
+            "faithfulness": None if checked is None else checked.to_wire(),
+            "sentence": sentence(target, described, checked),
+            "cost": {
+                "model_calls": asking.calls,
+                "explaining_calls": explaining,
+                "seconds": round(time.monotonic() - began, 4),
+            },
+        },
+        {"input_tokens": asking.tokens, "explanations": 1, "model_calls": asking.calls},
+    )
+
+
+def _texts(item: Mapping[str, Any]) -> list[str]:
+    found = []
+    for name in ("text", OTHER):
+        text = item.get(name)
+        if not isinstance(text, str):
+            raise NotSupported(
+                f"An embedding is explained by its likeness to another one: send a text as 'text' "
+                f"and one as '{OTHER}'.",
+                param=name,
+            )
+        found.append(text)
+    return found
+
+
+def _pieces(texts: Sequence[str]) -> list[Piece]:
+    found = []
+    for side, name in enumerate(("text", OTHER)):
+        words = pieces_of(texts, "words", [side])
+        if not words:
+            raise InvalidInput(f"{name} has no words that could be explained.", param=name)
+        if len(words) > MOST_PIECES:
+            raise InvalidInput(
+                f"{name} has {len(words)} words; at most {MOST_PIECES} can be explained.",
+                param=name,
+            )
+        found.extend(words)
+    return found
+
+
+class _Similarities:
+    """Similarities of texts without some words; each text is embedded once."""
+
+    def __init__(
+        self,
+        texts: Sequence[str],
+        pieces: Sequence[Piece],
+        embed: Embed,
+        stop: StopSignal,
+        pace: Pace,
+    ) -> None:
+        self.calls = 0
+        self.tokens = 0
+        self._texts = texts
+        self._pieces = pieces
+        self._embed = embed
+        self._stop = stop
+        self._vectors: dict[str, Array] = {}
+        self._pace = pace
+
+    def scores(self, presences: Array) -> Array:
+        """The mean over both sides (n,) for presences (n, words)."""
+        asked = [without(self._texts, self._pieces, one) for one in presences]
+        sides = [[texts[side] or NOTHING for texts in asked] for side in range(_SIDES)]
+        whole = list(self._texts)
+        self._know({*sides[0], *sides[1], *whole})
+        first, second = (self._vectors[text] for text in whole)
+        left = np.stack([self._vectors[text] for text in sides[0]]) @ second
+        right = np.stack([self._vectors[text] for text in sides[1]]) @ first
+        mean: Array = (left + right) / _SIDES
+        return mean
+
+    def _know(self, texts: set[str]) -> None:
+        # by length: texts of a run are filled up to the longest of them
+        new = sorted(texts - self._vectors.keys(), key=lambda text: (len(text), text))
+        start = 0
+        while start < len(new):
+            if self._stop.is_set():
+                raise Cancelled("The explanation was stopped because its caller went away.")
+            part = new[start : start + min(MOST_AT_ONCE, self._pace.rows)]
+            vectors, tokens = self._embed(part)
+            self._keep(part, np.asarray(vectors, np.float64))
+            self.tokens += tokens
+            start += len(part)
+        self.calls += len(new)
+
+    def _keep(self, texts: Sequence[str], vectors: Array) -> None:
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        if not np.isfinite(lengths).all():
+            raise ModelFailed("The model gave a vector with numbers that are not finite.")
+        self._vectors.update(zip(texts, vectors / np.maximum(lengths, 1e-12), strict=True))

@@ -1,0 +1,98 @@
+"""Work in the background of an engine, in short runs that stand back while others want it."""
+
+from __future__ import annotations
+
+import math
+import resource
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from modelry.explaining.pace import Pace
+from modelry.runtime_api.engine import StopSignal
+from modelry.worker.courtesy import Courtesy
+from modelry.worker.engine_lane import EngineLane, Work
+
+_NO_CALL = 0
+T = TypeVar("T")
+
+
+class Background:
+    """Runs pieces of work through an engine's queue.
+
+    Args:
+        lane: the queue.
+    """
+
+    def __init__(self, lane: EngineLane) -> None:
+        self._lane = lane
+        self._courtesy = Courtesy(lane.is_wanted)
+
+    def pace(self, most_rows: int) -> Pace:
+        """How many rows runs may have, of which `run` must be told."""
+        return Pace(most_rows, self._courtesy.slice_s)
+
+    def run(self, call: Callable[[], T], rows: int, pace: Pace) -> T:
+        """What `call` gives, once the engine was free for it; rests where others want the machine.
+
+        Args:
+            call: runs the engine.
+            rows: that it gives the engine.
+            pace: is told how long that took.
+        """
+        work = _Run(call, rows)
+        self._lane.add(work)
+        self._lane.run()
+        found: T = work.found()
+        pace.ran(rows, work.took_s)
+        self._courtesy.ran(work.took_s, work.taken)
+        rest_s = self._courtesy.rest_s
+        if rest_s:
+            time.sleep(rest_s)
+        return found
+
+
+class _Run(Work):
+    """Work for which somebody waits in a thread of their own; no call is answered.
+
+    Attributes:
+        took_s: how long the engine took.
+        taken: how often a core was taken from a thread of this process meanwhile.
+    """
+
+    is_background = True
+
+    __slots__ = ("_call", "_done", "_failure", "_found", "taken", "took_s")
+
+    def __init__(self, call: Callable[[], Any], rows: int) -> None:
+        super().__init__(_NO_CALL, math.inf, None, rows)
+        self._call = call
+        self._done = threading.Event()
+        self._found: Any = None
+        self._failure: BaseException | None = None
+        self.took_s, self.taken = 0.0, 0
+
+    def run_together(self, works: Sequence[Any], stop: StopSignal) -> Sequence[None]:
+        """Run it alone; what goes wrong is raised where it is waited for."""
+        del works, stop  # the signal of who waits ends it
+        began, taken = time.perf_counter(), _cores_taken()
+        try:
+            self._found = self._call()
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            self._failure = error
+        self.took_s = time.perf_counter() - began
+        self.taken = _cores_taken() - taken
+        self._done.set()
+        return [None]
+
+    def found(self) -> Any:
+        """What it gave, once it has run."""
+        self._done.wait()
+        if self._failure is not None:
+            raise self._failure
+        return self._found
+
+
+def _cores_taken() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw

@@ -1,0 +1,152 @@
+"""EXPLAIN calls for engines that read texts by themselves: chats, written texts, embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from modelry.domain.errors import InvalidInput
+from modelry.explaining.contract import Wish
+from modelry.explaining.language.answers import Answered, explain_answer
+from modelry.explaining.language.pairs import MOST_AT_ONCE, explain_pair
+from modelry.runtime_api.answer_scores import SupportsAnswerScores
+from modelry.runtime_api.engine import SupportsTextEmbedding
+from modelry.runtime_api.frames import Frame
+from modelry.runtime_api.generation import ChatRequest, Sampling
+from modelry.runtime_api.items import decode_item
+from modelry.runtime_api.tensors import Array
+from modelry.runtime_api.text_to_text import TextOptions
+from modelry.worker.background import Background
+from modelry.worker.calls import OpenCalls
+from modelry.worker.engine_lane import EngineLane
+from modelry.worker.explain_calls import ExplanationCalls, told
+from modelry.worker.threaded_calls import ThreadedCall
+
+USUAL_ANSWER_TOKENS = 64
+"""Of an answer that the model writes itself, to be explained."""
+
+
+class ExplainAnswerCalls(ExplanationCalls):
+    """Explains answers by how likely the engine finds them.
+
+    Args:
+        engine: the loaded engine.
+        calls: where calls are answered.
+    """
+
+    def __init__(self, engine: SupportsAnswerScores, calls: OpenCalls) -> None:
+        super().__init__(calls)
+        self._engine = engine
+
+    def answer(self, frame: Frame, call: ThreadedCall) -> tuple[bytes, bytes]:
+        """See `ThreadedCalls.answer`."""
+        asked: Mapping[str, Any] = frame.json()
+        (item,) = (decode_item(one, frame.body) for one in asked["items"])
+        options = asked.get("options") or {}
+        if "messages" in item:
+            subject = _of_chat(item, options, asked.get("cache_salt", ""))
+        else:
+            subject = _of_text(item, options)
+        wish = Wish.from_wire(asked["wish"])
+        return told(explain_answer(subject, self._engine, wish, call.stop))
+
+
+class ExplainPairCalls(ExplanationCalls):
+    """Explains how alike an embedding engine finds two texts.
+
+    Args:
+        engine: the loaded engine.
+        lane: the queue in front of it.
+        calls: where calls are answered.
+    """
+
+    def __init__(self, engine: SupportsTextEmbedding, lane: EngineLane, calls: OpenCalls) -> None:
+        super().__init__(calls)
+        self._engine = engine
+        self._background = Background(lane)
+
+    def answer(self, frame: Frame, call: ThreadedCall) -> tuple[bytes, bytes]:
+        """See `ThreadedCalls.answer`."""
+        asked: Mapping[str, Any] = frame.json()
+        (item,) = (decode_item(one, frame.body) for one in asked["items"])
+
+        pace = self._background.pace(MOST_AT_ONCE)
+
+        def embed(texts: Sequence[str]) -> tuple[Array, int]:
+            found = self._background.run(
+                lambda: self._engine.embed(list(texts), call.stop), len(texts), pace
+            )
+            return found.vectors, sum(found.token_counts)
+
+        wish = Wish.from_wire(asked["wish"])
+        return told(explain_pair(item, embed, wish, call.stop, pace))
+
+
+def _of_chat(item: Mapping[str, Any], options: Mapping[str, Any], salt: str) -> Answered:
+    messages = item["messages"]
+    texts = [_content(message, at) for at, message in enumerate(messages)]
+
+    def as_question(changed: Sequence[str]) -> ChatRequest:
+        told = [
+            {**message, "content": text} if text != before else message
+            for message, text, before in zip(messages, changed, texts, strict=True)
+        ]
+        return ChatRequest(told, cache_salt=salt)
+
+    return Answered(
+        kind="chat",
+        texts=texts,
+        roles=[str(message.get("role")) for message in messages],
+        as_question=as_question,
+        param="messages",
+        answer=item.get("answer"),
+        options=Sampling(max_tokens=options.get("max_tokens", USUAL_ANSWER_TOKENS)),
+        level=item.get("level"),
+        within=_within(item, len(messages)),
+        is_dear=True,
+    )
+
+
+def _content(message: Any, at: int) -> str:
+    """What can be left out of a message; the engine reads the message itself more strictly."""
+    if not isinstance(message, Mapping):
+        raise InvalidInput(
+            f"messages[{at}] is no object with 'role' and 'content'.", param=f"messages[{at}]"
+        )
+    content = message.get("content")
+    if isinstance(content, list):
+        return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
+    if content is not None and not isinstance(content, str):
+        raise InvalidInput(
+            f"messages[{at}].content is {type(content).__name__}; expected text.",
+            param=f"messages[{at}].content",
+        )
+    return content or ""
+
+
+def _within(item: Mapping[str, Any], count: int) -> list[int] | None:
+    within = item.get("within")
+    if within is None:
+        return None
+    for at in within:
+        if type(at) is not int or not 0 <= at < count:
+            raise InvalidInput(
+                f"within has {at!r:.40}; expected places of messages, from 0 to {count - 1}.",
+                param="within",
+            )
+    return sorted(set(within))
+
+
+def _of_text(item: Mapping[str, Any], options: Mapping[str, Any]) -> Answered:
+    return Answered(
+        kind="sequence",
+        texts=[item["text"]],
+        roles=[],
+        as_question=lambda changed: changed[0],
+        param="text",
+        answer=item.get("answer"),
+        options=TextOptions.from_wire(options),
+        level=item.get("level") or "words",
+        within=None,
+        is_dear=False,
+    )
