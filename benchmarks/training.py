@@ -363,7 +363,7 @@ MEASUREMENTS = {
         "its own 10,000 test rows; a tenth of the training rows is held out to choose the epoch; "
         f"`{json.dumps(RESIDUAL)}`",
         "0.925",
-        lambda given: pictures(given.rows, RESIDUAL, given.epochs or 10),
+        lambda given: pictures(given.rows, RESIDUAL, given.epochs or 16),
     ),
     "spam": Measurement(
         "Training: spam of SpamAssassin",
