@@ -67,6 +67,7 @@ def _is_fit(wish: Mapping[str, Any]) -> bool:
         and type(wish.get("checks")) is bool
         and type(wish.get("picture")) is bool
         and isinstance(wish.get("background"), list)
+        and not wish.get("given")
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from modelry.domain.errors import Cancelled, ModelFailed
 from modelry.explaining.contract import Method, Parts
+from modelry.explaining.faithfulness import Faithfulness
 from modelry.explaining.pace import QUIET_SLICE_S, Pace
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.tensors import Array
@@ -25,6 +26,8 @@ Run = Callable[[Mapping[str, Array], int], Mapping[str, Array]]
 """Runs rows through the engine, behind whatever else waits for it."""
 MoreMethods = Callable[[str, Prepared, int], Mapping[str, Method]]
 """Methods for a kind of input, the item as it was prepared, and the index of the target."""
+Measure = Callable[[Array, int], Faithfulness]
+"""Measures weights of parts; its `calls` are how often the model was asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Subject:
         columns: the columns of a version for tables, in its order.
         more: methods beside those that ask the engine alone.
         slice_s: how long a run may take, about.
+        measure: measures weights for the target of an index, where not these runs shall.
         pace: told of each run by `run`, as only that knows how long the engine took; None where
             runs take as long as the call.
     """
@@ -53,6 +57,7 @@ class Subject:
     more: MoreMethods | None = None
     slice_s: float = QUIET_SLICE_S
     pace: Pace | None = None
+    measure: Measure | None = None
 
 
 class Asking:

@@ -57,6 +57,7 @@ class Wish:
         checks: whether to measure how faithful and how stable it is.
         background: rows that stand for what is usual, for tables.
         picture: whether to draw it.
+        given: weights of the parts that were found elsewhere: they are measured, and told.
     """
 
     method: str | None = None
@@ -66,11 +67,13 @@ class Wish:
     checks: bool = True
     background: tuple[Any, ...] = ()
     picture: bool = False
+    given: tuple[float, ...] = ()
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Wish:
         """The wish that `to_wire` wrote."""
-        return cls(**{**wire, "background": tuple(wire.get("background") or ())})
+        rows = {name: tuple(wire.get(name) or ()) for name in ("background", "given")}
+        return cls(**{**wire, **rows})
 
     def to_wire(self) -> dict[str, Any]:
         """This wish as JSON types."""
@@ -82,6 +85,7 @@ class Wish:
             "checks": self.checks,
             "background": list(self.background),
             "picture": self.picture,
+            "given": list(self.given),
         }
 
     def bounded(self, usual: int, least: int, parts: int) -> int:

@@ -52,7 +52,10 @@ def explain(subject: Subject, wish: Wish, stop: StopSignal) -> Explained:
     name, method = method_for(kind, wish, more)
     found = _attribution(asking, parts, method, wish)
     explaining = asking.calls
-    checked = _checked(asking, parts, method, found, wish) if wish.checks else None
+    checked = None
+    if wish.checks:
+        measured = None if subject.measure is None else subject.measure(found.weights, target.index)
+        checked = _checked(asking, parts, method, found, wish, measured=measured)
     described = parts.described(found)
     calls = 1 + asking.calls
     told = {
@@ -112,14 +115,23 @@ def _attribution(asking: Asking, parts: Parts, method: Method, wish: Wish) -> At
 
 
 def _checked(
-    asking: Asking, parts: Parts, method: Method, found: Attribution, wish: Wish
+    asking: Asking,
+    parts: Parts,
+    method: Method,
+    found: Attribution,
+    wish: Wish,
+    *,
+    measured: Faithfulness | None,
 ) -> Faithfulness:
-    """How far the weights can be trusted."""
+    """How far the weights can be trusted; `measured` is how faithful they are, where known."""
     before = asking.calls
-    moved = parts.noisy(np.random.default_rng(wish.seed))
+    moved = None if wish.given else parts.noisy(np.random.default_rng(wish.seed))
     stability = None
     if moved is not None:
         other = _attribution(asking, moved, method, wish)
         stability = round(rank_agreement(found.weights, other.weights), 4)
-    measured = measure(lambda one: asking.scores(parts, one), found.weights, wish.seed)
+    if measured is None:
+        measured = measure(lambda one: asking.scores(parts, one), found.weights, wish.seed)
+    else:
+        asking.calls += measured.calls
     return replace(measured, stability=stability, calls=asking.calls - before)

@@ -8,6 +8,7 @@ al., "RISE", BMVC 2018). The same with the parts in random order tells what any 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -51,6 +52,14 @@ class Faithfulness:
     calls: int
     stability: float | None = None
     prediction: tuple[float, float, float] | None = None
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Faithfulness:
+        """What `to_wire` wrote, also as JSON."""
+        read: dict[str, Any] = {
+            name: tuple(one) if isinstance(one, list) else one for name, one in wire.items()
+        }
+        return cls(**read)
 
     def to_wire(self) -> dict[str, Any]:
         """As JSON types."""

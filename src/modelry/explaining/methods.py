@@ -8,6 +8,7 @@ from typing import Any
 
 from modelry.domain.errors import InvalidInput, NotSupported
 from modelry.explaining.contract import Method, Parts, Wish
+from modelry.explaining.given import GIVEN, given
 from modelry.explaining.images import ImageParts
 from modelry.explaining.leaving_out import leave_one_out
 from modelry.explaining.occlusion import occlusion
@@ -74,6 +75,8 @@ def method_for(
     Raises:
         InvalidInput: it is none for such inputs.
     """
+    if wish.given:
+        return GIVEN, given
     known = {**METHODS[kind], **more}
     name = next(iter(known)) if wish.method is None else wish.method
     if name not in known:

@@ -23,4 +23,6 @@ FILE = "file:"
 EXPLANATION = "explanation.json"
 """The name of what is handed over."""
 INFER = "infer"
-"""What the server is asked: as frames of this name, `{inputs}`; its answer has `{arrays}`."""
+MEASURE = "measure"
+"""What the server is asked: as frames of the first name, `{inputs}`; its answer has `{arrays}`. Or
+to have weights of the same item measured, `{weights, target}`; its answer has `{faithfulness}`."""

@@ -15,7 +15,8 @@ from modelry.domain.signature import Signature
 from modelry.explaining.asked import Asked
 from modelry.explaining.asking import Subject
 from modelry.explaining.explain import explain
-from modelry.gradients.contract import EXPLANATION, FILE, INFER, INPUT, WORK
+from modelry.explaining.faithfulness import Faithfulness
+from modelry.gradients.contract import EXPLANATION, FILE, INFER, INPUT, MEASURE, WORK
 from modelry.gradients.further_files import in_one_piece
 from modelry.gradients.model import Gradients, Served
 from modelry.processing.steps.text import TOKENIZER_ROLE
@@ -25,8 +26,6 @@ from modelry.runtime_api.work import Json, WorkHost
 from modelry.tasks.graphs import MODEL_ROLE
 from modelry.tasks.prediction import Predictor, predictor_for
 
-SLICE_S = 0.05
-"""How long a run of the engine may take, about; each costs a way through the server."""
 MOST_ROWS = 32
 _ROWS_BYTES = 2**23
 """Of inputs in one run."""
@@ -72,7 +71,7 @@ class ExplainOne:
                 _rows_at_once(predictor, asked, signature),
                 told["columns"],
                 Gradients(served),
-                SLICE_S,
+                measure=engine.measured,
             )
             explained = explain(subject, asked.wish, host.stop)
         picture = base64.b64encode(explained.picture).decode() if explained.picture else None
@@ -120,3 +119,12 @@ class _Engine:
         self._calls += rows
         self._host.progress(self._calls, None, "model calls")
         return unpack_tensors(answer.header["arrays"], answer.body)
+
+    def measured(self, weights: Array, target: int) -> Faithfulness:
+        """How faithful weights of the item's parts are; the worker measures it between requests."""
+        told = {"weights": weights.tolist(), "target": target}
+        answer = self._host.ask(MEASURE, told)
+        found = Faithfulness.from_wire(answer.header["faithfulness"])
+        self._calls += found.calls
+        self._host.progress(self._calls, None, "model calls")
+        return found

@@ -39,6 +39,7 @@ def test_what_is_asked_comes_back() -> None:
         content(target=1.5),
         content(why=True),
         content(background="rows"),
+        content(given=[1.0]),
     ],
 )
 def test_other_contents_are_refused(given: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -188,3 +189,16 @@ def test_what_would_not_fit_into_memory_is_refused_before_it_is_made(tmp_path: P
     wide = Explainer(ServedVersion("tabular", files, pre=[{"columns": names}]), names)
     with pytest.raises(NotSupported, match=r"800 columns is too wide .* with 200 background rows"):
         wide({"row": [1.0] * 800}, background=([0.0] * 800,) * 200)
+
+
+def test_weights_that_were_found_elsewhere_are_measured_and_told(tmp_path: Path) -> None:
+    background = ([0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 9.0])
+    row = {"row": [5.0, 5.0, 5.0, 5.0]}
+    explained = table(tmp_path)
+    own = explained(row, background=background).told["faithfulness"]
+    told = explained(row, background=background, given=(10.0, -5.0, 2.5, 0.0)).told
+    assert told["method"] == "given"
+    assert weights_of(told) == {"a": 10, "b": -5, "c": 2.5, "d": 0}
+    assert told["faithfulness"] == {**own, "stability": None, "calls": ANY}
+    with pytest.raises(InvalidInput, match="given has 1 weights; the input has 4 parts"):
+        explained(row, background=background, given=(1.0,))

@@ -28,7 +28,7 @@ from modelry.domain.errors import (
 from modelry.domain.jobs import Job, JobError, JobState
 from modelry.explaining.asked import Asked
 from modelry.explaining.contract import Wish
-from modelry.gradients.contract import EXPLANATION, INFER, INPUT
+from modelry.gradients.contract import EXPLANATION, INFER, INPUT, MEASURE
 from modelry.runtime_api.tensors import pack_tensors, unpack_tensors
 from modelry.runtime_api.work import WorkHost, WorkLimits
 from modelry.services.explanation import asking, one
@@ -91,6 +91,9 @@ class Inference:
     async def explain(
         self, principal: Any, target: Any, item: Any, options: Any, wish: Wish
     ) -> Any:
+        if wish.given:
+            told = {"faithfulness": {"of": list(wish.given), "for": wish.target}}
+            return SimpleNamespace(told=told, picture=b"", usage={})
         told = {"method": wish.method, "of": item["text"]}
         return SimpleNamespace(told=told, picture=b"png", usage={"explanations": 1})
 
@@ -107,7 +110,9 @@ class Doubling:
         answer = host.ask(INFER, {"inputs": entries}, b"".join(parts))
         doubled = unpack_tensors(answer.header["arrays"], answer.body)["y"]
         made = host.scratch / EXPLANATION
-        made.write_bytes(orjson.dumps({"of": asked.item["text"], "found": doubled.tolist()}))
+        measured = host.ask(MEASURE, {"weights": [0.5, 2], "target": 1}).header["faithfulness"]
+        told = {"of": asked.item["text"], "found": doubled.tolist(), "measured": measured}
+        made.write_bytes(orjson.dumps(told))
         host.put(EXPLANATION, made)
         return {}
 
@@ -150,7 +155,8 @@ def test_gradients_are_work_that_asks_the_engine_that_serves(kit: Kit) -> None:
     outcome = kit.handler.run(run)
     assert outcome == {"deployment": "spam", "version": VERSION.ref}
     named = {"model": "spam", "version": VERSION.number}
-    assert kit.told(run) == {**named, "of": "a", "found": [[6.0]]}
+    measured = {"of": [0.5, 2.0], "for": 1}
+    assert kit.told(run) == {**named, "of": "a", "found": [[6.0]], "measured": measured}
 
 
 def test_other_methods_are_asked_of_the_worker(kit: Kit) -> None:

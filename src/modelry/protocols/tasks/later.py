@@ -13,12 +13,10 @@ from modelry.gradients.contract import EXPLANATION, NAMES
 from modelry.protocols.http.endpoint import json_response
 from modelry.protocols.http.request import ApiRequest
 from modelry.services.explanation.asking import ExplanationJobs
-from modelry.services.inference.metering import open_request
 from modelry.services.inference.routing import Target
 from modelry.tasks.contract import Schema
 
 JOB = "job"
-_OF_EXPLANATIONS = frozenset({"explanations", "model_calls"})
 JOB_WISH: Mapping[str, Schema] = {
     JOB: {
         "type": "boolean",
@@ -67,13 +65,5 @@ async def answer_by_job(
     if not is_job_wanted:
         found = await request.while_connected(jobs.explanation(request.principal, job))
         if found is not None:
-            _meter(found["usage"])
             return json_response(found)
     return json_response({"job_id": job.job_id, "artefact": EXPLANATION}, 202)
-
-
-def _meter(usage: Mapping[str, int]) -> None:
-    """Note what the job did with the request; its calls have records of their own."""
-    metered = open_request.get()
-    if metered is not None:
-        metered.used({unit: count for unit, count in usage.items() if unit in _OF_EXPLANATIONS})

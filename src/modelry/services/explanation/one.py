@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import orjson
 
@@ -20,18 +20,31 @@ from modelry.domain.errors import (
     InvalidInput,
     NotFound,
     NotSupported,
+    Overloaded,
     QuotaExceeded,
 )
 from modelry.domain.usage import Compute
 from modelry.explaining.asked import Asked
-from modelry.gradients.contract import EXPLANATION, FILE, INFER, INPUT, METHODS, NAMES, WORK
-from modelry.runtime_api.tensors import Array, pack_tensors, unpack_tensors
+from modelry.explaining.contract import Wish
+from modelry.gradients.contract import (
+    EXPLANATION,
+    FILE,
+    INFER,
+    INPUT,
+    MEASURE,
+    METHODS,
+    NAMES,
+    WORK,
+)
+from modelry.runtime_api.tensors import pack_tensors, unpack_tensors
 from modelry.runtime_api.work import Answer, InputFile, WorkLimits, WorkOrder, Works
 from modelry.services.catalog.contents import Contents
 from modelry.services.inference.routing import Target
 from modelry.services.inference.service import InferenceService
 from modelry.services.jobs.handlers import JobRun, Json
 from modelry.services.jobs.loop_calls import LoopCaller
+
+T = TypeVar("T")
 
 KIND = WORK
 LONGEST_S = 3600.0
@@ -106,7 +119,7 @@ class ExplainOneHandler:
             asked = Asked.from_bytes(opened.path.read_bytes())
         if asked.wish.method in NAMES:
             check_gradients(run.principal, target, str(asked.wish.method))
-            self._by_gradients(run, target)
+            self._by_gradients(run, target, asked)
         else:
             self._by_engine(run, target, asked)
         return {"deployment": target.deployment.name, "version": target.version.ref}
@@ -131,7 +144,7 @@ class ExplainOneHandler:
                                           "usage": explained.usage})  # fmt: skip
         run.progress(1, 1, "explanations", "done")
 
-    def _by_gradients(self, run: JobRun, target: Target) -> None:
+    def _by_gradients(self, run: JobRun, target: Target, asked: Asked) -> None:
         version = target.version
         order = WorkOrder(
             WORK,
@@ -144,7 +157,7 @@ class ExplainOneHandler:
             },
             self.limits,
         )
-        self.works.run(order, _Client(run, self, target), run.stop)
+        self.works.run(order, _Client(run, self, target, asked), run.stop)
 
 
 def check_gradients(principal: Principal, target: Target, method: str) -> None:
@@ -206,8 +219,11 @@ def keep(run: JobRun, contents: Contents, target: Target, told: Mapping[str, Any
 class _Client:
     """The server's side of the work `explain-one`."""
 
-    def __init__(self, run: JobRun, handler: ExplainOneHandler, target: Target) -> None:
+    def __init__(
+        self, run: JobRun, handler: ExplainOneHandler, target: Target, asked: Asked
+    ) -> None:
         self._run = run
+        self._asked = asked
         self._contents = handler.contents
         self._inference = handler.inference
         self._target = target
@@ -235,22 +251,40 @@ class _Client:
 
     def answer(self, what: str, header: Json, body: bytes) -> Answer:
         """Ask the engine that serves."""
-        if what != INFER:
-            raise NotFound(f"The explanation cannot be asked '{what[:80]}'.")
-        inputs = unpack_tensors(header["inputs"], body)
-        entries, parts = pack_tensors(self._outputs(inputs))
-        return Answer({"arrays": entries}, b"".join(parts))
+        principal, target = self._run.principal, self._target
+        if what == INFER:
+            inputs = unpack_tensors(header["inputs"], body)
+            found = self._answered(lambda: self._inference.infer(principal, target, inputs))
+            entries, parts = pack_tensors(found.outputs)
+            return Answer({"arrays": entries}, b"".join(parts))
+        if what == MEASURE:
+            item, options = self._asked.item, self._asked.options
+            wish = self._measuring(header)
+            explained = self._answered(
+                lambda: self._inference.explain(principal, target, item, options, wish)
+            )
+            return Answer({"faithfulness": explained.told["faithfulness"]})
+        raise NotFound(f"The explanation cannot be asked '{what[:80]}'.")
 
-    def _outputs(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        """What the engine gives; limits of the caller's rate slow the job down."""
-        principal = self._run.principal
+    def _measuring(self, header: Json) -> Wish:
+        """The wish to have weights measured."""
+        weights = tuple(float(one) for one in header["weights"])
+        wish = self._asked.wish
+        return Wish(
+            target=int(header["target"]),
+            seed=wish.seed,
+            background=wish.background,
+            given=weights,
+        )
+
+    def _answered(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What the engine answers; limits of the caller's rate slow the job down."""
         while True:
             try:
-                asked = self._inference.infer(principal, self._target, inputs)
-                return self._caller.result(asked, "an explanation").outputs
+                return self._caller.result(ask(), "an explanation")
             except BudgetExceeded:  # of the whole day or month
                 raise
-            except QuotaExceeded as error:
+            except (QuotaExceeded, Overloaded) as error:
                 if error.retry_after_s is None:
                     raise
                 self._stopped.wait(min(error.retry_after_s, LONGEST_PAUSE_S))

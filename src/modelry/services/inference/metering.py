@@ -221,11 +221,6 @@ class OpenRequest:
         if self._status == OK:
             self._status = status
 
-    def used(self, units: Mapping[str, int]) -> None:
-        """It used something that none of its calls tells, such as what a job did for it."""
-        for unit, count in units.items():
-            self._units[unit] = self._units.get(unit, 0) + count
-
     def began(self, call: Call) -> None:
         """A call was admitted on its behalf."""
         self._open.add(call)
@@ -244,7 +239,8 @@ class OpenRequest:
             self._replica_id = call.link.replica_id
         self._parameters = call.parameters or self._parameters
         self._engine_us += call.engine_us
-        self.used(call.units or {})
+        for unit, count in (call.units or {}).items():
+            self._units[unit] = self._units.get(unit, 0) + count
         self._end_if_done()
 
     def _end_if_done(self) -> None:
