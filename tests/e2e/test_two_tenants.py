@@ -87,6 +87,7 @@ def theirs(world: World) -> dict[str, str]:
         "fine_tuning_job_id": f"ftjob-{job_id.removeprefix('job-')}",
         "job_id": job_id,
         "evaluation_id": job_id,
+        "explanation_id": job_id,
         "model": name,
         "name": name,
         "alias": "champion",

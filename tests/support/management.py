@@ -44,6 +44,7 @@ from modelry.services.datasets.service import DatasetsService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.encryption.service import EncryptionService
 from modelry.services.evaluation.service import EvaluationService
+from modelry.services.explanation.service import ExplanationService
 from modelry.services.files.service import FilesService
 from modelry.services.finetuning.handler import FineTuneHandler
 from modelry.services.finetuning.needed import needing_file
@@ -135,6 +136,7 @@ class Installation:
     training: TrainingService
     chains: ChainsService
     evaluations: EvaluationService
+    explanations: ExplanationService
     pool: FakeReplicaPool
     fetcher: FakeFetcher
     starters: FakeStarters
@@ -281,7 +283,10 @@ async def installation(
         Nothing(),
     ):
         jobs.add_handler(handler)
-    evaluations = EvaluationService(database.evaluations, catalog, catalog.contents)
+    explanations = ExplanationService(database.explanations, catalog, catalog.contents)
+    evaluations = EvaluationService(
+        database.evaluations, catalog, catalog.contents, (explanations,)
+    )
     training = TrainingService(jobs, catalog, database.lineages)
     chains = ChainsService(jobs, catalog, datasets, database.evaluations)
     app = build_app(
@@ -306,6 +311,7 @@ async def installation(
         chains=chains,
         datasets=datasets,
         evaluations=evaluations,
+        explanations=explanations,
         authenticator=authenticator,
         limits=limits,
         status=lambda: {"version": "1.2.3", "ready": True},
@@ -345,6 +351,7 @@ async def installation(
             training=training,
             chains=chains,
             evaluations=evaluations,
+            explanations=explanations,
             pool=pool,
             fetcher=fetcher,
             starters=starters,

@@ -86,6 +86,7 @@ def build_doors(
         chains=installation.jobs.chains,
         datasets=installation.datasets,
         evaluations=installation.evaluations,
+        explanations=installation.explanations,
         authenticator=inference.authenticator,
         limits=limits,
         status=lambda: _status(installation, readiness()),

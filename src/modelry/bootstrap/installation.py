@@ -48,6 +48,7 @@ from modelry.services.deployments.service import DeploymentsService
 from modelry.services.deployments.starters import Starters
 from modelry.services.encryption.service import EncryptionService
 from modelry.services.evaluation.service import EvaluationService
+from modelry.services.explanation.service import ExplanationService
 from modelry.services.files.service import FilesService
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.inference.routing import RouteTable
@@ -181,9 +182,7 @@ class Installation:
         self.files = FilesService(database.files, self.catalog.contents, blobs)
         self.hub_files = HubFiles(fetcher, self.catalog.contents, cache / "pulls")
         self.jobs = Jobs(self, blobs)
-        self.evaluations = EvaluationService(
-            database.evaluations, self.catalog, self.catalog.contents
-        )
+        self.evaluations, self.explanations = _known_of_versions(database, self.catalog)
         self.training = TrainingService(self.jobs.service, self.catalog, database.lineages)
         self.inference = InferenceService(
             Authenticator(self.tenancy, self.sessions),
@@ -358,3 +357,14 @@ class _SetUpRecord:
             resource=f"/deployments/{name}",
         )
         self._keys.put_setting(f"starter:{name}", datetime.now(UTC).isoformat())
+
+
+def _known_of_versions(
+    database: Database, catalog: CatalogService
+) -> tuple[EvaluationService, ExplanationService]:
+    """How good versions are, and what they decide by; cards tell both."""
+    explanations = ExplanationService(database.explanations, catalog, catalog.contents)
+    evaluations = EvaluationService(
+        database.evaluations, catalog, catalog.contents, (explanations,)
+    )
+    return evaluations, explanations

@@ -13,6 +13,7 @@ from modelry.services.datasets.needed import needing
 from modelry.services.evaluation.engines import EngineLoader
 from modelry.services.evaluation.handler import EvaluateHandler
 from modelry.services.explanation.asking import ExplanationJobs
+from modelry.services.explanation.handler import ExplainHandler
 from modelry.services.explanation.one import ExplainOneHandler
 from modelry.services.jobs.attempts import Attempts
 from modelry.services.jobs.handlers import JobHandler
@@ -58,17 +59,16 @@ def handlers_of(installation: Installation) -> Sequence[JobHandler]:
     )
     importing = ImportHandler(installation.datasets, installation.hub_files)
     gate, trail = Gate(catalog, database.evaluations), installation.trail
+    engines = EngineLoader(
+        installation.deployments, installation.inference, lambda: installation.deployments.loop
+    )
     return (
         EvaluateHandler(
             store=database.evaluations,
             versions=catalog,
             datasets=installation.datasets,
             contents=catalog.contents,
-            engines=EngineLoader(
-                installation.deployments,
-                installation.inference,
-                lambda: installation.deployments.loop,
-            ),
+            engines=engines,
             works=installation.works,
         ),
         ExplainOneHandler(
@@ -77,6 +77,17 @@ def handlers_of(installation: Installation) -> Sequence[JobHandler]:
             installation.works,
             limits,
             lambda: installation.deployments.loop,
+        ),
+        ExplainHandler(
+            store=database.explanations,
+            versions=catalog,
+            datasets=installation.datasets,
+            contents=catalog.contents,
+            engines=engines,
+            works=installation.works,
+            limits=limits,
+            let_go=installation.jobs.letting_go,
+            niceness=installation.settings.work_niceness,
         ),
         training,
         SearchHandler(training),

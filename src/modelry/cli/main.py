@@ -22,6 +22,7 @@ from modelry.cli.commands import (
     encryption,
     evaluations,
     explain,
+    explanations,
     infer,
     jobs,
     keys,
@@ -141,6 +142,8 @@ app.command("evaluate", rich_help_panel=_TRAIN)(evaluations.evaluate)
 app.command("evaluations", rich_help_panel=_TRAIN)(evaluations.evaluations)
 app.command("compare", rich_help_panel=_TRAIN)(evaluations.compare)
 app.command("card", rich_help_panel=_TRAIN)(evaluations.card)
+app.command("explain-dataset", rich_help_panel=_TRAIN)(explanations.explain_dataset)
+app.command("explanations", rich_help_panel=_TRAIN)(explanations.explanations)
 app.command("lineage", rich_help_panel=_TRAIN)(train.lineage)
 app.command("reproduce", rich_help_panel=_TRAIN)(train.reproduce)
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, Unpack, overload
 import httpx2
 
 from modelry.client.async_evaluations import AsyncEvaluations
+from modelry.client.async_explanations import AsyncExplanations
 from modelry.client.async_jobs import AsyncJob, AsyncJobs, giving_job
 from modelry.client.async_resources import (
     AsyncAliases,
@@ -108,6 +109,7 @@ class AsyncClient(AsyncResource):
         self.jobs = AsyncJobs(self._transport)
         self.training = AsyncTraining(self._transport)
         self.evaluations = AsyncEvaluations(self._transport)
+        self.explanations = AsyncExplanations(self._transport)
 
     @property
     def url(self) -> str:

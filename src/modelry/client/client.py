@@ -12,6 +12,7 @@ import httpx2
 from modelry.client.connection import BrowserSession, connection_to
 from modelry.client.errors import ConnectionLost
 from modelry.client.evaluations import Evaluations
+from modelry.client.explanations import Explanations
 from modelry.client.generation import ChatOptions, CompletionOptions, Delta, Generated, Message
 from modelry.client.jobs import Job, Jobs, giving_job
 from modelry.client.methods import SyncResource, blocking
@@ -107,6 +108,7 @@ class Client(SyncResource):
         self.jobs = Jobs(self._transport)
         self.training = Training(self._transport)
         self.evaluations = Evaluations(self._transport)
+        self.explanations = Explanations(self._transport)
 
     @property
     def url(self) -> str:

@@ -13,13 +13,13 @@ import orjson
 
 from modelry.domain.errors import SandboxTooWeak
 from modelry.domain.sandbox import SandboxLevel, SandboxPolicy, SandboxReport
-from modelry.job_host.standing_back import stand_back
 from modelry.runtime_api.frames import PREFIX, FrameError, split_frames
 from modelry.runtime_api.work_frames import WorkKind
 from modelry.sandbox.confinement import Ground, confine
 from modelry.sandbox.gpus import NO_GPUS, Gpus, present
 from modelry.sandbox.memory_limit import MemoryLimit
 from modelry.sandbox.paths import exposing
+from modelry.sandbox.standing_back import stand_back
 
 _LIKELIEST_TO_END = "900"
 """Of 1000: before the server and its engines when the machine runs out of memory."""

@@ -65,6 +65,7 @@ class LoadSpec:
 
     `files` maps each role of the manifest to a readable path. `manifest` is the resolved
     manifest. `options` are the deployment's engine options (`threads`, `slots`, `context`, …).
+    `niceness` is how far the worker stands back behind others, 0 (not) to 19.
     """
 
     task: str
@@ -73,6 +74,7 @@ class LoadSpec:
     files: Mapping[str, Path]
     options: Mapping[str, Any] = field(default_factory=dict)
     memory_bytes: int | None = None
+    niceness: int = 0
 
     def to_wire(self) -> dict[str, Any]:
         """This spec as JSON types."""
@@ -83,6 +85,7 @@ class LoadSpec:
             "files": {role: str(path) for role, path in self.files.items()},
             "options": dict(self.options),
             "memory_bytes": self.memory_bytes,
+            "niceness": self.niceness,
         }
 
     @classmethod

@@ -14,6 +14,7 @@ from modelry.runtime_api.frames import PREFIX, Frame, FrameError, Kind, encode_e
 from modelry.runtimes.memory_copy import reserve_copy
 from modelry.sandbox.confinement import Ground, confine
 from modelry.sandbox.paths import exposing
+from modelry.sandbox.standing_back import stand_back
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,13 @@ class Start:
     ) -> SandboxReport:
         """Keep to the model's files, `scratch` and `extra` from now on; tells what is in force.
 
-        Whatever holds one of `hidden` is left out.
+        A worker that shall stand back behind others does so first. Whatever holds one of `hidden`
+        is left out.
         """
         reserve_copy()
-        files = LoadSpec.from_wire(self.frame.json()).files
-        return confine(Ground(tuple(files.values()), scratch, extra, hidden))
+        load = LoadSpec.from_wire(self.frame.json())
+        stand_back(load.niceness)
+        return confine(Ground(tuple(load.files.values()), scratch, extra, hidden))
 
     def may_load(self, report: SandboxReport, wanted: SandboxLevel, hidden: Sequence[Path]) -> bool:
         """Whether the level is reached, and code and data are apart; the gateway is told if not."""

@@ -9,7 +9,7 @@ import pytest
 
 PROGRAM = """
 import os, sys, threading
-from modelry.job_host import standing_back
+from modelry.sandbox import standing_back
 if "old" in sys.argv:
     standing_back._SET_ATTRIBUTES = {}
 standing_back.stand_back(int(sys.argv[1]))

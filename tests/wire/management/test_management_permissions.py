@@ -13,6 +13,7 @@ from modelry.domain.access import DEFAULT_TENANT_ID, Permission, Role, effective
 from modelry.domain.datasets import Column, ColumnType, Schema
 from modelry.domain.errors import ERRORS_BY_CODE
 from modelry.domain.evaluations import Evaluation, Measured
+from modelry.domain.explanations import DatasetExplanation
 from modelry.domain.jobs import Artefact
 from modelry.protocols.http.limits import DoorLimits
 from modelry.protocols.management import PREFIX, build_app
@@ -55,6 +56,7 @@ REQUESTS: dict[tuple[str, str], Any] = {
     ("put", "/deployments/{name}/request-log"): {"sample_rate": 0.5},
     ("put", "/retention"): {"request_logs": 30},
     ("post", "/evaluations"): {"version": "none", "dataset": "none"},
+    ("post", "/explanations"): {"version": "none", "dataset": "none"},
     ("post", "/training"): {"recipe": "none", "dataset": "none", "model": "new"},
     ("post", "/models/{model}/versions/{version}/reproduce"): {},
     ("post", "/jobs"): {"kind": "nothing"},
@@ -115,9 +117,11 @@ async def things(server: Installation) -> dict[str, str]:
     note(meter, request_id="mine-1")
     server.usage.ledger.add(meter.take())
     evaluate(server)
+    explain(server)
     return {
         "job_id": ended_job(server),
         "evaluation_id": "measured",
+        "explanation_id": "explained",
         "price_id": price["price_id"],
         "request_id": "mine-1",
         "model": "adder",
@@ -166,6 +170,33 @@ def evaluate(server: Installation) -> None:
             speed={},
             report_digest=report.digest,
             job_id="measured",
+            created_at=datetime.now(UTC),
+            created_by="owner",
+        )
+    )
+
+
+def explain(server: Installation) -> None:
+    """Explanations of the first version of the model `adder`."""
+    version = server.catalog.get_version(principal(), "adder", 1)
+    report = server.catalog.contents.keep(DEFAULT_TENANT_ID, [b"{}"])
+    server.database.explanations.add(
+        DatasetExplanation(
+            tenant_id=DEFAULT_TENANT_ID,
+            explanation_id="explained",
+            model_name="adder",
+            version_number=1,
+            version_digest=version.digest,
+            task="tabular",
+            dataset="things@1",
+            dataset_digest=version.digest,
+            split="test",
+            rows=1,
+            method="shapley",
+            sentence="Over 1 rows counted most: n (1).",
+            report_digest=report.digest,
+            rows_digest=report.digest,
+            job_id="explained",
             created_at=datetime.now(UTC),
             created_by="owner",
         )
@@ -323,6 +354,7 @@ async def test_an_app_with_an_unchecked_route_is_not_built(server):
             chains=server.chains,
             datasets=server.datasets,
             evaluations=server.evaluations,
+            explanations=server.explanations,
             authenticator=server.inference.authenticator,
             limits=DoorLimits(server.inference.accounts),
             status=dict,

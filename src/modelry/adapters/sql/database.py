@@ -19,6 +19,7 @@ from modelry.adapters.sql.stores.datasets import SqlDatasetStore
 from modelry.adapters.sql.stores.deletions import SqlDeletionStore
 from modelry.adapters.sql.stores.deployments import SqlDeploymentStore
 from modelry.adapters.sql.stores.evaluations import SqlEvaluationStore
+from modelry.adapters.sql.stores.explanations import SqlExplanationStore
 from modelry.adapters.sql.stores.files import SqlFileStore
 from modelry.adapters.sql.stores.jobs import SqlJobStore
 from modelry.adapters.sql.stores.keys import SqlKeyStore
@@ -55,6 +56,7 @@ class Database:
         self.usage = SqlUsageStore(transactions)
         self.prices = SqlPriceStore(transactions)
         self.evaluations = SqlEvaluationStore(transactions)
+        self.explanations = SqlExplanationStore(transactions)
         self.files = SqlFileStore(transactions)
         self.lineages = SqlLineageStore(transactions)
         self.jobs = SqlJobStore(transactions)

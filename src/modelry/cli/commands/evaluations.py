@@ -78,7 +78,7 @@ def evaluations(
     as_json: AsJson = False,
 ) -> None:
     """List what was measured of a model or a version."""
-    model, number = _model_and_number(version)
+    model, number = model_and_number(version)
     with client_of(context) as client:
         found = client.evaluations.list(model, number)
     Output(as_json).result(found, lambda: _list(found))
@@ -111,7 +111,7 @@ def card(
     ] = None,
 ) -> None:
     """Print the model card of a version."""
-    model, number = _model_and_number(version)
+    model, number = model_and_number(version)
     if number is None:
         raise usage_error("say the number of the version, as pets@3.", "VERSION")
     with client_of(context) as client:
@@ -123,7 +123,8 @@ def card(
         typer.echo(f"{out} written.", err=True)
 
 
-def _model_and_number(reference: str) -> tuple[str, int | None]:
+def model_and_number(reference: str) -> tuple[str, int | None]:
+    """The model and the number that `MODEL[@NUMBER]` means."""
     model, at, number = reference.partition("@")
     if at and not number.isdigit():
         raise usage_error(f"'{reference}' names no number of a version.", "VERSION")

@@ -45,6 +45,9 @@ from modelry.protocols.management import (
     evaluations as evaluation_routes,
 )
 from modelry.protocols.management import (
+    explanations as explanation_routes,
+)
+from modelry.protocols.management import (
     export as export_routes,
 )
 from modelry.protocols.management import (
@@ -70,6 +73,7 @@ from modelry.services.datasets.service import DatasetsService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.encryption.service import EncryptionService
 from modelry.services.evaluation.service import EvaluationService
+from modelry.services.explanation.service import ExplanationService
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.jobs.service import JobsService
 from modelry.services.pipelines.chains import ChainsService
@@ -115,6 +119,7 @@ ROUTERS: Sequence[APIRouter] = (
     chain_routes.router,
     dataset_routes.router,
     evaluation_routes.router,
+    explanation_routes.router,
 )
 """Every route of the management API."""
 
@@ -152,6 +157,7 @@ def build_app(
     chains: ChainsService,
     datasets: DatasetsService,
     evaluations: EvaluationService,
+    explanations: ExplanationService,
     authenticator: Authenticator,
     limits: DoorLimits,
     status: StatusSource,
@@ -184,6 +190,7 @@ def build_app(
         chains: several jobs as one request.
         datasets: rows to train and evaluate on.
         evaluations: how good versions are.
+        explanations: what versions decide by.
         authenticator: keys to principals.
         limits: how many requests callers may send.
         status: what `/status` tells of the server itself.
@@ -218,6 +225,7 @@ def build_app(
         chains=chains,
         datasets=datasets,
         evaluations=evaluations,
+        explanations=explanations,
         authenticator=authenticator,
         limits=limits,
         status=status,

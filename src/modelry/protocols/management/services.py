@@ -19,6 +19,7 @@ from modelry.services.datasets.service import DatasetsService
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.encryption.service import EncryptionService
 from modelry.services.evaluation.service import EvaluationService
+from modelry.services.explanation.service import ExplanationService
 from modelry.services.inference.authentication import Authenticator
 from modelry.services.jobs.service import JobsService
 from modelry.services.pipelines.chains import ChainsService
@@ -67,6 +68,7 @@ class Services:
     chains: ChainsService
     datasets: DatasetsService
     evaluations: EvaluationService
+    explanations: ExplanationService
     authenticator: Authenticator
     limits: DoorLimits
     status: StatusSource
@@ -163,6 +165,10 @@ async def _evaluations(request: Request) -> EvaluationService:
     return services_of(request).evaluations
 
 
+async def _explanations(request: Request) -> ExplanationService:
+    return services_of(request).explanations
+
+
 async def _training(request: Request) -> TrainingService:
     return services_of(request).training
 
@@ -193,6 +199,7 @@ Prices = Annotated[PricesService, Depends(_prices)]
 Training = Annotated[TrainingService, Depends(_training)]
 Usage = Annotated[UsageService, Depends(_usage)]
 Evaluations = Annotated[EvaluationService, Depends(_evaluations)]
+Explanations = Annotated[ExplanationService, Depends(_explanations)]
 Export = Annotated[TenantExport, Depends(_export)]
 KeptRequests = Annotated[RequestLogs, Depends(_request_logs)]
 Retention = Annotated[RetentionService, Depends(_retention)]

@@ -368,11 +368,15 @@ class DeploymentsService:
         return Scale(**declared) if declared else None
 
     @contextlib.asynccontextmanager
-    async def privately(self, version: Version) -> AsyncIterator[Target]:
+    async def privately(self, version: Version, niceness: int = 0) -> AsyncIterator[Target]:
         """A replica of `version` that nobody can call but who holds this context.
 
         It is loaded as a deployment would load it, and is in no table of routes; what is asked of
         it is metered under `PRIVATE_NAME`.
+
+        Args:
+            version: what to load.
+            niceness: how far it stands back behind replicas that serve, 0 to 19.
 
         Raises:
             ModelFailed: it cannot be loaded.
@@ -395,6 +399,7 @@ class DeploymentsService:
             functools.partial(self._versions.open_files, version),
             self._inference.accounts,
             meter=self._inference.meter,
+            niceness=niceness,
         )
         self._private.add(replicas)
         try:

@@ -52,6 +52,7 @@ class VersionReplicas:
         accounts: Accounts,
         *,
         meter: Meter,
+        niceness: int = 0,
     ) -> None:
         _check_one_tenant(deployment, version)
         self.deployment = deployment
@@ -83,6 +84,7 @@ class VersionReplicas:
             files={},
             options=deployment.engine_options,
             memory_bytes=deployment.limits.memory_bytes,
+            niceness=niceness,
         )
         self._supervisors: list[ReplicaSupervisor] = []
         self._leaving: set[asyncio.Task[None]] = set()

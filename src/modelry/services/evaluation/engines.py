@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 from modelry.domain.access import Principal
 from modelry.domain.catalog import Version
 from modelry.domain.errors import BudgetExceeded, DeadlineExceeded, QuotaExceeded
+from modelry.explaining.contract import Wish
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.tensors import Array
 from modelry.services.evaluation.ports import Predictions, PrivateEngines
@@ -44,6 +45,15 @@ class OpenEngine(Protocol):
         """Output tensors, and the seconds that it took."""
         ...
 
+    def explain(self, item: Mapping[str, Any], wish: Mapping[str, Any]) -> dict[str, Any]:
+        """Why an item is answered as it is, as the typed door tells it.
+
+        Args:
+            item: as the task describes it.
+            wish: as `Wish.to_wire` gives it.
+        """
+        ...
+
 
 class EngineLoader:
     """Loads versions in worker processes, as deployments do, for threads.
@@ -66,9 +76,15 @@ class EngineLoader:
 
     @contextmanager
     def loaded(
-        self, principal: Principal, version: Version, stop: StopSignal
+        self, principal: Principal, version: Version, stop: StopSignal, niceness: int = 0
     ) -> Iterator[OpenEngine]:
         """The engine of `version`, which ends with this context.
+
+        Args:
+            principal: in whose name it is asked.
+            version: what to load.
+            stop: ends the loading, and every question.
+            niceness: how far it stands back behind engines that serve, 0 to 19.
 
         Raises:
             ModelFailed: it cannot be loaded.
@@ -76,7 +92,7 @@ class EngineLoader:
             Cancelled: `stop` was raised.
         """
         caller = LoopCaller(self._loop(), stop)
-        context = self._engines.privately(version)
+        context = self._engines.privately(version, niceness)
         target = caller.result(
             context.__aenter__(), f"the loading of {version.ref}", timeout_s=LOAD_S
         )
@@ -119,6 +135,14 @@ class _Engine:
             lambda: self._predictions.infer(self._principal, self._target, inputs)
         )
         return found.outputs, seconds
+
+    def explain(self, item: Mapping[str, Any], wish: Mapping[str, Any]) -> dict[str, Any]:
+        """See `OpenEngine.explain`."""
+        wished = Wish.from_wire(wish)
+        found, _ = self._answered(
+            lambda: self._predictions.explain(self._principal, self._target, item, {}, wished)
+        )
+        return found.told
 
     def _answered(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, float]:
         """An answer, and how long it took: limits of the caller's rate slow the job down, and

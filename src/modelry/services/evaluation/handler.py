@@ -88,7 +88,7 @@ class EvaluateHandler:
                 param=unknown[0][:80],
             )
         reference = check_one_is_named(parameters)
-        dataset = self._datasets.find(principal, _word(parameters, "dataset"))
+        dataset = self._datasets.find(principal, word_in(parameters, "dataset"))
         split = the_split(dataset, parameters.get("split"))
         batch_rows = parameters.get("batch_rows", BATCH_ROWS)
         if type(batch_rows) is not int or not 1 <= batch_rows <= MOST_BATCH_ROWS:
@@ -318,7 +318,12 @@ def _columns_of(version: Version, dataset: DatasetVersion) -> tuple[str, ...]:
     return ()
 
 
-def _word(parameters: Json, name: str) -> str:
+def word_in(parameters: Json, name: str) -> str:
+    """A parameter that names something.
+
+    Raises:
+        InvalidInput: it is not there, or no text.
+    """
     value: Any = parameters.get(name)
     if not isinstance(value, str) or not value:
         raise InvalidInput(f"'{name}' must name one, as name@number.", param=name)

@@ -38,14 +38,14 @@ def model_card(
         f"- task: {version.task}",
         f"- runtime: {version.runtime}",
         f"- digest: `{version.digest}`",
-        f"- made: {version.created_at:%Y-%m-%d %H:%M} UTC, source: {_plain(version.source)}",
+        f"- made: {version.created_at:%Y-%m-%d %H:%M} UTC, source: {plain(version.source)}",
         "",
         "## Files",
         "",
-        *_table(
+        *markdown_table(
             ["role", "file", "bytes", "digest"],
             [
-                [one.role, _plain(one.name), str(one.size_bytes), f"`{one.digest[:23]}…`"]
+                [one.role, plain(one.name), str(one.size_bytes), f"`{one.digest[:23]}…`"]
                 for one in version.files
             ],
         ),
@@ -87,7 +87,7 @@ def _evaluation(evaluation: Evaluation, report: Mapping[str, Any]) -> list[str]:
     lines = [
         f"### {evaluation.dataset}, {evaluation.split} ({evaluation.rows} rows)",
         "",
-        *_table(
+        *markdown_table(
             ["metric", "value", "95 % interval"],
             [
                 [name, f"{one.value:.4f}", _interval(one)]
@@ -100,14 +100,14 @@ def _evaluation(evaluation: Evaluation, report: Mapping[str, Any]) -> list[str]:
     if per_class:
         heads = [name for name in per_class[0] if name != "label"]
         rows = [
-            [_plain(one["label"]), *(_number(one[name]) for name in heads)]
+            [plain(one["label"]), *(_number(one[name]) for name in heads)]
             for one in per_class[:MOST_CLASSES]
         ]
-        lines += [*_table(["class", *heads], rows), ""]
+        lines += [*markdown_table(["class", *heads], rows), ""]
     for column, slices in report.get("slices", {}).items():
         heads = [name for name in slices[0] if name != "value"] if slices else []
-        rows = [[_plain(one["value"]), *(_number(one[name]) for name in heads)] for one in slices]
-        lines += [f"By `{_plain(column)}`:", "", *_table(["value", *heads], rows), ""]
+        rows = [[plain(one["value"]), *(_number(one[name]) for name in heads)] for one in slices]
+        lines += [f"By `{plain(column)}`:", "", *markdown_table(["value", *heads], rows), ""]
     for column, compared in report.get("groups", {}).items():
         lines += _groups(column, compared)
     speed = evaluation.speed
@@ -125,12 +125,12 @@ def _evaluation(evaluation: Evaluation, report: Mapping[str, Any]) -> list[str]:
 def _groups(column: str, compared: Mapping[str, Any]) -> list[str]:
     """How the groups of a sensitive column fare."""
     favourable = compared.get("favourable")
-    what = f", by who is answered '{_plain(favourable)}'" if favourable is not None else ""
+    what = f", by who is answered '{plain(favourable)}'" if favourable is not None else ""
     groups: Sequence[Mapping[str, Any]] = compared["groups"]
     heads = [name for name in groups[0] if name not in ("value", "is_compared")] if groups else []
     rows = [
         [
-            _plain(one["value"]) + ("" if one["is_compared"] else " (not compared)"),
+            plain(one["value"]) + ("" if one["is_compared"] else " (not compared)"),
             *(_number_or_metric(one.get(name)) for name in heads),
         ]
         for one in groups
@@ -139,9 +139,14 @@ def _groups(column: str, compared: Mapping[str, Any]) -> list[str]:
         [name, f"{one['value']:.4f}", _interval(Measured.from_wire(one))]
         for name, one in compared["metrics"].items()
     ]
-    lines = [f"Groups by `{_plain(column)}`{what}:", "", *_table(["group", *heads], rows), ""]
+    lines = [
+        f"Groups by `{plain(column)}`{what}:",
+        "",
+        *markdown_table(["group", *heads], rows),
+        "",
+    ]
     if metrics:
-        lines += [*_table(["fairness", "value", "95 % interval"], metrics), ""]
+        lines += [*markdown_table(["fairness", "value", "95 % interval"], metrics), ""]
     return lines
 
 
@@ -161,7 +166,7 @@ def _number(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that stays within its cell and is no mark-up."""
     kept = "".join(character if character.isprintable() else " " for character in text)
     for mark in "\\|`*_<>[]":
@@ -169,6 +174,7 @@ def _plain(text: str) -> str:
     return kept
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table as lines of Markdown."""
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     return lines + ["| " + " | ".join(row) + " |" for row in rows]

@@ -10,10 +10,11 @@ from modelry.domain.access import Principal
 from modelry.domain.catalog import Version
 from modelry.domain.datasets import DatasetVersion
 from modelry.domain.evaluations import Evaluation
+from modelry.explaining.contract import Wish
 from modelry.runtime_api.tensors import Array
 from modelry.runtime_api.work import InputFile
 from modelry.services.inference.routing import Target
-from modelry.services.inference.service import Prediction, TensorAnswer
+from modelry.services.inference.service import Explanation, Prediction, TensorAnswer
 
 
 class EvaluationStore(Protocol):
@@ -71,7 +72,7 @@ class Datasets(Protocol):
 class PrivateEngines(Protocol):
     """Gives a replica of a version to one user inside of the server."""
 
-    def privately(self, version: Version) -> AbstractAsyncContextManager[Target]:
+    def privately(self, version: Version, niceness: int = 0) -> AbstractAsyncContextManager[Target]:
         """See `DeploymentsService.privately`."""
         ...
 
@@ -97,4 +98,23 @@ class Predictions(Protocol):
         options: Mapping[str, Any] | None = None,
     ) -> Prediction:
         """See `InferenceService.predict`."""
+        ...
+
+    async def explain(
+        self,
+        principal: Principal,
+        target: Target,
+        item: Mapping[str, Any],
+        options: Mapping[str, Any],
+        wish: Wish,
+    ) -> Explanation:
+        """See `InferenceService.explain`."""
+        ...
+
+
+class CardPart(Protocol):
+    """What else a model card tells of a version."""
+
+    def card_lines(self, principal: Principal, version: Version) -> Sequence[str]:
+        """Lines of Markdown, with a heading of the second level; none where there is nothing."""
         ...

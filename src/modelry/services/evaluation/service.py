@@ -15,7 +15,7 @@ from modelry.domain.evaluations import Evaluation
 from modelry.services.catalog.contents import Contents
 from modelry.services.evaluation.comparison import Comparison, compared
 from modelry.services.evaluation.model_card import model_card
-from modelry.services.evaluation.ports import EvaluationStore, Versions
+from modelry.services.evaluation.ports import CardPart, EvaluationStore, Versions
 
 MOST_LISTED = 500
 
@@ -35,10 +35,18 @@ class EvaluationService:
         store: keeps evaluations.
         versions: the catalogue.
         contents: keeps reports.
+        more: what else model cards tell.
     """
 
-    def __init__(self, store: EvaluationStore, versions: Versions, contents: Contents) -> None:
+    def __init__(
+        self,
+        store: EvaluationStore,
+        versions: Versions,
+        contents: Contents,
+        more: Sequence[CardPart] = (),
+    ) -> None:
         self._store = store
+        self._more = more
         self._versions = versions
         self._contents = contents
 
@@ -111,7 +119,9 @@ class EvaluationService:
         reports = [
             Reported(one, self._report(one)) for one in newest_of_each(self._evaluations(version))
         ]
-        return model_card(version, [(one.evaluation, one.report) for one in reports])
+        card = model_card(version, [(one.evaluation, one.report) for one in reports])
+        more = [line for part in self._more for line in part.card_lines(principal, version)]
+        return "\n".join([card, *more])
 
     def _evaluations(self, version: Version) -> Sequence[Evaluation]:
         return self._store.of_version(version.tenant_id, version.model_name, version.number)

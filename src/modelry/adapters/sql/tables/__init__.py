@@ -28,6 +28,7 @@ from modelry.adapters.sql.tables.deployments import (
 )
 from modelry.adapters.sql.tables.encryption import DataKeyRow
 from modelry.adapters.sql.tables.evaluation import EvaluationRow
+from modelry.adapters.sql.tables.explanations import ExplanationRow
 from modelry.adapters.sql.tables.files import FileRow
 from modelry.adapters.sql.tables.jobs import (
     JobArtefactRow,
@@ -68,6 +69,7 @@ __all__ = [
     "DeploymentGrantRow",
     "DeploymentRow",
     "EvaluationRow",
+    "ExplanationRow",
     "FileRow",
     "GatewayRow",
     "JobArtefactRow",

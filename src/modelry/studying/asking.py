@@ -1,0 +1,111 @@
+"""Asks the server for answers and explanations of the version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from modelry.domain.errors import Cancelled
+from modelry.runtime_api.items import encode_items
+from modelry.runtime_api.work import WorkHost
+from modelry.studying.contract import EXPLAIN, LOAD, PREDICT, TABULAR, Answered, Plan, StudiedRow
+from modelry.studying.rows import RowReader, is_class
+
+BATCH_ROWS = 128
+MOST_CLASSES = 1000
+
+
+class Asking:
+    """What may be asked.
+
+    Args:
+        host: passes questions on.
+        plan: of the study.
+        reader: knows the label.
+        background: rows that stand for what is usual, as requests have them.
+    """
+
+    def __init__(
+        self, host: WorkHost, plan: Plan, reader: RowReader, background: Sequence[Any]
+    ) -> None:
+        self._host = host
+        self._plan = plan
+        self._background = list(background)
+        self._options = _options(plan, reader)
+
+    def answers(self, items: Sequence[Mapping[str, Any]]) -> list[Answered]:
+        """The answers to some items.
+
+        Raises:
+            Cancelled: the study was stopped.
+            ModelryError: the version cannot answer.
+        """
+        found: list[Answered] = []
+        for start in range(0, len(items), BATCH_ROWS):
+            self.check_stop()
+            encoded, body = encode_items(items[start : start + BATCH_ROWS])
+            header = {"items": encoded, "options": self._options}
+            answer = self._host.ask(PREDICT, header, body)
+            found += [Answered.of(one) for one in answer.header["items"]]
+        return found
+
+    def explanation(
+        self,
+        row: StudiedRow,
+        *,
+        checks: bool = False,
+        target: int | None = None,
+        stage: int = 0,
+    ) -> dict[str, Any]:
+        """Why a row is answered as it is; JSON types as the typed door tells them.
+
+        Args:
+            row: which.
+            checks: whether to measure how far that can be trusted.
+            target: index of what to explain; by default what the plan says.
+            stage: 0 asks the version, n its copy with weights that were drawn anew.
+
+        Raises:
+            InvalidInput: it cannot be explained.
+            Cancelled: the study was stopped.
+        """
+        self.check_stop()
+        (encoded,), body = encode_items([row.item])
+        plan = self._plan
+        wish = {
+            "method": plan.method,
+            "target": plan.target if target is None else target,
+            "calls": plan.calls,
+            "seed": plan.seed,
+            "checks": checks,
+            "background": self._background if "row" in row.item else [],
+        }
+        told = self._host.ask(EXPLAIN, {"item": encoded, "wish": wish, "stage": stage}, body)
+        found: dict[str, Any] = dict(told.header["explanation"])
+        return found
+
+    def load(self, stage: int) -> None:
+        """Have the copy of a stage loaded instead of that of the stage before.
+
+        Raises:
+            ModelryError: it cannot be loaded.
+        """
+        self.check_stop()
+        self._host.ask(LOAD, {"stage": stage})
+
+    def check_stop(self) -> None:
+        """End here if the study was stopped.
+
+        Raises:
+            Cancelled: it was.
+        """
+        if self._host.stop.is_set():
+            raise Cancelled("The study was stopped.")
+
+
+def _options(plan: Plan, reader: RowReader) -> dict[str, Any]:
+    """All classes' scores, where there are classes and not too many."""
+    label = reader.label
+    if label is not None and is_class(label) and 0 < len(label.classes) <= MOST_CLASSES:
+        return {"top_k": len(label.classes), "min_score": 0}
+    return {} if plan.subject.task == TABULAR else {"top_k": 5}

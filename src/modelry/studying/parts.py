@@ -1,0 +1,87 @@
+"""Many explanations as one table of weights: a row for each, a column for each part."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from modelry.runtime_api.tensors import Array
+
+MOST_WORDS = 500
+"""Words of all texts that are reckoned with: those of the greatest weight in all."""
+
+Attribution = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PartTable:
+    """Weights of parts that mean the same in all explanations.
+
+    Attributes:
+        kind: of the inputs: `table`, `image` or `text`.
+        names: of the parts: columns, words, or cells as `row 3, column 5`.
+        weights: shape (explanations, parts); 0 where a text does not have the word.
+        present: whether the input has the part, same shape.
+        grid: rows and columns of the cells of images.
+    """
+
+    kind: str
+    names: Sequence[str]
+    weights: Array
+    present: Array
+    grid: tuple[int, int] = (0, 0)
+
+    def of(self, rows: Array) -> PartTable:
+        """Some of the explanations, by a mask or their places."""
+        return PartTable(self.kind, self.names, self.weights[rows], self.present[rows], self.grid)
+
+
+def part_table(attributions: Sequence[Attribution]) -> PartTable | None:
+    """The weights of some explanations; None where their parts are not the same.
+
+    That is so for images of different sizes, which a model takes as they are.
+    """
+    kind = str(attributions[0]["kind"])
+    if kind == "text":
+        return _words(attributions)
+    if kind == "table":
+        names = [one["name"] for one in attributions[0]["columns"]]
+        weights = np.array(
+            [[one["weight"] for one in told["columns"]] for told in attributions], np.float64
+        )
+        return PartTable(kind, names, weights, np.ones(weights.shape, bool))
+    grids = [np.array(told["grid"], np.float64) for told in attributions]
+    if len({grid.shape for grid in grids}) != 1:
+        return None
+    rows, columns = grids[0].shape
+    names = [f"row {row + 1}, column {at + 1}" for row in range(rows) for at in range(columns)]
+    weights = np.stack([grid.ravel() for grid in grids])
+    return PartTable(kind, names, weights, np.ones(weights.shape, bool), (rows, columns))
+
+
+def _words(attributions: Sequence[Attribution]) -> PartTable:
+    """Words without their case; one that a text has several times has the sum of its weights."""
+    by_text: list[dict[str, float]] = []
+    totals: dict[str, float] = defaultdict(float)
+    for told in attributions:
+        found: dict[str, float] = defaultdict(float)
+        for one in told["words"]:
+            found[str(one["text"]).lower()] += float(one["weight"])
+        for word, weight in found.items():
+            totals[word] += abs(weight)
+        by_text.append(found)
+    names = sorted(totals, key=lambda word: (-totals[word], word))[:MOST_WORDS]
+    places = {word: at for at, word in enumerate(names)}
+    weights = np.zeros((len(by_text), len(names)))
+    present = np.zeros(weights.shape, bool)
+    for row, found in enumerate(by_text):
+        for word, weight in found.items():
+            at = places.get(word)
+            if at is not None:
+                weights[row, at] = weight
+                present[row, at] = True
+    return PartTable("text", names, weights, present)

@@ -1,0 +1,117 @@
+"""Which rows of a split are studied, and how they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modelry.domain.datasets import Column, ColumnRole, ColumnType, DataDescription, Schema
+from modelry.scoring.contract import Rows, Subject
+from modelry.scoring.questions import (
+    ColumnItems,
+    ImageItems,
+    image_items,
+    row_items,
+    text_items,
+)
+from modelry.scoring.slicing import MISSING, Slices
+from modelry.studying.contract import TABULAR, Shards, StudiedRow
+
+Open = Callable[[str], AbstractContextManager[Path]]
+_READ_ROWS = 256
+_VALUE_CHARS = 100
+
+
+class RowReader:
+    """Reads rows as items of a task.
+
+    Args:
+        subject: what the rows are for.
+        open: gives the file of a shard.
+
+    Raises:
+        InvalidInput: the dataset lacks what the task needs, or slices are no such columns.
+    """
+
+    def __init__(self, subject: Subject, open: Open | None = None) -> None:  # noqa: A002 - as its own
+        self._schema = subject.schema
+        self._open = open
+        self.items = items_of(subject)
+        self.label = label_of(subject.schema)
+        self._slices = Slices(subject).columns
+        names = [*self.items.columns, *self._slices]
+        self._columns = list(dict.fromkeys([*names, *([self.label.name] if self.label else [])]))
+
+    def read(self, data: Shards, wanted: Sequence[int]) -> Iterator[StudiedRow]:
+        """The rows with these places in the split, ascending; shards without any stay closed.
+
+        Raises:
+            RowsInvalid: one of them asks nothing; names it.
+        """
+        from modelry.datasets.reading import ShardRows
+
+        assert self._open is not None, "made to read"
+        left = list(wanted)
+        first = 0
+        for digest, rows in data.shards:
+            end = first + rows
+            if left and left[0] < end:
+                description = DataDescription("", "", self._schema, {data.split: rows})
+                source = ShardRows(description, {data.split: [digest]}, self._open)
+                at = first
+                for batch in source.batches(data.split, self._columns, _READ_ROWS):
+                    while left and left[0] < at + batch.num_rows:
+                        place = left.pop(0)
+                        yield self._row(Rows(batch.slice(place - at, 1), place))
+                    if not left:
+                        return
+                    at += batch.num_rows
+            first = end
+
+    def _row(self, rows: Rows) -> StudiedRow:
+        (item,) = self.items.of(rows)
+        label = None
+        if self.label is not None:
+            (label,) = rows.column(self.label.name)
+            if label is not None:
+                label = str(label) if is_class(self.label) else float(label)
+        slices = {name: _word(rows.column(name)[0]) for name in self._slices}
+        return StudiedRow(rows.first, item, label, slices)
+
+
+def chosen(rows: int, count: int, seed: int) -> list[int]:
+    """`count` of the places of `rows` rows, drawn without repetition, ascending."""
+    if count >= rows:
+        return list(range(rows))
+    drawn = np.random.default_rng(seed).choice(rows, count, replace=False)
+    return sorted(int(one) for one in drawn)
+
+
+def items_of(subject: Subject) -> ColumnItems | ImageItems:
+    """How rows become items of the subject's task.
+
+    Raises:
+        InvalidInput: the dataset lacks what the task needs.
+    """
+    if subject.task == TABULAR:
+        return row_items(subject)
+    return text_items(subject) if subject.task == "text-classification" else image_items(subject)
+
+
+def label_of(schema: Schema) -> Column | None:
+    """The column that says what is right, if there is exactly one."""
+    found = schema.with_role(ColumnRole.LABEL)
+    return found[0] if len(found) == 1 else None
+
+
+def is_class(label: Column) -> bool:
+    """Whether a label is the name of a class, not a number."""
+    return bool(label.classes) or label.type in (ColumnType.TEXT, ColumnType.BOOLEAN)
+
+
+def _word(value: Any) -> str:
+    return MISSING if value is None else str(value)[:_VALUE_CHARS]
