@@ -8,7 +8,7 @@ WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
 PARALLEL := -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
 
-.PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-compute bench-chat bench-sandbox bench-ledger bench-encryption bench-fairness bench-overhead bench-import bench-training bench-kill-training bench-detection bench-words bench-keras bench-serving-while-training clean proto docs
+.PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-compute bench-chat bench-sandbox bench-ledger bench-encryption bench-fairness bench-overhead bench-import bench-training bench-kill-training bench-detection bench-explain-planted bench-words bench-keras bench-serving-while-training clean proto docs
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -68,6 +68,9 @@ bench-overhead: .venv/.dev ## what authorisation, limits and metering cost
 
 bench-detection: .venv/.dev ## a detector trained on the made set, asked through /v1/detect
 	@$(BIN)/python -m benchmarks.detection $(ARGS)
+
+bench-explain-planted: .venv/.dev ## explanations of models of which it is known what they look at
+	@$(BIN)/python -m benchmarks.explaining_planted $(ARGS)
 
 bench-words: .venv/.dev ## word embeddings beside gensim's own and the same in torch
 	@$(BIN)/python -m benchmarks.word_embeddings $(ARGS)

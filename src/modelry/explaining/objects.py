@@ -77,7 +77,7 @@ def explain_objects(subject: Subject, wish: Wish, stop: StopSignal) -> Explained
             "objects_explained": len(objects),
         },
         "faithfulness": first["faithfulness"],
-        "sentence": objects_sentence(objects, chosen.found),
+        "sentence": " ".join(filter(None, (objects_sentence(objects, chosen.found), found.remark))),
         "cost": {
             "model_calls": calls,
             "explaining_calls": explaining,

@@ -15,13 +15,17 @@ from modelry.explaining.settling import Asked, agreement
 from modelry.runtime_api.tensors import Array
 
 USUAL_CALLS = 1000
-KEPT = 0.5
+KEPT = (0.5, 0.75, 0.9)
+"""The share of the image that masks keep: more, where the target is never seen behind masks."""
 SETTLED = 0.95
 """How well the weights must agree with those of endless asking for no more to be asked."""
+_UNSEEN = "No mask left enough to be seen for the answer to be found again."
 _BLOCK = 128
 _PORTIONS_OF_BLOCK = 4
 _PORTIONS = 16
 _LEAST_BLOCKS = 2
+_NOTHING = 1e-12
+"""Of a mean, what rounding leaves."""
 
 
 def rise(scores: Scores, parts: ImageParts, wish: Wish) -> Attribution:
@@ -33,22 +37,30 @@ def rise(scores: Scores, parts: ImageParts, wish: Wish) -> Attribution:
     most = wish.bounded(USUAL_CALLS, _LEAST_BLOCKS * _BLOCK, parts.count)
     random = np.random.default_rng(wish.seed)
     whole = scores(np.ones((1, parts.count)))
+    shares = iter(KEPT)
+    kept = next(shares)
     means = _Means(parts.count, whole.size)
     done, is_settled = 1, False
     agreed: float | None = None
     while done < most and not is_settled:
-        masks = _masks(parts.grid, min(_BLOCK, most - done), random, parts.mask_cells)
+        masks = _masks(parts.grid, min(_BLOCK, most - done), random, parts.mask_cells, kept)
         # the whole image's score is 0 here: a model that always says the same gives zeros
         means.add(masks, (scores(masks) - whole).reshape(len(masks), -1))
         done += len(masks)
-        if done >= _LEAST_BLOCKS * _BLOCK:
-            agreed = agreement(means.estimates()) if means.is_known else 0.0
-            is_settled = agreed >= SETTLED
+        if means.count < _LEAST_BLOCKS * _BLOCK - 1:
+            continue
+        if not means.is_seen and done < most and (more := next(shares, None)) is not None:
+            kept, means = more, _Means(parts.count, whole.size)
+            continue
+        agreed = agreement(means.estimates()) if means.is_seen else 0.0
+        is_settled = agreed >= SETTLED
     asked = Asked(done, most, agreed, is_settled=is_settled)
     shape = (parts.count, *whole.shape[1:])
-    told = {**asked.to_wire(), "kept": KEPT, "mask_cells": parts.mask_cells}
     return Attribution(
-        means.weights().reshape(shape), told, interval=means.half_widths().reshape(shape)
+        means.weights().reshape(shape),
+        {**asked.to_wire(), "kept": kept, "mask_cells": parts.mask_cells},
+        interval=means.half_widths().reshape(shape),
+        remark="" if means.is_seen else _UNSEEN,
     )
 
 
@@ -75,13 +87,21 @@ class _Means:
         self._squares += masks.T @ found**2
 
     @property
-    def is_known(self) -> bool:
-        """Whether each target has had a score unlike that of hiding everything.
+    def count(self) -> int:
+        """How many masks were counted."""
+        return int(self._counts.sum())
 
-        An object that no mask lets the model see has the same score behind all of them, which
-        is not that of the whole image.
+    @property
+    def is_seen(self) -> bool:
+        """Whether masks made a difference to each target, or none at all.
+
+        An object that no mask lets the model see has the same score behind all of them, which is
+        not that of the whole image.
         """
-        return bool(((np.ptp(self._totals, axis=0) > 0) | (self._totals == 0).all(axis=0)).all())
+        used = self._counts > 0
+        means = self._totals[used] / self._counts[used][:, None]
+        is_same = np.ptp(means, axis=0) <= _NOTHING * np.abs(means).max(axis=0)
+        return bool((~is_same | (means == 0).all(axis=0)).all())
 
     def estimates(self) -> Array:
         """The weights by each portion (portions, parts, targets)."""
@@ -93,8 +113,10 @@ class _Means:
 
     def weights(self) -> Array:
         """Per cell and target, less the mean of all masks."""
-        weights: Array = self._means() - self._totals.sum(axis=0) / max(1.0, self._counts.sum())
-        return weights
+        means = self._means()
+        weights = means - self._totals.sum(axis=0) / max(1.0, self._counts.sum())
+        cleaned: Array = np.where(np.abs(weights) > _NOTHING * np.abs(means), weights, 0.0)
+        return cleaned
 
     def half_widths(self) -> Array:
         """Of the intervals of the weights, at 95 %."""
@@ -109,9 +131,11 @@ class _Means:
         return means
 
 
-def _masks(grid: tuple[int, int], count: int, random: np.random.Generator, cells: int) -> Array:
+def _masks(
+    grid: tuple[int, int], count: int, random: np.random.Generator, cells: int, kept: float
+) -> Array:
     """Random smooth masks (count, parts): coarse ones, shifted by a part of a coarse cell."""
-    coarse = random.random((count, cells + 1, cells + 1)) < KEPT
+    coarse = random.random((count, cells + 1, cells + 1)) < kept
     shift = random.random((2, count))
     rows, columns = (_between(size, at, cells) for size, at in zip(grid, shift, strict=True))
     masks: Array = rows @ coarse.astype(np.float64) @ columns.transpose(0, 2, 1)

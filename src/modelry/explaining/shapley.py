@@ -111,13 +111,11 @@ def _estimates(whole: _Sums, portions: list[_Sums], share: float, total: float) 
     decide, so that portions agree on what is wrong.
     """
     count = len(portions)
-    together = whole.with_share(_Sums.together(portions), share).solved(total)
-    without = [
-        whole.with_share(_Sums.together(portions[:at] + portions[at + 1 :]), share).solved(total)
-        for at in range(count)
-    ]
+    drawn = _Sums.together(portions)
+    weights = whole.with_share(drawn, share).solved(total)
+    without = [whole.with_share(drawn.less(one), share).solved(total) for one in portions]
     centre = np.mean(without, axis=0)
-    return [together + (count - 1) * (centre - one) for one in without]
+    return [weights + (count - 1) * (centre - one) for one in without]
 
 
 class _Sums:
@@ -149,10 +147,19 @@ class _Sums:
     @classmethod
     def together(cls, others: list[_Sums]) -> _Sums:
         """Of all of them."""
-        return cls(
-            np.sum([one.squares for one in others], axis=0),
-            np.sum([one.products for one in others], axis=0),
-            sum(one.importance for one in others),
+        made = cls.empty(len(others[0].products) + 1)
+        for one in others:
+            made.squares += one.squares
+            made.products += one.products
+            made.importance += one.importance
+        return made
+
+    def less(self, other: _Sums) -> _Sums:
+        """Of these without those of a part of them."""
+        return _Sums(
+            self.squares - other.squares,
+            self.products - other.products,
+            self.importance - other.importance,
         )
 
     def add(self, subsets: Array, importance: Array, gains: Array, total: float) -> None:

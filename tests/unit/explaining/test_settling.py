@@ -11,6 +11,7 @@ from tests.support.explained import Explainer, bright_square, looks_at
 from tests.support.task_models import ServedVersion, written
 
 from modelry.explaining.contract import Wish
+from modelry.explaining.rise import rise
 from modelry.explaining.settling import LEAST_PORTIONS, agreement
 from modelry.explaining.shapley import shapley
 
@@ -58,6 +59,38 @@ def test_occlusion_is_content_with_the_calls_that_there_are(tmp_path: Path) -> N
     told = explainer(tmp_path)({"image": bright_square(8, 20)}, checks=False, calls=80).told
     assert told["parameters"]["stopped"] == "calls"
     assert 40 <= told["parameters"]["calls"] <= 80
+
+
+class Cells:
+    """A grid; nothing else is asked of an image here."""
+
+    grid = (8, 8)
+    count = 64
+    mask_cells = 8
+
+
+def test_masks_keep_more_where_too_little_is_seen_behind_them() -> None:
+    """An object that is found where all of its cells can be seen well."""
+    place = [8 * row + column for row in range(2, 6) for column in range(3, 7)]
+
+    def scores(presences: Any) -> Any:
+        return (presences[:, place].mean(axis=1) > 0.97) * 0.8
+
+    found = rise(scores, Cells(), Wish(calls=1500))  # type: ignore[arg-type]
+    assert found.parameters["kept"] > 0.5
+    assert set(np.argsort(-found.weights)[:4]) <= set(place)
+    assert found.remark == ""
+
+
+def test_what_is_never_seen_again_has_no_weights_and_says_why() -> None:
+    found = rise(
+        lambda presences: (presences.min(axis=1) == 1) * 0.8,
+        Cells(),  # type: ignore[arg-type]
+        Wish(calls=800),
+    )
+    assert not found.weights.any()
+    assert "No mask left enough" in found.remark
+    assert found.parameters["calls"] == 800
 
 
 class Parts:
