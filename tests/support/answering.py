@@ -22,6 +22,7 @@ from modelry.protocols.oip.routes import build_door as oip_door
 from modelry.protocols.openai.routes import build_door as openai_door
 from modelry.protocols.operations.routes import build_door as operations_door
 from modelry.protocols.tasks import build_door as tasks_door
+from modelry.protocols.tasks import build_kserve_door as kserve_door
 from modelry.runtime_api.engine import Embeddings
 from modelry.runtime_api.generation import Finished, TextDelta, TokenUsage, ToolCallDelta
 from modelry.services.inference.authentication import Authenticator
@@ -221,7 +222,13 @@ class Writer(InProcessModel):
 
 
 class Echo(InProcessModel):
-    """Gives back every input under the name of an output."""
+    """Gives back every input under the name of an output; of each input all counts alike."""
+
+    def explain_tensors(self, inputs: Mapping[str, Any], wish: Mapping[str, Any]) -> Any:
+        count = len(next(iter(inputs.values())))
+        told = {"method": wish["method"] or "usual", "baseline": "0", "sentence": "All alike."}
+        weights = {f"attributions.{name}": np.ones(one.shape) for name, one in inputs.items()}
+        return [told] * count, weights, {"explanations": count, "model_calls": 4 * count}
 
     def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         return {f"{name}_out": array for name, array in inputs.items()}
@@ -280,6 +287,7 @@ def build(signature: Signature | None = None) -> Answering:
         openai_door(inference),
         oip_door(inference, None, infer_route),  # type: ignore[arg-type]
         tasks_door(inference, max_body_bytes=2**20),
+        kserve_door(inference, max_body_bytes=2**20),
         operations_door(inference, lambda: {"ready": True}, dict),
     )
     authenticator = inference.authenticator

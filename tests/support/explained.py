@@ -150,16 +150,31 @@ def within(box: Sequence[float], other: Sequence[float]) -> bool:
 class Explainer:
     """Explains answers of a version without a worker, and counts the rows that its engine ran."""
 
-    def __init__(self, version: ServedVersion, columns: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        version: ServedVersion,
+        columns: Sequence[str] = (),
+        *,
+        background: Sequence[Any] = (),
+    ) -> None:
         self.rows = 0
-        self._version = version
+        self.version = version
         self._columns = columns
+        self._background = background
 
     def __call__(self, item: Mapping[str, Any], **wish: Any) -> Explained:
         """Explain `item`."""
-        subject = Subject(item, {}, self._version.predictor, self._run, 64, self._columns)
+        subject = Subject(
+            item,
+            {},
+            self.version.predictor,
+            self._run,
+            64,
+            self._columns,
+            background=self._background,
+        )
         return explain(subject, Wish(**wish), StopSignal())
 
     def _run(self, inputs: Any, rows: int) -> Any:
         self.rows += rows
-        return self._version.engine.infer(inputs, StopSignal())
+        return self.version.engine.infer(inputs, StopSignal())

@@ -73,6 +73,16 @@ QUESTIONS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "/v1/tabular": [("", {"model": "bounded-columns", "row": [1.0, 2.0, 3.0]})],
     "/v1/summarize": [("", {"model": "bounded-summaries", "text": "the cat"})],
     "/v1/translate": [("", {"model": "bounded-words", "text": "the cat"})],
+    "/v1/models/{model}:predict": [
+        ("/v1/models/bounded:predict", {"instances": [[1, 2, 3]]}),
+    ],
+    "/v1/models/{model}:explain": [
+        ("/v1/models/colours:explain", {"instances": [picture()]}),
+    ],
+    "/v2/models/{model}/explain": [("/v2/models/bounded/explain", {"inputs": [TENSOR]})],
+    "/v2/models/{model}/versions/{version}/explain": [
+        ("/v2/models/bounded/versions/1/explain", {"inputs": [TENSOR]})
+    ],
     "/v2/models/{model}/infer": [
         ("/v2/models/bounded/infer", {"inputs": [TENSOR]}),
         ("/v2/models/bounded/infer?asgi=1", {"inputs": [TENSOR]}),
@@ -198,7 +208,7 @@ def test_every_route_refuses_in_its_own_shape(
         assert answer.headers["x-ratelimit-remaining-requests"] == "0"
         assert answer.headers["x-ratelimit-reset-requests"].endswith("ms")
         error = answer.json()["error"]
-        if path.startswith("/v2"):
+        if path.startswith(("/v2", "/v1/models/")):
             assert error.startswith("This key may use 0.02 requests per second")
         elif path in TYPED:
             assert error["code"] == "quota_exceeded"
@@ -328,6 +338,29 @@ def test_images_tokens_and_engine_time_are_counted(models: Operator, caller_with
     assert 0 < 100 - caller.left("engine_seconds") < 60
     for unit in ("tokens", "images", "engine-seconds"):
         assert f"x-ratelimit-remaining-{unit}" in answer.headers
+
+
+def test_explanations_have_a_limit_of_their_own_at_every_door(
+    models: Operator, caller_with: Make
+) -> None:
+    caller = caller_with(explanations_per_minute=2)
+    image = {"model": "colours", "image": picture()}
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("/v1/explanations", {**image, "checks": False}),
+        ("/v1/classify", {**image, "explain": {"checks": False}}),
+        ("/v1/classify", image),
+        ("/v1/explanations", image),
+        ("/v1/classify", {**image, "explain": True}),
+        ("/v2/models/bounded/explain", {"inputs": [TENSOR]}),
+        ("/v1/models/colours:explain", {"instances": [picture()]}),
+        ("/v1/models/colours:predict", {"instances": [picture()]}),
+    ]
+    answers = [caller.http.post(path, json=body) for path, body in asked]
+    statuses = [one.status_code for one in answers]
+    assert statuses == [200, 200, 200, 429, 429, 429, 429, 200], answers[0].text
+    assert "may use 2 explanations per minute" in answers[3].json()["error"]["message"]
+    assert answers[0].headers["x-ratelimit-remaining-explanations"] == "1"
+    assert 1 <= int(answers[3].headers["retry-after"]) <= 30
 
 
 def test_the_tensor_door_is_no_way_round_the_images(models: Operator, caller_with: Make) -> None:

@@ -47,8 +47,20 @@ EXAMPLES: dict[str, tuple[str, dict[str, Any], dict[str, int]]] = {
     "/v1/tabular": ("sums", {"row": [1, 2]}, {"rows": 1}),
     "/v1/translate": ("polyglot", {"text": ["ab", "c"]}, {"input_tokens": 3, "output_tokens": 3}),
     "/v1/summarize": ("brief", {"text": "ab"}, {"input_tokens": 2, "output_tokens": 2}),
+    "/v1/models/{model}:predict": ("mood", {"instances": ["nice"]}, {"items": 1}),
+    "/v1/models/{model}:explain": (
+        "mood",
+        {"instances": ["a", {"text": "b"}]},
+        {"explanations": 2, "model_calls": 14},
+    ),
     "/v2/models/{model}/infer": ("echo", TENSORS, {"items": 3}),
     "/v2/models/{model}/versions/{version}/infer": ("echo", TENSORS, {"items": 3}),
+    "/v2/models/{model}/explain": ("echo", TENSORS, {"explanations": 3, "model_calls": 12}),
+    "/v2/models/{model}/versions/{version}/explain": (
+        "echo",
+        TENSORS,
+        {"explanations": 3, "model_calls": 12},
+    ),
 }
 """Path → model, body, and the units that a request uses."""
 
@@ -188,6 +200,17 @@ async def test_a_stream_leaves_one_record_at_its_end(served: Served, path: str) 
     check(record, path)
     if "temperature" in EXAMPLES[path][1]:
         assert record.parameters["temperature"] == 0.5
+
+
+async def test_an_answer_with_its_explanation_leaves_one_record(served: Served) -> None:
+    answer = await served.ask("/v1/classify", explain={"method": "shapley"})
+    told = answer.json()
+    assert told["results"][0]["labels"][0]["label"] == told["explanation"]["target"]["label"]
+    assert told["explanation"]["method"] == "shapley"
+    assert told["explanation"]["version"] == told["version"]
+    record = await served.one_record()
+    assert (record.units["items"], record.units["explanations"]) == (1, 1)
+    assert record.units["model_calls"] == 7
 
 
 async def test_a_request_of_several_calls_leaves_one_record(served: Served) -> None:

@@ -63,6 +63,7 @@ def build_doors(
     limits = DoorLimits(inference.accounts)
     loading = AuditedLoading(installation.deployments, installation.trail)
     infer_route = InferRoute(inference, limits, settings.max_body_bytes)
+    fetcher = GuardedInputs(settings.allow_input_urls) if settings.allow_input_urls else None
     document: dict[str, Any] = {}
     management_app = management.build_app(
         catalog=installation.catalog,
@@ -101,11 +102,11 @@ def build_doors(
         tasks.build_door(
             inference,
             max_body_bytes=settings.max_body_bytes,
-            fetcher=(
-                GuardedInputs(settings.allow_input_urls) if settings.allow_input_urls else None
-            ),
+            fetcher=fetcher,
+            kept=installation.request_logs.questions,
             explanation_jobs=installation.jobs.explanations,
         ),
+        tasks.build_kserve_door(inference, max_body_bytes=settings.max_body_bytes, fetcher=fetcher),
         signin.build_door(
             installation.sign_in(settings.public_url or address_url), installation.sessions
         ),

@@ -20,7 +20,8 @@ class QuotaLimits:
     Rates are token buckets: `requests_per_second` fills one of `request_burst` requests (by
     default what a second fills, at least one); the others fill one of a minute's worth. Tokens
     are those that go in and come out. Engine seconds are the time that a replica worked, shared
-    among the requests that it worked on at once. Days and months are those of UTC.
+    among the requests that it worked on at once. Explanations tell more of a model than answers
+    do, so that they have limits of their own. Days and months are those of UTC.
 
     What requests cost by the platform's prices is counted in `cost_currency` alone; the three
     limits of cost go together.
@@ -43,6 +44,9 @@ class QuotaLimits:
     images_per_month: int | None = None
     engine_seconds_per_day: float | None = None
     engine_seconds_per_month: float | None = None
+    explanations_per_minute: int | None = None
+    explanations_per_day: int | None = None
+    explanations_per_month: int | None = None
     cost_per_day: float | None = None
     cost_per_month: float | None = None
     cost_currency: str | None = None

@@ -68,6 +68,9 @@ def _is_fit(wish: Mapping[str, Any]) -> bool:
         and type(wish.get("picture")) is bool
         and isinstance(wish.get("background"), list)
         and not wish.get("given")
+        and isinstance(wish.get("changeable"), dict)
+        and isinstance(wish.get("goal"), dict)
+        and isinstance(wish.get("most_changes"), int | None)
     )
 
 

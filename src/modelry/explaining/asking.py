@@ -46,6 +46,7 @@ class Subject:
         measure: measures weights for the target of an index, where not these runs shall.
         pace: told of each run by `run`, as only that knows how long the engine took; None where
             runs take as long as the call.
+        background: rows that were kept with the version, in random order.
     """
 
     item: Mapping[str, Any]
@@ -58,6 +59,7 @@ class Subject:
     slice_s: float = QUIET_SLICE_S
     pace: Pace | None = None
     measure: Measure | None = None
+    background: Sequence[Any] = ()
 
 
 class Asking:
@@ -90,7 +92,7 @@ class Asking:
         return scores[places]
 
     def _of_block(self, parts: Parts, presences: Array) -> Array:
-        found = self._of_inputs(parts.inputs(presences))
+        found = self.of_inputs(parts.inputs(presences))
         mean: Array = found.reshape(len(presences), -1, *found.shape[1:]).mean(axis=1)
         return mean
 
@@ -99,7 +101,8 @@ class Asking:
         fitting = MADE_AT_ONCE_BYTES // (8 * max(1, numbers) * parts.repeats)
         return min(MOST_AT_ONCE, max(1, fitting))
 
-    def _of_inputs(self, inputs: Mapping[str, Array]) -> Array:
+    def of_inputs(self, inputs: Mapping[str, Array]) -> Array:
+        """What `read` gives for the engine's inputs of n items (n, …)."""
         total = len(next(iter(inputs.values())))
         found: list[Array] = []
         start = 0

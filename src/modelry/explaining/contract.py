@@ -12,8 +12,13 @@ from modelry.domain.errors import InvalidInput
 from modelry.runtime_api.tensors import Array
 
 MOST_CALLS = 20_000
+MOST_CHANGES = 6
+"""Columns that a counterfactual may change."""
 MOST_PRESENCES = 5_000_000
 """Calls times parts: what a method keeps in memory at once, as 64-bit numbers."""
+TENSORS, BASELINE, OUTPUT = "tensors", "baseline", "output"
+"""Fields of the item that stands for raw tensors: arrays (1, …) by name, the number that stands
+where a part is away, and the output that is explained where no step after the engine tells."""
 Scores = Callable[[Array], Array]
 """For presences (n, parts) in 0..1, of which 1 keeps a part as it is and 0 takes it away, the
 scores (n,) of the target, or (n, targets) of several."""
@@ -58,6 +63,9 @@ class Wish:
         background: rows that stand for what is usual, for tables.
         picture: whether to draw it.
         given: weights of the parts that were found elsewhere: they are measured, and told.
+        changeable: for counterfactuals: what may change, by column; see `changes`.
+        goal: for counterfactuals of numbers: what is to be reached, `above` and `below`.
+        most_changes: for counterfactuals: how many columns may change.
     """
 
     method: str | None = None
@@ -68,6 +76,9 @@ class Wish:
     background: tuple[Any, ...] = ()
     picture: bool = False
     given: tuple[float, ...] = ()
+    changeable: Mapping[str, Any] = field(default_factory=dict)
+    goal: Mapping[str, Any] = field(default_factory=dict)
+    most_changes: int | None = None
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Wish:
@@ -86,6 +97,9 @@ class Wish:
             "background": list(self.background),
             "picture": self.picture,
             "given": list(self.given),
+            "changeable": dict(self.changeable),
+            "goal": dict(self.goal),
+            "most_changes": self.most_changes,
         }
 
     def bounded(self, usual: int, least: int, parts: int) -> int:

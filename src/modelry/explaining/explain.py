@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,32 @@ import numpy as np
 from modelry.domain.errors import InvalidInput, ModelFailed
 from modelry.explaining.asking import Asking, Subject
 from modelry.explaining.contract import Attribution, Explained, Method, Parts, Target, Wish
+from modelry.explaining.counterfactuals import COUNTERFACTUAL, Search, told_in_words
+from modelry.explaining.decisions import AskingDecisions, decision_of
 from modelry.explaining.faithfulness import Faithfulness, measure, rank_agreement
 from modelry.explaining.methods import method_for, parts_of
 from modelry.explaining.objects import explain_objects
 from modelry.explaining.pictures import heat_map
 from modelry.explaining.sentences import sentence
+from modelry.explaining.tables import fitting_background
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.tensors import Array
 from modelry.tasks.prediction import Prepared
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What a method found: `described` in the input's own terms, after `calls` of the model."""
+
+    method: str
+    described: dict[str, Any]
+    baseline: str
+    parameters: Mapping[str, Any]
+    sentence: str
+    calls: int
+    all_calls: int
+    checked: Faithfulness | None = None
+    interval: list[float] | None = None
 
 
 def explain(subject: Subject, wish: Wish, stop: StopSignal) -> Explained:
@@ -39,13 +57,40 @@ def explain(subject: Subject, wish: Wish, stop: StopSignal) -> Explained:
     if subject.predictor.finds_objects:
         return explain_objects(subject, wish, stop)
     began = time.monotonic()
-    predictor = subject.predictor
-    prepared = predictor.before([subject.item], subject.options)
+    wish = _with_background(subject, wish)
+    prepared = subject.predictor.before([subject.item], subject.options)
     target = _target(subject, prepared, wish)
+    how = _flipped if wish.method == COUNTERFACTUAL and "row" in subject.item else _attributed
+    found = how(subject, prepared, target, wish, stop)
+    calls = 1 + found.all_calls
+    told = {
+        "method": found.method,
+        "target": {"index": target.index, "label": target.label, "score": target.score},
+        "attribution": found.described,
+        "interval": found.interval,
+        "baseline": found.baseline,
+        "parameters": {**found.parameters, "seed": wish.seed},
+        "faithfulness": None if found.checked is None else found.checked.to_wire(),
+        "sentence": found.sentence,
+        "cost": {
+            "model_calls": calls,
+            "explaining_calls": found.calls,
+            "seconds": round(time.monotonic() - began, 4),
+        },
+    }
+    picture = heat_map(subject.item["image"], found.described) if wish.picture else b""
+    usage = {**prepared.usage, "explanations": 1, "model_calls": calls}
+    return Explained(told, usage, picture)
+
+
+def _attributed(
+    subject: Subject, prepared: Prepared, target: Target, wish: Wish, stop: StopSignal
+) -> _Result:
+    """Explain a score by what each part of the input did for it."""
     asking = Asking(subject, prepared, target.index, stop)
 
     def prepare(items: Sequence[Mapping[str, Any]]) -> Mapping[str, Array]:
-        return predictor.before(items, subject.options).inputs
+        return subject.predictor.before(items, subject.options).inputs
 
     kind, parts = parts_of(subject.item, prepared, prepare, subject.columns, wish)
     more = subject.more(kind, prepared, target.index) if subject.more is not None else {}
@@ -57,25 +102,50 @@ def explain(subject: Subject, wish: Wish, stop: StopSignal) -> Explained:
         measured = None if subject.measure is None else subject.measure(found.weights, target.index)
         checked = _checked(asking, parts, method, found, wish, measured=measured)
     described = parts.described(found)
-    calls = 1 + asking.calls
-    told = {
-        "method": name,
-        "target": {"index": target.index, "label": target.label, "score": target.score},
-        "attribution": described,
-        "interval": None if found.interval is None else found.interval.tolist(),
-        "baseline": found.baseline or parts.baseline,
-        "parameters": {**found.parameters, "seed": wish.seed},
-        "faithfulness": None if checked is None else checked.to_wire(),
-        "sentence": " ".join(filter(None, (sentence(target, described, checked), found.remark))),
-        "cost": {
-            "model_calls": calls,
-            "explaining_calls": explaining,
-            "seconds": round(time.monotonic() - began, 4),
-        },
-    }
-    picture = heat_map(subject.item["image"], described) if wish.picture else b""
-    usage = {**prepared.usage, "explanations": 1, "model_calls": calls}
-    return Explained(told, usage, picture)
+    return _Result(
+        name,
+        described,
+        found.baseline or parts.baseline,
+        found.parameters,
+        " ".join(filter(None, (sentence(target, described, checked), found.remark))),
+        explaining,
+        asking.calls,
+        checked,
+        None if found.interval is None else found.interval.tolist(),
+    )
+
+
+def _flipped(
+    subject: Subject, prepared: Prepared, target: Target, wish: Wish, stop: StopSignal
+) -> _Result:
+    """Explain a decision by what would flip it."""
+    predictor = subject.predictor
+    asking = AskingDecisions(subject, prepared, target.index, stop)
+
+    def ask(rows: Sequence[Mapping[str, Any]]) -> Array:
+        items = [{"row": row} for row in rows]
+        return asking.of_inputs(predictor.before(items, subject.options).inputs)
+
+    row = subject.item["row"]
+    wanted = None if wish.target is None else target.index
+    decision = decision_of(ask([row])[0], wanted, wish.goal, predictor.labels)
+    found = Search(row, subject.columns, ask, decision, wish).found()
+    return _Result(
+        COUNTERFACTUAL,
+        found.attribution,
+        found.baseline,
+        found.parameters,
+        told_in_words(found.attribution, decision),
+        asking.calls,
+        asking.calls,
+    )
+
+
+def _with_background(subject: Subject, wish: Wish) -> Wish:
+    """The wish with the rows that were kept with the version, where it needs some and has none."""
+    if wish.background or "row" not in subject.item:
+        return wish
+    return replace(wish, background=fitting_background(subject.background, subject.columns))
 
 
 def _target(subject: Subject, prepared: Prepared, wish: Wish) -> Target:

@@ -7,7 +7,8 @@ from types import MappingProxyType
 from typing import Any
 
 from modelry.domain.errors import InvalidInput, NotSupported
-from modelry.explaining.contract import Method, Parts, Wish
+from modelry.explaining.contract import BASELINE, TENSORS, Method, Parts, Wish
+from modelry.explaining.counterfactuals import COUNTERFACTUAL
 from modelry.explaining.given import GIVEN, given
 from modelry.explaining.images import ImageParts
 from modelry.explaining.leaving_out import leave_one_out
@@ -15,6 +16,7 @@ from modelry.explaining.occlusion import occlusion
 from modelry.explaining.rise import rise
 from modelry.explaining.shapley import shapley
 from modelry.explaining.tables import Prepare, RowParts
+from modelry.explaining.tensors import TensorParts
 from modelry.explaining.texts import TextParts
 from modelry.tasks.prediction import Prepared
 
@@ -25,6 +27,7 @@ METHODS: Mapping[str, Mapping[str, Method]] = {
     "table": {"shapley": shapley, "leave-one-out": leave_one_out},
     "conversation": {"leave-one-out": leave_one_out, "shapley": shapley},
     "pair": {"leave-one-out": leave_one_out, "shapley": shapley},
+    "tensors": {"leave-one-out": leave_one_out, "shapley": shapley},
 }
 _KINDS = {
     "image": "an image",
@@ -33,6 +36,7 @@ _KINDS = {
     "table": "a table",
     "conversation": "a written answer",
     "pair": "a pair of texts",
+    "tensors": "tensors",
 }
 
 
@@ -55,6 +59,8 @@ def parts_of(
         raise InvalidInput("picture is for images alone.", param="picture")
     if prepared.context.geometry is not None:
         return "image", ImageParts(prepared)
+    if TENSORS in item:
+        return "tensors", TensorParts(prepared, item[BASELINE])
     if "text" in item:
         return "text", TextParts(item, prepare)
     if "row" in item:
@@ -80,8 +86,9 @@ def method_for(
     known = {**METHODS[kind], **more}
     name = next(iter(known)) if wish.method is None else wish.method
     if name not in known:
+        names = [*known, COUNTERFACTUAL] if kind == "table" else list(known)
         raise InvalidInput(
-            f"method is '{name[:40]}'; {_KINDS[kind]} can be explained by: {', '.join(known)}.",
+            f"method is '{name[:40]}'; {_KINDS[kind]} can be explained by: {', '.join(names)}.",
             param="method",
         )
     return name, known[name]

@@ -74,6 +74,8 @@ def _named_parts(described: Mapping[str, Any]) -> list[tuple[str, float]]:
         case "pair":
             words = [*described["words"], *described["compared_with"]]
             return [(f"'{shortened(one['text'])}'", one["weight"]) for one in words]
+        case "tensors":
+            return [(one["name"], one["weight"]) for one in described["parts"]]
         case _:
             return [(_place(one["box"]), one["weight"]) for one in described["regions"]]
 

@@ -21,6 +21,26 @@ NOISE = 0.05
 Prepare = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Array]]
 
 
+def check_background(background: Sequence[Any]) -> None:
+    """Refuse no background rows, and too many.
+
+    Raises:
+        InvalidInput: there are so.
+    """
+    if not 1 <= len(background) <= MOST_BACKGROUND:
+        raise InvalidInput(
+            f"background has {len(background)} rows; send 1 to {MOST_BACKGROUND} rows that "
+            "stand for what is usual, such as a sample of the rows the model was trained on.",
+            param="background",
+        )
+
+
+def fitting_background(rows: Sequence[Any], columns: Sequence[str]) -> tuple[Any, ...]:
+    """As many of a version's own rows as can be used at once; they are in random order."""
+    most = MOST_CELLS // max(1, len(columns)) - _PROBES * len(columns)
+    return tuple(rows[: min(MOST_BACKGROUND, max(1, most))])
+
+
 class RowParts:
     """A row in columns; a part that is away has the cells of each background row in turn.
 
@@ -38,12 +58,7 @@ class RowParts:
         prepare: Prepare,
         columns: Sequence[str],
     ) -> None:
-        if not 1 <= len(background) <= MOST_BACKGROUND:
-            raise InvalidInput(
-                f"background has {len(background)} rows; send 1 to {MOST_BACKGROUND} rows that "
-                "stand for what is usual, such as a sample of the rows the model was trained on.",
-                param="background",
-            )
+        check_background(background)
         cells = len(columns) * (_PROBES * len(columns) + len(background))
         if cells > MOST_CELLS:
             raise NotSupported(
@@ -54,8 +69,8 @@ class RowParts:
             )
         self._prepare = prepare
         self.columns = list(columns)
-        self._cells = _named(item["row"], self.columns)
-        self._others = [_named(row, self.columns) for row in background]
+        self._cells = named_cells(item["row"], self.columns)
+        self._others = [named_cells(row, self.columns) for row in background]
         self._row = prepare([{"row": self._cells}])
         self._usual = prepare([{"row": one} for one in self._others])
         self._moves = self._places()
@@ -146,7 +161,12 @@ def _differs(array: Array, other: Array) -> Array:
     return different
 
 
-def _named(row: Any, columns: Sequence[str]) -> dict[str, Any]:
+def named_cells(row: Any, columns: Sequence[str]) -> dict[str, Any]:
+    """The cells of a row by column.
+
+    Raises:
+        NotSupported: it is neither an object nor a list of as many cells.
+    """
     if isinstance(row, Mapping):
         return {name: row.get(name) for name in columns}
     if isinstance(row, list) and len(row) == len(columns):

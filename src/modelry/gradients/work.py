@@ -23,6 +23,7 @@ from modelry.processing.steps.text import TOKENIZER_ROLE
 from modelry.processing.text_encoder import load_text_encoder
 from modelry.runtime_api.tensors import Array, pack_tensors, unpack_tensors
 from modelry.runtime_api.work import Json, WorkHost
+from modelry.tasks.background_rows import BACKGROUND_ROLE, read_background
 from modelry.tasks.graphs import MODEL_ROLE
 from modelry.tasks.prediction import Predictor, predictor_for
 
@@ -71,6 +72,9 @@ class ExplainOne:
                 _rows_at_once(predictor, asked, signature),
                 told["columns"],
                 Gradients(served),
+                background=(
+                    read_background(files[BACKGROUND_ROLE]) if BACKGROUND_ROLE in files else ()
+                ),
                 measure=engine.measured,
             )
             explained = explain(subject, asked.wish, host.stop)

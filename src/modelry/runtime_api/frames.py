@@ -19,10 +19,14 @@ Headers by kind (JSON objects):
                                                         "arrays": [tensor…]} + body
     GENERATE  {"chat": {…}} | {"completion": {…}}    -> EVENT {…}* RESULT {}
     EMBED     {"inputs": [text | token ids …]}       -> RESULT {"usage": {…}, "arrays": [tensor]}
-    EXPLAIN   {"items": [item], "options": {…}, "wish": {…}, "cache_salt": str}   an item as in
-              PREDICT, or {"messages": […]} of a chat; its salt as in `ChatRequest`
+    EXPLAIN   {"items": [item], "options": {…}, "wish": {…}, "is_own": whether the version's owner
+              asks, "cache_salt": str}   an item as in PREDICT, or {"messages": […]} of a chat; its
+              salt as in `ChatRequest`
+              {"inputs": [tensor…], "baseline": …, "output": "", "wish": {…}}   as in INFER
                                                      -> RESULT {"explanation": {…},
                                                         "usage": {…}} + the picture
+                                                     -> RESULT {"explanations": […], "usage": {…},
+                                                        "outputs": [tensor…]} + body
     CANCEL    {}   stops the call of the same call_id; it still ends with RESULT or ERROR
     PING      {}                                     -> PONG {"busy_s": seconds of the oldest
                                                         running engine call, 0 when idle}

@@ -62,6 +62,12 @@ class InProcessModel:
         """What is told of an explanation, and the usage."""
         raise NotSupported(f"This model explains nothing ({item}, {dict(options)}, {dict(wish)}).")
 
+    def explain_tensors(
+        self, inputs: Mapping[str, Array], wish: Mapping[str, Any]
+    ) -> tuple[list[dict[str, Any]], dict[str, Array], dict[str, int]]:
+        """What is told of each row, the tensors that tell it, and the usage."""
+        raise NotSupported(f"This model explains no tensors ({', '.join(inputs)}, {dict(wish)}).")
+
     def embed(self, inputs: Sequence[str | list[int]]) -> Embeddings:
         """One vector per input."""
         raise NotSupported(f"This model embeds nothing ({len(inputs)} inputs).")
@@ -119,6 +125,11 @@ class InProcessLink(FakeLink):
             items = [_with_bytes(item, bytes(call.body)) for item in header["items"]]
             results, usage = self._model.predict(items, header["options"])
             answer = {"items": results, "usage": usage, "arrays": []}
+        elif call.kind == Kind.EXPLAIN and "inputs" in header:
+            inputs = unpack_tensors(header["inputs"], call.body)
+            rows, weights, usage = self._model.explain_tensors(inputs, header["wish"])
+            arrays, parts = pack_tensors(weights)
+            answer = {"explanations": rows, "usage": usage, "outputs": arrays}
         elif call.kind == Kind.EXPLAIN:
             item = _with_bytes(header["items"][0], bytes(call.body))
             told, usage = self._model.explain(item, header["options"], header["wish"])

@@ -62,14 +62,15 @@ class Services:
                 self.items = ItemCalls(
                     loaded.predictor, self.tensors, self.lane, calls, processing_threads()
                 )
-                self.explanations = ExplainCalls(
-                    loaded.predictor,
-                    self.tensors,
-                    self.lane,
-                    calls,
-                    loaded.columns,
-                    embeds="embedding" in loaded.abilities,
-                )
+            self.explanations = ExplainCalls(
+                loaded.predictor,
+                self.tensors,
+                self.lane,
+                calls,
+                loaded.columns,
+                embeds="embedding" in loaded.abilities,
+                background=loaded.background,
+            )
         if isinstance(engine, SupportsTextEmbedding):
             self.embedder = engine
             self.explanations = ExplainPairCalls(engine, self.lane, calls)

@@ -19,6 +19,7 @@ from modelry.runtime_api.engine import (
     SupportsTextToText,
 )
 from modelry.runtime_api.registry import load_runtime
+from modelry.tasks.background_rows import BACKGROUND_ROLE, read_background
 from modelry.tasks.prediction import Predictor, predictor_for
 from modelry.worker.tuning import Tuning, tune
 
@@ -37,6 +38,8 @@ class Loaded:
     """Roles of the files whose pages are in use beyond the load."""
     columns: Sequence[str] = ()
     """Of a version for tables, in its order."""
+    background: Sequence[Any] = ()
+    """Rows of a version for tables that stand for what is usual, in random order."""
 
     @property
     def capacity(self) -> int:
@@ -74,7 +77,17 @@ def load(spec: LoadSpec) -> Loaded:
         tuning = tune(engine, engine.signature, fixed_rows)
     abilities = _abilities(spec, engine, predictor)
     taken_s = time.monotonic() - started
-    return Loaded(engine, predictor, tuning, abilities, taken_s, columns=_columns(spec))
+    return Loaded(
+        engine,
+        predictor,
+        tuning,
+        abilities,
+        taken_s,
+        columns=_columns(spec),
+        background=read_background(spec.files[BACKGROUND_ROLE])
+        if BACKGROUND_ROLE in spec.files
+        else (),
+    )
 
 
 def _predictor(spec: LoadSpec, engine: Engine) -> Predictor | None:

@@ -7,6 +7,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from modelry.domain.datasets import Column, ColumnRole, ColumnType, Schema
 from modelry.domain.errors import Cancelled, InvalidInput, RowsInvalid
 from modelry.domain.signature import DYNAMIC, Datatype, Signature, TensorSpec
+from modelry.tasks.background_rows import read_background
 from modelry.testing.datasets import rows_of
 from modelry.testing.training import MemoryRun
 from modelry.training.inputs import graph_of
@@ -136,6 +137,11 @@ def test_a_version_of_text_truth_values_and_missing_cells_serves_what_it_learnt(
     found = graph.after(exported(inputs), context)
     names = [found.labels[indexes[0]] for indexes in found.indexes]
     assert names[:3] == ["odd", "even", "odd"]
+    kept = read_background(version.files["background"])
+    assert len(kept) == 100
+    assert [tuple(one) for one in kept] == [("colour", "flag", "size")] * 100
+    graph.before([{"row": one} for one in kept])
+    assert {one["colour"] for one in kept} == {"red", "green", "blue"}
     with pytest.raises(InvalidInput, match="'colour' is 'pink'"):
         graph.before([{"row": {"colour": "pink"}}])
 
@@ -158,6 +164,18 @@ def test_a_run_goes_on_from_a_checkpoint_to_the_same_weights(wine, tmp_path, opt
     assert again.weights_digest == whole.weights_digest
     assert again.metrics == whole.metrics
     assert again.files["model"].read_bytes() == whole.files["model"].read_bytes()
+
+
+def test_rows_are_kept_as_many_as_are_wanted_and_the_same_by_the_seed(wine, tmp_path):
+    files = []
+    for name, most in (("one", 7), ("two", 7), ("none", 0)):
+        (tmp_path / name).mkdir()
+        version, _ = train(wine, tmp_path / name, objective="classification", trees=1,
+                           background_rows=most)  # fmt: skip
+        files.append(version.files.get("background"))
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert len(read_background(files[0])) == 7
+    assert files[2] is None
 
 
 def test_boosting_ends_early_and_keeps_the_best_trees(tmp_path):

@@ -102,6 +102,17 @@ def test_tensors_pay_what_was_reserved_as_their_units_are_others():
     assert account.allowance(Unit.IMAGES, 0.0).remaining == 6
 
 
+def test_explanations_are_counted_where_they_were_made():
+    account = accounts(key={"explanations_per_day": 3}).of(WHO)
+    demand = Demand(explanations=1)
+    one_request(account, 0.0, demand, Use("ok", {"explanations": 1, "model_calls": 90}, 0.0))
+    one_request(account, 0.0, demand, Use("invalid_input", None, 0.0))
+    one_request(account, 0.0, NOTHING, OK)
+    assert account.allowance(Unit.EXPLANATIONS, 0.0).remaining == 2
+    with pytest.raises(BudgetExceeded, match="3 explanations per day"):
+        account.check(Demand(explanations=3), 0.0)
+
+
 def test_budgets_end_with_their_day_and_month():
     account = accounts(key={"requests_per_day": 2, "requests_per_month": 3}).of(WHO)
     one_request(account)

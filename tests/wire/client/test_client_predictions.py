@@ -1,7 +1,9 @@
 """The SDK against the real doors over real sockets; models answer in the server's process."""
 
 import asyncio
+import dataclasses
 import io
+import json
 import time
 
 import numpy as np
@@ -166,7 +168,7 @@ def test_texts_are_written_for_texts(client):
         client.translate("polyglot", "abc", beams=99)
 
 
-def test_answers_are_explained(client):
+def test_answers_are_explained(client, tmp_path):
     found = client.explain("mood", text="a bb", target=3, method="shapley", seed=5)
     assert (found.method, found.target.label, found.parameters) == ("shapley", "3", {"seed": 5})
     assert [one["weight"] for one in found.attribution["words"]] == [1, 2]
@@ -177,7 +179,14 @@ def test_answers_are_explained(client):
     boxed = client.explain("things", image=png(), min_score=0.5)
     assert (boxed.target.label, boxed.target.box) == ("dog", (1, 2, 3.5, 4))
     assert boxed.parameters == {"min_score": 0.5}
-    with pytest.raises(InvalidInput, match="one of image, text, row and messages"):
+    assert found.save(tmp_path / "why.html").read_text().count("<span") == 2
+    assert json.loads(drawn.save(tmp_path / "why.json").read_text())["picture"] == "UE5H"
+    assert drawn.save(tmp_path / "why.png").read_bytes() == b"PNG"
+    assert "data:image/png;base64,UE5H" in drawn._repr_html_()
+    for name, words in (("why.png", "no picture"), ("why.svg", "kind '.svg'")):
+        with pytest.raises(InvalidInput, match=words):
+            dataclasses.replace(found, picture=b"").save(tmp_path / name)
+    with pytest.raises(InvalidInput, match="one of image, text, row, messages and request_id"):
         client.explain("mood", text="a", row=[1])
     with pytest.raises(NotSupported, match="'tensor'"):
         client.explain("echo", text="abc")

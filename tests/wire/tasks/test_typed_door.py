@@ -280,8 +280,8 @@ def test_the_description_follows_the_tasks():
     operation = TypedServer().door.endpoints[0].operation
     bodies = operation["requestBody"]["content"]["application/json"]["schema"]["anyOf"]
     assert [sorted(body["properties"]) for body in bodies] == [
-        ["image", "min_score", "model", "top_k"],
-        ["min_score", "model", "text", "text_pair", "tokens", "top_k"],
+        ["explain", "image", "min_score", "model", "top_k"],
+        ["explain", "min_score", "model", "text", "text_pair", "tokens", "top_k"],
     ]
     assert json.dumps(operation).count("contentEncoding") == 2
 

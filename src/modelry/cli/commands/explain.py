@@ -53,9 +53,33 @@ def explain(
         str | None,
         typer.Option(help="What is left out at a time: messages, lines, sentences or words."),
     ] = None,
+    request_id: Annotated[
+        str | None,
+        typer.Option(help="An earlier request instead, where its deployment keeps requests."),
+    ] = None,
+    item: Annotated[
+        int | None, typer.Option(min=0, help="Which item of that request, where it had several.")
+    ] = None,
     background: Annotated[
         str | None,
-        typer.Option(help="Rows that stand for what is usual: a .csv or .json file, or JSON."),
+        typer.Option(
+            help="Rows that stand for what is usual: a .csv or .json file, or JSON. "
+            "[default: those kept with the version]"
+        ),
+    ] = None,
+    changeable: Annotated[
+        str | None,
+        typer.Option(
+            help="For counterfactuals: columns that may change, with commas, or JSON: "
+            '{"age": false, "income": {"min": 0, "step": 100}}.'
+        ),
+    ] = None,
+    goal: Annotated[
+        str | None,
+        typer.Option(help='For counterfactuals of numbers, as JSON: {"above": 3}.'),
+    ] = None,
+    most_changes: Annotated[
+        int | None, typer.Option(min=1, help="For counterfactuals: columns that may change.")
     ] = None,
     target: Annotated[
         str | None,
@@ -68,8 +92,8 @@ def explain(
         str | None,
         typer.Option(
             help="occlusion or rise for images, d-rise or occlusion for objects in them, "
-            "leave-one-out or shapley for others; by gradients integrated-gradients, and grad-cam "
-            "for images."
+            "leave-one-out or shapley for others, counterfactual for rows; by gradients "
+            "integrated-gradients, and grad-cam for images."
         ),
     ] = None,
     calls: Annotated[
@@ -83,14 +107,21 @@ def explain(
         float | None, typer.Option(min=0, max=1, help="Of objects that are explained.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Where to write a heat map, as PNG.")
+        Path | None,
+        typer.Option(
+            dir_okay=False,
+            help="Where to write it: .png is a heat map, .html a page, .json all of it.",
+        ),
     ] = None,
     job: Annotated[bool, typer.Option("--job", help="Only start a job, and tell its id.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Explain an answer: what in its image, text, row or conversation spoke for it, or against."""
-    if sum(given is not None for given in (image, text, row, prompt, messages)) != 1:
-        raise usage_error("give an image file, --text, --row, --prompt or --messages.", "IMAGE")
+    given = (image, text, row, prompt, messages, request_id)
+    if sum(one is not None for one in given) != 1:
+        raise usage_error(
+            "give an image file, --text, --row, --prompt, --messages or --request-id.", "IMAGE"
+        )
     rows = None if row is None else read_rows(row)
     wishes: dict[str, Any] = {
         "image": image,
@@ -100,6 +131,11 @@ def explain(
         "answer": answer,
         "compared_with": compared_with,
         "level": level,
+        "request_id": request_id,
+        "item": item,
+        "changeable": _changeable(changeable),
+        "goal": None if goal is None else _object(goal, "--goal"),
+        "most_changes": most_changes,
         "background": read_rows(background) if background is not None else (),
         "target": target,
         "method": method,
@@ -114,9 +150,10 @@ def explain(
             started = client.start_explanation(model, **wishes)
             output.result({"job_id": started.id}, lambda: output.say(f"{started.id}: {_DOWNLOAD}"))
             return
-        found = client.explain(model, **wishes, picture=out is not None)
+        is_drawn = out is not None and (image is not None or out.suffix.lower() == ".png")
+        found = client.explain(model, **wishes, picture=is_drawn)
     if out is not None:
-        out.write_bytes(found.picture)
+        found.save(out)
     told = {name: getattr(found, name) for name in found.__slots__ if name != "picture"}
     output.result(told, lambda: _show(output, found, out))
 
@@ -139,17 +176,21 @@ def _show(output: Output, found: Explanation, out: Path | None) -> None:
     output.say(found.sentence)
     if "output" in found.attribution:
         output.note(f"answer: {found.attribution['output']['text']}")
-    if found.attribution["kind"] == "objects":
-        _show_objects(output, found.attribution["objects"])
-    else:
-        for name, weight in _weights(found.attribution):
-            output.say(f"{weight:+10.4f}  {name}")
-        if found.faithfulness is not None:
-            output.say(_checked(found.faithfulness))
+    match found.attribution["kind"]:
+        case "objects":
+            _show_objects(output, found.attribution["objects"])
+        case "counterfactual":
+            for line in _changes(found.attribution["counterfactuals"]):
+                output.say(line)
+        case _:
+            for name, weight in _weights(found.attribution):
+                output.say(f"{weight:+10.4f}  {name}")
+            if found.faithfulness is not None:
+                output.say(_checked(found.faithfulness))
     cost = found.cost
     output.note(f"{found.method}: {cost['model_calls']} model calls, {cost['seconds']:.2f} s")
     if out is not None:
-        output.note(f"heat map: {out}")
+        output.note(f"written: {out}")
 
 
 def _show_objects(output: Output, objects: Any) -> None:
@@ -163,6 +204,34 @@ def _show_objects(output: Output, objects: Any) -> None:
         )
         if one["faithfulness"] is not None:
             output.say(_checked(one["faithfulness"]))
+
+
+def _changeable(text: str | None) -> dict[str, Any] | list[str]:
+    if text is None:
+        return []
+    if text.lstrip().startswith("{"):
+        return _object(text, "--changeable")
+    return [name.strip() for name in text.split(",")]
+
+
+def _object(text: str, option: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise usage_error(f"'{text[:60]}' is no JSON ({error}).", option) from None
+    if not isinstance(value, dict):
+        raise usage_error("expected a JSON object.", option)
+    return value
+
+
+def _changes(found: Any) -> list[str]:
+    return [
+        f"{one['score']:10.4f}  "
+        + ", ".join(
+            f"{change['name']}: {change['from']} -> {change['to']}" for change in one["changes"]
+        )
+        for one in found
+    ]
 
 
 def _weights(attribution: Any) -> list[tuple[str, float]]:

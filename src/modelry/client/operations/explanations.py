@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from modelry.client.decoding import decode
 from modelry.client.errors import InvalidInput, JobFailed
 from modelry.client.exchange import Flow, Request, send_json, sleep, work
+from modelry.client.explanation_pages import html_of, page_of
 from modelry.client.images import ImageInput, image_bytes
 from modelry.client.job_records import JobRecord, KnownById, ids_of
 from modelry.client.operations.jobs import get_job
@@ -45,7 +48,7 @@ class Explanation:
     them loses without each part (`matrix`). `faithfulness` compares them with random ones: where
     `is_better_than_random` is false they are not to be relied on; it is None where no checks were
     asked. `picture` is a PNG of an image with what spoke for and against the target, empty where
-    none was asked; a notebook shows it.
+    none was asked. A notebook shows all of it as a small page.
     """
 
     model: str
@@ -62,8 +65,35 @@ class Explanation:
     usage: Mapping[str, int] = field(default_factory=dict)
     picture: bytes = b""
 
+    def save(self, path: str | Path) -> Path:
+        """Write it to a file: .png is the picture, .html what a notebook shows, .json all of it.
+
+        Raises:
+            InvalidInput: another kind of file, or there is no picture.
+        """
+        file = Path(path)
+        match file.suffix.lower():
+            case ".png" if self.picture:
+                file.write_bytes(self.picture)
+            case ".html":
+                file.write_text(page_of(self), "utf-8")
+            case ".json":
+                file.write_text(json.dumps(as_json(self), indent=2, ensure_ascii=False), "utf-8")
+            case ".png":
+                raise InvalidInput("There is no picture; ask for one of an image.", param="path")
+            case other:
+                raise InvalidInput(
+                    f"Files of the kind '{other[:20]}' cannot be written; write .png, .html or "
+                    ".json.",
+                    param="path",
+                )
+        return file
+
     def _repr_png_(self) -> bytes | None:
         return self.picture or None
+
+    def _repr_html_(self) -> str:
+        return html_of(self)
 
     def __str__(self) -> str:
         return self.sentence
@@ -76,7 +106,12 @@ def explain(
     text: str | None = None,
     row: Row | None = None,
     messages: Sequence[Mapping[str, Any]] | None = None,
+    request_id: str | None = None,
+    item: int | None = None,
     background: Sequence[Row] = (),
+    changeable: Mapping[str, Any] | Sequence[str] = (),
+    goal: Mapping[str, float] | None = None,
+    most_changes: int | None = None,
     answer: str | None = None,
     compared_with: str | None = None,
     within: Sequence[int] | None = None,
@@ -94,12 +129,19 @@ def explain(
 
     Args:
         model: a deployment that classifies images or texts, finds objects in images, writes a text
-            for a text, embeds texts, chats, or is of the task tabular.
+            for a text, embeds texts, chats, or is of the task tabular; may be empty with a
+            request_id.
         image: path, bytes or PIL image; or
         text: the text; or
-        row: the row, with
-        background: rows that stand for what is usual; or
-        messages: the conversation.
+        row: the row; or
+        messages: the conversation; or
+        request_id: the id of an earlier request, where its deployment keeps requests; and
+        item: which of its items, where it had several.
+        background: rows that stand for what is usual; by default those kept with the version.
+        changeable: for counterfactuals: columns that may change, or by column true, false, or
+            `min`, `max`, `step` and `values`; by default all may.
+        goal: for counterfactuals of numbers: `above`, `below`, or both.
+        most_changes: for counterfactuals: how many columns may change.
         answer: of chats and written texts, the answer to explain; by default the model's own.
         compared_with: of embeddings, the text whose likeness to `text` is explained.
         within: places of the messages of which parts are left out; by default all.
@@ -108,8 +150,8 @@ def explain(
         target: the label or index to explain; by default the best one. Of objects a label, or
             the place of one in the answer, of a written answer words of it; by default all.
         method: occlusion or rise for images, d-rise or occlusion for the objects in them,
-            leave-one-out or shapley for others; by gradients integrated-gradients, and grad-cam
-            for images.
+            leave-one-out or shapley for others, counterfactual for rows; by gradients
+            integrated-gradients, and grad-cam for images.
         calls: how often the model may be asked for the explanation itself.
         seed: of what is random.
         checks: whether to measure how far the explanation can be trusted.
@@ -122,7 +164,12 @@ def explain(
         text=text,
         row=row,
         messages=messages,
+        request_id=request_id,
+        item=item,
         background=background,
+        changeable=changeable,
+        goal=goal,
+        most_changes=most_changes,
         answer=answer,
         compared_with=compared_with,
         within=within,
@@ -181,6 +228,12 @@ def _decoded(answer: Mapping[str, Any]) -> Explanation:
     return decode(Explanation, {**answer, "picture": base64.b64decode(drawn) if drawn else b""})
 
 
+def as_json(found: Explanation) -> dict[str, Any]:
+    """An explanation as its JSON."""
+    told = asdict(found)
+    return {**told, "picture": base64.b64encode(found.picture).decode() or None}
+
+
 def _asked(
     model: str,
     *,
@@ -188,7 +241,12 @@ def _asked(
     text: str | None = None,
     row: Row | None = None,
     messages: Sequence[Mapping[str, Any]] | None = None,
+    request_id: str | None = None,
+    item: int | None = None,
     background: Sequence[Row] = (),
+    changeable: Mapping[str, Any] | Sequence[str] = (),
+    goal: Mapping[str, float] | None = None,
+    most_changes: int | None = None,
     answer: str | None = None,
     compared_with: str | None = None,
     within: Sequence[int] | None = None,
@@ -203,11 +261,17 @@ def _asked(
     min_score: float | None = None,
 ) -> Flow[dict[str, Any]]:
     """The body of a request."""
-    given = [value for value in (image, text, row, messages) if value is not None]
+    given = [value for value in (image, text, row, messages, request_id) if value is not None]
     if len(given) != 1:
-        raise InvalidInput("Give one of image, text, row and messages.", param="image")
+        raise InvalidInput("Give one of image, text, row, messages and request_id.", param="image")
+    rules = changeable if isinstance(changeable, Mapping) else dict.fromkeys(changeable, True)
     body: dict[str, Any] = {
-        "model": model,
+        "model": model or None,
+        "request_id": request_id,
+        "item": item,
+        "changeable": dict(rules) or None,
+        "goal": None if goal is None else dict(goal),
+        "most_changes": most_changes,
         "text": text,
         "row": None if row is None else _cells(row),
         "messages": None if messages is None else [dict(one) for one in messages],

@@ -39,6 +39,9 @@ class KeyLimits(Body):
     images_per_month: Whole | None = None
     engine_seconds_per_day: Fraction | None = None
     engine_seconds_per_month: Fraction | None = None
+    explanations_per_minute: Whole | None = None
+    explanations_per_day: Whole | None = None
+    explanations_per_month: Whole | None = None
     cost_per_day: Fraction | None = None
     cost_per_month: Fraction | None = None
     cost_currency: Currency | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,11 +14,14 @@ from modelry.runtime_api.tensors import decode_tensor
 
 
 class AnswerHead(NamedTuple):
-    """Who answers: deployment, version, and the caller's own id for the request."""
+    """Who answers: deployment, version, the caller's own id for the request, and what else is told
+    of the answer.
+    """
 
     model: str
     version: int
     request_id: str | None
+    parameters: Mapping[str, Any] | None = None
 
 
 def render_binary_json(head: AnswerHead, outputs: list[dict[str, Any]]) -> bytes:
@@ -78,5 +82,7 @@ def envelope_of(head: AnswerHead, entries: list[dict[str, Any]]) -> dict[str, An
     envelope: dict[str, Any] = {"model_name": head.model, "model_version": str(head.version)}
     if head.request_id is not None:
         envelope["id"] = head.request_id
+    if head.parameters is not None:
+        envelope["parameters"] = dict(head.parameters)
     envelope["outputs"] = entries
     return envelope

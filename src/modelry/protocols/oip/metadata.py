@@ -8,7 +8,7 @@ from modelry import __version__
 from modelry.domain.signature import TensorSpec
 from modelry.services.inference.routing import Route, Target
 
-EXTENSIONS = ("binary_tensor_data", "model_repository", "statistics")
+EXTENSIONS = ("binary_tensor_data", "model_repository", "statistics", "explanations")
 
 
 def server_metadata() -> dict[str, Any]:

@@ -11,6 +11,7 @@ from modelry.domain.errors import InvalidInput, ModelryError, NotFound
 from modelry.protocols.http.endpoint import Door, Endpoint, json_response
 from modelry.protocols.http.errors import error_headers, status_of
 from modelry.protocols.http.request import ApiRequest
+from modelry.protocols.oip.explaining import explained
 from modelry.protocols.oip.hot import InferRoute
 from modelry.protocols.oip.metadata import (
     model_metadata,
@@ -76,6 +77,14 @@ def build_door(
                 Permission.INFERENCE,
                 handlers.infer,
                 "Run tensors through a model",
+                max_body_bytes=infer_route.max_body_bytes,
+            ),
+            Endpoint(
+                f"{prefix}/explain",
+                ("POST",),
+                Permission.INFERENCE,
+                handlers.explain,
+                "Explain the answer to tensors",
                 max_body_bytes=infer_route.max_body_bytes,
             ),
             Endpoint(
@@ -146,6 +155,9 @@ class _Handlers:
         head, payload = self._infer_route.render(target, plan, header, body)
         lines = [line.split(b": ", 1) for line in head.splitlines()]
         return Response(payload, headers={k.decode(): v.decode() for k, v in lines})
+
+    async def explain(self, request: ApiRequest) -> Response:
+        return await explained(self._inference, self._target(request), request)
 
     async def stats(self, request: ApiRequest) -> Response:
         parameters = request.path_params

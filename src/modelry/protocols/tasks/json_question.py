@@ -25,12 +25,18 @@ _URL_SCHEMES = ("https://", "http://")
 class JsonQuestion:
     """A `Question` in JSON; fields that are null are as good as not there.
 
+    Args:
+        body: the JSON object.
+        instead_of_model: a field that makes naming a model needless; `model` is empty then.
+
     Raises:
         InvalidInput: no model is named.
     """
 
-    def __init__(self, body: Mapping[str, Any]) -> None:
-        self.model = model_name(body)
+    def __init__(self, body: Mapping[str, Any], *, instead_of_model: str | None = None) -> None:
+        is_needless = instead_of_model is not None and body.get(instead_of_model) is not None
+        has_model = body.get("model") is not None
+        self.model = model_name(body) if has_model or not is_needless else ""
         self._given = {
             name: value for name, value in body.items() if name != "model" and value is not None
         }

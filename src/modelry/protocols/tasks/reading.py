@@ -10,8 +10,14 @@ from modelry.protocols.tasks.json_question import JsonQuestion
 RAW = "application/octet-stream"
 
 
-async def read_question(request: ApiRequest) -> JsonQuestion | FormQuestion:
+async def read_question(
+    request: ApiRequest, *, instead_of_model: str | None = None
+) -> JsonQuestion | FormQuestion:
     """The question of `request`.
+
+    Args:
+        request: the request.
+        instead_of_model: a field of JSON that makes naming a model needless.
 
     Raises:
         MalformedBody: of another type than the three that are known, or not what it claims.
@@ -34,7 +40,7 @@ async def read_question(request: ApiRequest) -> JsonQuestion | FormQuestion:
     if kind == "multipart/form-data":
         return FormQuestion(await parse_form(header, await request.body()))
     if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
-        return JsonQuestion(await request.json_object())
+        return JsonQuestion(await request.json_object(), instead_of_model=instead_of_model)
     raise MalformedBody(
         f"Content-Type is '{header[:80]}'; expected application/json, multipart/form-data, or the "
         f"bytes themselves as image/* or {RAW}.",

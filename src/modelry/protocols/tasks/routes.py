@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from starlette.responses import Response
 
@@ -17,13 +17,22 @@ from modelry.protocols.http.endpoint import (
 from modelry.protocols.http.plain_errors import render_error
 from modelry.protocols.http.request import ApiRequest
 from modelry.protocols.tasks.description import described
-from modelry.protocols.tasks.explanations import explanation_endpoint
+from modelry.protocols.tasks.explanations import (
+    EXPLAIN,
+    TASKS,
+    explanation_endpoint,
+    one_item,
+    told,
+    wish_beside,
+)
 from modelry.protocols.tasks.form_question import FormQuestion, place_raw
 from modelry.protocols.tasks.question import check_names, items_of, options_of
 from modelry.protocols.tasks.reading import read_question
 from modelry.services.explanation.asking import ExplanationJobs
 from modelry.services.inference.inputs import InputFetcher, InputUrls
 from modelry.services.inference.service import InferenceService, require_task
+from modelry.services.privacy.kept_questions import KeptQuestions
+from modelry.tasks.contract import Schema
 from modelry.tasks.registry import task_called
 
 ENDPOINTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -45,6 +54,7 @@ def build_door(
     max_body_bytes: int = DEFAULT_BODY_BYTES,
     fetcher: InputFetcher | None = None,
     explanation_jobs: ExplanationJobs | None = None,
+    kept: KeptQuestions | None = None,
 ) -> Door:
     """The typed door.
 
@@ -53,6 +63,7 @@ def build_door(
         max_body_bytes: larger bodies are refused, and so is more that is fetched for one request.
         fetcher: fetches inputs that are named by a URL; None refuses them.
         explanation_jobs: explain what takes longer than a request; None refuses that.
+        kept: finds what earlier requests asked; None explains none of them.
     """
     urls = InputUrls(fetcher, max_body_bytes)
     endpoints = tuple(
@@ -63,12 +74,22 @@ def build_door(
             _handler(inference, tasks, urls),
             summary,
             max_body_bytes,
-            described(tasks),
+            described(tasks, explain_option(tasks)),
         )
         for path, (summary, tasks) in ENDPOINTS.items()
     )
-    explanations = explanation_endpoint(inference, urls, max_body_bytes, explanation_jobs)
+    explanations = explanation_endpoint(inference, urls, max_body_bytes, explanation_jobs, kept)
     return Door("tasks", (*endpoints, explanations), render_error, inference.meter)
+
+
+def explain_option(tasks: Sequence[str]) -> Mapping[str, Schema]:
+    """The option `explain` of endpoints some of whose tasks can be explained, else none."""
+    if not set(tasks) & set(TASKS):
+        return {}
+    words = (
+        "Also explain the answer to one item: true, or an object of wishes as for /v1/explanations."
+    )
+    return {EXPLAIN: {"type": ["boolean", "object"], "description": words}}
 
 
 def _handler(inference: InferenceService, tasks: tuple[str, ...], urls: InputUrls) -> Handler:
@@ -80,19 +101,27 @@ def _handler(inference: InferenceService, tasks: tuple[str, ...], urls: InputUrl
         assert form is not None, "the tasks of this door have items"
         if isinstance(question, FormQuestion):
             place_raw(question, form, target.version.task)
-        check_names(question, target.deployment.name, form)
+        explains = explain_option((target.version.task,))
+        check_names(question, target.deployment.name, form, tuple(explains))
         items, options = items_of(question, form), options_of(question, form)
+        wish = wish_beside(question) if explains else None
+        if wish is not None:
+            one_item(items)
         items = await request.while_connected(urls.fetched(items))
         prediction = await request.while_connected(
             inference.predict(request.principal, target, items, options)
         )
-        return json_response(
-            {
-                "model": target.deployment.name,
-                "version": target.version.number,
-                "results": prediction.items,
-                "usage": prediction.usage,
-            }
-        )
+        answer = {
+            "model": target.deployment.name,
+            "version": target.version.number,
+            "results": prediction.items,
+            "usage": prediction.usage,
+        }
+        if wish is not None:
+            explained = await request.while_connected(
+                inference.explain(request.principal, target, items[0], options, wish)
+            )
+            answer["explanation"] = told(explained)
+        return json_response(answer)
 
     return handle

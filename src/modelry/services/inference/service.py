@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -12,8 +13,8 @@ import orjson
 
 from modelry.domain.access import Principal, TenantState
 from modelry.domain.errors import InvalidInput, ModelryError, NotFound, NotSupported
-from modelry.domain.signature import Signature
-from modelry.explaining.contract import Wish
+from modelry.domain.signature import Datatype, Signature
+from modelry.explaining.contract import BASELINE, OUTPUT, Wish
 from modelry.runtime_api.frames import Kind
 from modelry.runtime_api.generation import (
     ChatRequest,
@@ -29,9 +30,13 @@ from modelry.services.inference.call import ItemsCall, RawCall, StreamedCall
 from modelry.services.inference.metering import Meter, open_request
 from modelry.services.inference.replica_group import ReplicaGroup
 from modelry.services.inference.routing import Route, RouteTable, Target
-from modelry.services.quotas.accounts import Accounts
+from modelry.services.quotas.accounts import Accounts, Use
 from modelry.services.quotas.costs import CostBudgets
-from modelry.services.quotas.demands import items_demand, text_demand
+from modelry.services.quotas.demands import items_demand, tensor_demand, text_demand
+from modelry.services.quotas.gates import Demand
+
+MOST_EXPLAINED = 16
+"""Rows of tensors, or items, that one request may have explained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,20 @@ class Explanation:
     target: Target
     told: dict[str, Any]
     picture: bytes
+    usage: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorExplanation:
+    """Why rows of tensors got their answers: what is told of each row, and weights as tensors.
+
+    `entries` describe the tensors in `body`, as in frames.
+    """
+
+    target: Target
+    rows: list[dict[str, Any]]
+    entries: list[dict[str, Any]]
+    body: bytes
     usage: dict[str, int]
 
 
@@ -203,16 +222,77 @@ class InferenceService:
             ModelryError: admission or the engine failed.
         """
         (encoded,), body = encode_items([item])
-        asked = {"items": [encoded], "options": dict(options), "wish": wish.to_wire()}
+        asked = {
+            "items": [encoded],
+            "options": dict(options),
+            "wish": wish.to_wire(),
+            "is_own": principal.tenant_id == target.group.identity[0],
+        }
         if target.version.task == "chat":
             asked["cache_salt"] = self._cache_salt(principal, target)
         call = ItemsCall(principal, Kind.EXPLAIN, orjson.dumps(asked), body)
-        call.demand = items_demand(target.version.task, 1, call.header)
+        demand = items_demand(target.version.task, 1, call.header)
+        call.demand = demand._replace(explanations=1)
         call.parameters = parameters_of({**options, **wish.to_wire()})
         target.group.submit(call)
         _, picture = await call.answer()
         answer = call.answer_header
         return Explanation(target, answer["explanation"], picture, answer["usage"])
+
+    def count_explanation(self, principal: Principal) -> None:
+        """Count an explanation that a job makes: jobs are admitted by other limits.
+
+        Raises:
+            QuotaExceeded, BudgetExceeded: the caller's limits do not allow it.
+        """
+        account, now = self.accounts.of(principal), time.monotonic()
+        demand = Demand(explanations=1)
+        gates = account.begin(demand, now)
+        account.end(gates, demand, Use("ok", {"explanations": 1}, 0.0), now)
+
+    async def explain_tensors(
+        self,
+        principal: Principal,
+        target: Target,
+        tensors: tuple[Sequence[Mapping[str, Any]], bytes | memoryview],
+        wish: Wish,
+        *,
+        baseline: float = 0.0,
+        output: str = "",
+    ) -> TensorExplanation:
+        """Say why the engine answers each row of some tensors as it does.
+
+        Args:
+            principal: who asks.
+            target: the version.
+            tensors: what its engine takes: entries as in frames, and their bytes.
+            wish: how to explain.
+            baseline: the number that stands where a part of a tensor is taken away.
+            output: the output to explain, for a version whose steps do not tell what it ranks by.
+
+        Raises:
+            InvalidInput: too many rows, or what is wished does not suit tensors.
+            NotSupported: such tensors, or such outputs, cannot be explained.
+            ModelryError: admission or the engine failed.
+        """
+        entries, body = tensors
+        count = check_explainable(target.version.signature, entries)
+        header = {
+            "inputs": list(entries),
+            BASELINE: baseline,
+            OUTPUT: output,
+            "wish": wish.to_wire(),
+        }
+        call = ItemsCall(principal, Kind.EXPLAIN, orjson.dumps(header), body)
+        demand = tensor_demand(target.version.task, call.header)
+        call.demand = demand._replace(explanations=count)
+        call.parameters = parameters_of({**wish.to_wire(), BASELINE: baseline})
+        target.group.submit(call)
+        _, weights = await call.answer()
+        answer = call.answer_header
+        return TensorExplanation(
+            target, answer["explanations"], answer["outputs"], weights, answer["usage"]
+        )
 
     async def embed(
         self, principal: Principal, target: Target, inputs: Sequence[str | list[int]]
@@ -271,6 +351,35 @@ async def _typed_events(call: StreamedCall) -> AsyncIterator[GenerationEvent]:
             yield event_from_wire(event)
     finally:
         call.cancel()
+
+
+def check_explainable(signature: Signature, entries: Sequence[Mapping[str, Any]]) -> int:
+    """How many rows of tensors are to be explained.
+
+    Raises:
+        InvalidInput: none, or too many.
+        NotSupported: the model takes no rows, or numbers that cannot be changed here.
+    """
+    if not entries or not signature.batched:
+        raise NotSupported(
+            "The model takes no tensors with an open batch dimension, so that changed inputs "
+            "cannot be asked for together; its tensors cannot be explained.",
+            param="model",
+        )
+    for spec in signature.inputs:
+        if spec.datatype in (Datatype.BF16, Datatype.BYTES):
+            raise NotSupported(
+                f"Input '{spec.name}' holds {spec.datatype}, which cannot be explained as a "
+                "tensor; use POST /v1/explanations.",
+                param=spec.name,
+            )
+    count = int(entries[0]["shape"][0])
+    if not 1 <= count <= MOST_EXPLAINED:
+        raise InvalidInput(
+            f"The tensors have {count} rows; explain 1 to {MOST_EXPLAINED} in one request.",
+            param="inputs",
+        )
+    return count
 
 
 def units_of_tensors(

@@ -37,7 +37,7 @@ class Reader:
         asked = orjson.loads(header)
         if kind == Kind.INFER:
             return {**asked, "inputs": self._tensors(asked["inputs"], body)}
-        if kind == Kind.PREDICT:
+        if kind in (Kind.PREDICT, Kind.EXPLAIN):
             return {**asked, "items": [self._attached(item, body) for item in asked["items"]]}
         if kind == Kind.GENERATE:
             for wanted in asked.values():

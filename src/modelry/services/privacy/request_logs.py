@@ -17,6 +17,7 @@ from modelry.domain.errors import InvalidInput, NotFound
 from modelry.services.encryption.ports import Sealer
 from modelry.services.inference.recording import CallRecorder
 from modelry.services.privacy.capture import CapturedCall, CaptureQueue, DeploymentRecorder
+from modelry.services.privacy.kept_questions import KeptQuestions
 from modelry.services.privacy.ports import (
     LogFilter,
     LoggedRequest,
@@ -87,6 +88,7 @@ class RequestLogs:
         self._rules: dict[tuple[str, str], LoggingRule] = {}
         self._reading = threading.Lock()
         self.queue = CaptureQueue(self._keep)
+        self.questions = KeptQuestions(store, self.content)
 
     # ---- rules ------------------------------------------------------------------------------
 

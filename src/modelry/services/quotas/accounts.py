@@ -28,6 +28,7 @@ Gates = tuple[tuple[Gate, ...], tuple[Gate, ...]]
 _TELLS: dict[Unit, frozenset[str]] = {
     Unit.TOKENS: frozenset({"input_tokens", "output_tokens"}),
     Unit.IMAGES: frozenset({"images"}),
+    Unit.EXPLANATIONS: frozenset({"explanations"}),
 }
 """Units of requests that add up to a unit of limits; where an engine tells none of them, as with
 tensors, what was reserved is paid."""

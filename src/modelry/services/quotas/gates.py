@@ -26,6 +26,7 @@ class Unit(StrEnum):
     IMAGES = "images"
     ENGINE_SECONDS = "engine_seconds"
     COST = "cost"
+    EXPLANATIONS = "explanations"
 
 
 _KNOWN_AT_THE_END = frozenset({Unit.ENGINE_SECONDS, Unit.COST})
@@ -39,6 +40,7 @@ class Demand(NamedTuple):
     images: int = 0
     engine_seconds: int = 0
     cost: int = 0
+    explanations: int = 0
 
 
 NOTHING = Demand()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from modelry.domain.errors import ManifestInvalid
 from modelry.domain.signature import DYNAMIC, Datatype, TensorSpec
 from modelry.manifest.document import ManifestDocument
 from modelry.processing.columns import MAX_COLUMNS, Kind
 from modelry.processing.values import Context, Ranking, Stage
 from modelry.runtime_api.tensors import Array
+from modelry.tasks.background_rows import BACKGROUND_ROLE, read_background
 from modelry.tasks.class_steps import steps_on
 from modelry.tasks.contract import DefaultSteps, ItemForm, ModelFacts, Recognition, Results, Task
 from modelry.tasks.rendering import (
@@ -155,6 +157,20 @@ def _output(facts: ModelFacts) -> TensorSpec | None:
     return found[0] if len(found) == 1 else None
 
 
+def check_files(document: ManifestDocument, facts: ModelFacts) -> None:
+    """Refuse a file of background rows that is none.
+
+    Raises:
+        ManifestInvalid: it is none; points at it.
+    """
+    file = facts.files.get(BACKGROUND_ROLE)
+    if file is not None:
+        try:
+            read_background(file)
+        except ManifestInvalid as error:
+            raise document.invalid(error.message, f"files.{BACKGROUND_ROLE}") from None
+
+
 _VALUE: dict[str, Any] = {"type": ["number", "string", "boolean"]}
 TASK = Task(
     name=NAME,
@@ -163,6 +179,7 @@ TASK = Task(
     recognise=recognise,
     default_pre=default_pre,
     default_post=default_post,
+    check_files=check_files,
     form=ItemForm(
         item={
             "type": "object",

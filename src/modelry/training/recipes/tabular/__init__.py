@@ -68,6 +68,13 @@ class TabularParameters(LoopParameters):
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="`balanced`: classes weigh alike, however many rows they have"
     )
+    background_rows: int = Field(
+        100,
+        ge=0,
+        le=200,
+        description="rows of the training split, chosen at random, that are kept with the version "
+        "for explanations of its answers; 0 keeps none",
+    )
     columns: tuple[str, ...] | None = Field(
         None, description="what is learnt from; by default every column of the role `feature`"
     )

@@ -95,6 +95,24 @@ class TableReader:
     graph: ProcessingGraph
     run: Run
 
+    def sample(self, split: str, most: int) -> list[list[Any]]:
+        """Some rows of a split as they would be sent, chosen and ordered at random by the seed."""
+        count = self.data.description.rows[split]
+        random = np.random.default_rng(self.run.seed)
+        places = random.permutation(count)[:most]
+        wanted = {int(place): at for at, place in enumerate(places)}
+        found: list[list[Any]] = [[] for _ in wanted]
+        first = 0
+        for batch in self.data.batches(split, [one.name for one in self.columns], CHUNK):
+            here = [place for place in wanted if first <= place < first + len(batch)]
+            for place in here:
+                cells = [values[place - first].as_py() for values in batch.columns]
+                found[wanted[place]] = [
+                    self._cell(*pair) for pair in zip(self.columns, cells, strict=True)
+                ]
+            first += len(batch)
+        return found
+
     def read(self, split: str) -> TableRows:
         """All rows of a split.
 

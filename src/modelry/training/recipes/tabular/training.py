@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from modelry.domain.datasets import Column
 from modelry.domain.signature import DYNAMIC, Datatype, Signature, TensorSpec
 from modelry.metrics import regression
 from modelry.runtime_api.tensors import Array
+from modelry.tasks.background_rows import BACKGROUND_ROLE, background_file
 from modelry.training.checkpoints import fingerprint_of
 from modelry.training.classifying import (
     ClassLoss,
@@ -42,6 +44,7 @@ from modelry.training.recipes.tabular.tree_file import write_forest
 from modelry.training.selection import choose_splits
 
 VALUE = "value"
+BACKGROUND_FILE = "background.json"
 TASK = "tabular"
 
 _LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
@@ -62,6 +65,7 @@ class Prepared:
     manifest: Mapping[str, Any]
     categories: Sequence[int]
     fingerprint: str
+    files: Mapping[str, Path]
 
     @property
     def compared(self) -> TableRows:
@@ -126,6 +130,7 @@ def _prepared(data: TrainingData, parameters: TabularParameters, run: Run) -> Pr
     )
     reader = TableReader(data, cells, label, classes, graph, run)
     learnt = reader.read(splits.train)
+    files = _background(reader, splits.train, parameters.background_rows)
     held_out: TableRows | None = None
     if splits.validation is not None:
         held_out = reader.read(splits.validation)
@@ -142,7 +147,20 @@ def _prepared(data: TrainingData, parameters: TabularParameters, run: Run) -> Pr
         manifest=manifest,
         categories=[len(column.get("values", ())) for column in declared],
         fingerprint=_mark(data, cells, label),
+        files=files,
     )
+
+
+def _background(reader: TableReader, split: str, most: int) -> dict[str, Path]:
+    """The file of rows that explanations of the version begin from, none where none are wanted."""
+    if not most:
+        return {}
+    rows = reader.sample(split, most)
+    file = reader.run.scratch / BACKGROUND_FILE
+    names = [one.name for one in reader.columns]
+    file.write_bytes(background_file(names, rows, f"a random sample of the split '{split}'"))
+    reader.run.log(f"{len(rows)} rows of '{split}' are kept with the version for explanations")
+    return {BACKGROUND_ROLE: file}
 
 
 def _mark(data: TrainingData, cells: Sequence[Column], label: Column) -> str:
@@ -196,6 +214,7 @@ def _train_trees(prepared: Prepared, parameters: TabularParameters, run: Run) ->
             metrics=metrics if prepared.measured_on else {"loss": _loss(metrics)},
             metric=prepared.metric(),
             tolerance=prepared.tolerance(),
+            files=prepared.files,
         ),
         run,
     )
@@ -258,6 +277,7 @@ def _train_network(prepared: Prepared, parameters: TabularParameters, run: Run) 
             metrics=fitted.measured or {"loss": fitted.loss},
             metric=prepared.metric(),
             tolerance=prepared.tolerance(),
+            files=prepared.files,
         ),
         run,
     )
