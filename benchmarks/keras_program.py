@@ -3,11 +3,12 @@
     python -m benchmarks.keras_program                         # both sets, 10 epochs
     python -m benchmarks.keras_program --rows 2000 --epochs 1  # a glance
 
-Twice: written with `keras` and run by Keras on torch, and written with `tensorflow.keras` and run
-by TensorFlow (in an environment of its own, installed on first use), whose file Modelry gets. Each
-time both begin from the same first weights, with the same rows and seed, one after the other. Data:
-Fashion-MNIST with its own test split, and 10,000 digits of MNIST, seeded 80/20. How fast it trains
-is measured by `make bench-training ARGS=speed`.
+Twice: with a file that `keras` made, and with one that `tensorflow.keras` made (in an environment
+of its own, installed on first use). Plain Keras on torch and Modelry get the same file, so both
+begin from the same first weights, with the same rows and seed, one after the other. What TensorFlow
+itself makes of its file is told beside it: it takes the rows in another order. Data: Fashion-MNIST
+with its own test split, and 10,000 digits of MNIST, seeded 80/20. How fast it trains is measured by
+`make bench-training ARGS=speed`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from modelry.client import Client
 SEED = 7
 GOALS = {"fashion-mnist": 0.9}
 """The least accuracy."""
-CLOSE, PARITY = 0.005, 1e-4
+CLOSE, PARITY = 0.5, 1e-4
+"""Points of accuracy, and the largest difference of an answer."""
 TRAINER = Path(__file__).parent / "peers" / "tensorflow_program.py"
 
 
@@ -68,8 +70,9 @@ def mnist() -> Data:
     return Data("mnist", images[train], labels[train], images[test], labels[test])
 
 
-def by_keras(file: Path, data: Data, given: argparse.Namespace) -> Any:
-    """The program as it stands: answers for the test rows; its untrained model goes to `file`."""
+def by_keras(file: Path, data: Data, given: argparse.Namespace) -> None:
+    """The program up to its training: its untrained model goes to `file`."""
+    del data, given
     import keras
     from keras.layers import Conv2D, Dense, Flatten, MaxPooling2D
 
@@ -82,13 +85,10 @@ def by_keras(file: Path, data: Data, given: argparse.Namespace) -> Any:
     model.add(Dense(10, activation="softmax"))
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     model.save(file)
-    keras.utils.set_random_seed(SEED)
-    model.fit(data.x_train, data.y_train, epochs=given.epochs, verbose=0)
-    return model.predict(data.x_test, verbose=0)
 
 
 def by_tensorflow(file: Path, data: Data, given: argparse.Namespace) -> Any:
-    """The same on TensorFlow, in a process of its own."""
+    """The same in TensorFlow, in a process of its own; what comes of its training there."""
     python = python_for("tensorflow")
     if python is None:
         raise LookupError("TensorFlow cannot be installed")
@@ -107,6 +107,16 @@ WAYS: dict[str, Callable[[Path, Data, argparse.Namespace], Any]] = {
     "keras": by_keras,
     "tensorflow": by_tensorflow,
 }
+
+
+def trained_by_keras(file: Path, data: Data, epochs: int) -> Any:
+    """The rest of the program, in plain Keras: answers for the test rows."""
+    import keras
+
+    model = keras.saving.load_model(file)
+    keras.utils.set_random_seed(SEED)
+    model.fit(data.x_train, data.y_train, epochs=epochs, verbose=0)
+    return model.predict(data.x_test, verbose=0)
 
 
 def on_modelry(client: Client, file: Path, data: Data, epochs: int, threads: int) -> dict[str, Any]:
@@ -151,20 +161,20 @@ def sets(given: argparse.Namespace) -> Iterator[Data]:
 
 
 def row(
-    name: str, way: str, data: Data, answers: Any, found: dict[str, Any]
+    name: str, way: str, labels: Any, answers: dict[str, Any], parity: float
 ) -> tuple[list[str], list[str]]:
     """A line of the table, and what of the goals is not met."""
-    theirs, ours = accuracy(answers, data.y_test), accuracy(found["answers"], data.y_test)
+    right = {who: accuracy(one, labels) for who, one in answers.items() if one is not None}
+    apart = 100 * (right["served"] - right["keras"])
     missed = []
-    if abs(ours - theirs) > CLOSE:
-        missed.append(f"{name}, {way}: {100 * (ours - theirs):+.2f} points apart")
-    if ours < GOALS.get(name, 0):
-        missed.append(f"{name}, {way}: accuracy {ours:.4f}")
-    if found["parity"] > PARITY:
-        missed.append(f"{name}, {way}: parity {found['parity']:.1e}")
-    cells = [name, way, f"{theirs:.4f}", f"{ours:.4f}", f"{100 * (ours - theirs):+.2f}",
-             f"{found['parity']:.1e}"]  # fmt: skip
-    return cells, missed
+    if abs(apart) > CLOSE:
+        missed.append(f"{name}, {way}: {apart:+.2f} points apart")
+    if right["served"] < GOALS.get(name, 0):
+        missed.append(f"{name}, {way}: accuracy {right['served']:.4f}")
+    if parity > PARITY:
+        missed.append(f"{name}, {way}: parity {parity:.1e}")
+    told = [f"{right[who]:.4f}" if who in right else "" for who in ("framework", "keras", "served")]
+    return [name, way, *told, f"{apart:+.2f}", f"{parity:.1e}"], missed
 
 
 def main() -> int:
@@ -184,9 +194,11 @@ def main() -> int:
         for data in sets(given):
             for way in given.ways:
                 file = Path(at) / f"{data.name}-{way}.keras"
-                plain = WAYS[way](file, data, given)
+                answers = {"framework": WAYS[way](file, data, given)}
+                answers["keras"] = trained_by_keras(file, data, given.epochs)
                 found = on_modelry(server.client, file, data, given.epochs, given.threads)
-                cells, said = row(data.name, way, data, plain, found)
+                answers["served"] = found["answers"]
+                cells, said = row(data.name, way, data.y_test, answers, found["parity"])
                 rows.append(cells)
                 missed += said
                 print(*cells, sep="\t", flush=True)
@@ -196,11 +208,12 @@ def main() -> int:
 
 def write(rows: list[list[str]], missed: list[str], given: argparse.Namespace) -> None:
     """The table so far."""
-    head = ["data", "program in", "accuracy", "Modelry, served", "points", "parity"]
+    head = ["data", "file by", "trained there", "by plain Keras", "by Modelry, served", "points",
+            "parity"]  # fmt: skip
     lines = [
         *machine.describe(["modelry", "keras", "torch", "onnxruntime"]),
         f"- {given.epochs} epochs, {given.threads} thread(s), seed {SEED}; TensorFlow 2.16.2",
-        f"- goals: within {100 * CLOSE:g} points, parity {PARITY:g}, Fashion-MNIST 0.90",
+        f"- goals: within {CLOSE:g} points of plain Keras, parity {PARITY:g}, Fashion-MNIST 0.90",
         "- parity: served answers beside `predict` of the model that comes back",
         "",
         *machine.table(head, rows),
