@@ -16,7 +16,7 @@ from modelry.processing.sequences.batch import SearchBatch
 from modelry.runtime_api.engine import LoadSpec, StopSignal
 from modelry.runtime_api.text_to_text import TextOptions
 from modelry.runtimes.seq2seq import Seq2SeqRuntime
-from modelry.testing.runtime import LoadingContract, TextToTextContract
+from modelry.testing.runtime import AnswerScoresContract, LoadingContract, TextToTextContract
 
 
 class Given:
@@ -31,7 +31,11 @@ class TestLoading(Given, LoadingContract):
     pass
 
 
-class TestTexts(Given, TextToTextContract):
+class TestTexts(Given, TextToTextContract, AnswerScoresContract):
+    questions = ("the cat sleeps", "the mouse", "cat")
+    options = TextOptions()
+    # no longer than the shortest question with its end: this model reads fillings as words
+    answer = "die katze"
     texts = ("the cat eats the mouse", "the mouse sleeps", "cat", "the the the the the the the")
 
     def test_words_are_looked_up(self, engine: Any) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from modelry.domain.errors import InvalidInput
 from modelry.explaining.contract import Wish
 from modelry.explaining.language.answers import Answered, explain_answer
 from modelry.explaining.language.pairs import MOST_AT_ONCE, explain_pair
 from modelry.runtime_api.answer_scores import SupportsAnswerScores
-from modelry.runtime_api.engine import SupportsTextEmbedding
+from modelry.runtime_api.engine import SupportsChat, SupportsTextEmbedding
 from modelry.runtime_api.frames import Frame
 from modelry.runtime_api.generation import ChatRequest, Sampling
 from modelry.runtime_api.items import decode_item
@@ -22,6 +22,7 @@ from modelry.worker.engine_lane import EngineLane
 from modelry.worker.explain_calls import ExplanationCalls, told
 from modelry.worker.threaded_calls import ThreadedCall
 
+T = TypeVar("T")
 USUAL_ANSWER_TOKENS = 64
 """Of an answer that the model writes itself, to be explained."""
 
@@ -43,7 +44,7 @@ class ExplainAnswerCalls(ExplanationCalls):
         asked: Mapping[str, Any] = frame.json()
         (item,) = (decode_item(one, frame.body) for one in asked["items"])
         options = asked.get("options") or {}
-        if "messages" in item:
+        if isinstance(self._engine, SupportsChat):
             subject = _of_chat(item, options, asked.get("cache_salt", ""))
         else:
             subject = _of_text(item, options)
@@ -83,7 +84,9 @@ class ExplainPairCalls(ExplanationCalls):
 
 
 def _of_chat(item: Mapping[str, Any], options: Mapping[str, Any], salt: str) -> Answered:
-    messages = item["messages"]
+    messages = typed(item, "messages", list) or []
+    if not messages:
+        raise InvalidInput("messages is missing or empty; it is required.", param="messages")
     texts = [_content(message, at) for at, message in enumerate(messages)]
 
     def as_question(changed: Sequence[str]) -> ChatRequest:
@@ -99,12 +102,25 @@ def _of_chat(item: Mapping[str, Any], options: Mapping[str, Any], salt: str) -> 
         roles=[str(message.get("role")) for message in messages],
         as_question=as_question,
         param="messages",
-        answer=item.get("answer"),
+        answer=typed(item, "answer", str),
         options=Sampling(max_tokens=options.get("max_tokens", USUAL_ANSWER_TOKENS)),
-        level=item.get("level"),
+        level=typed(item, "level", str),
         within=_within(item, len(messages)),
         is_dear=True,
     )
+
+
+def typed(item: Mapping[str, Any], name: str, kind: type[T]) -> T | None:
+    """A value of an item, which may come from a job's input and be anything.
+
+    Raises:
+        InvalidInput: it is of another type.
+    """
+    value = item.get(name)
+    if value is None or isinstance(value, kind):
+        return value
+    expected = "a list" if issubclass(kind, list) else "a text"
+    raise InvalidInput(f"{name} is {value!r:.80}; expected {expected}.", param=name)
 
 
 def _content(message: Any, at: int) -> str:
@@ -125,7 +141,7 @@ def _content(message: Any, at: int) -> str:
 
 
 def _within(item: Mapping[str, Any], count: int) -> list[int] | None:
-    within = item.get("within")
+    within = typed(item, "within", list)
     if within is None:
         return None
     for at in within:
@@ -140,13 +156,13 @@ def _within(item: Mapping[str, Any], count: int) -> list[int] | None:
 def _of_text(item: Mapping[str, Any], options: Mapping[str, Any]) -> Answered:
     return Answered(
         kind="sequence",
-        texts=[item["text"]],
+        texts=[typed(item, "text", str) or ""],
         roles=[],
         as_question=lambda changed: changed[0],
         param="text",
-        answer=item.get("answer"),
+        answer=typed(item, "answer", str),
         options=TextOptions.from_wire(options),
-        level=item.get("level") or "words",
+        level=typed(item, "level", str) or "words",
         within=None,
         is_dear=False,
     )

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from tests.support.weights import smollm2_q4_1
 
+from modelry.runtime_api.answer_scores import SupportsAnswerScores
 from modelry.runtime_api.engine import LoadSpec, SupportsChat, SupportsCompletion
 from modelry.runtimes.llamacpp import LlamaCppRuntime
 from modelry.testing.runtime import (
@@ -38,11 +39,11 @@ class TestLoading(GivenSmolLm2, LoadingContract):
 
 
 class TestChat(GivenSmolLm2, ChatContract):
-    proved_elsewhere = (SupportsCompletion,)
+    proved_elsewhere = (SupportsCompletion, SupportsAnswerScores)
 
 
 class TestCompletion(GivenSmolLm2, CompletionContract):
-    proved_elsewhere = (SupportsChat,)
+    proved_elsewhere = (SupportsChat, SupportsAnswerScores)
 
 
 class TestEmbedding(GivenSmolLm2, TextEmbeddingContract):

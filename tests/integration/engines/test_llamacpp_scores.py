@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.support.chat_models import CONTEXT, TEMPLATE, chat_model
 
-from modelry.domain.errors import Cancelled, ContextLengthExceeded
-from modelry.runtime_api.answer_scores import SupportsAnswerScores
-from modelry.runtime_api.engine import LoadSpec, StopSignal
+from modelry.domain.errors import ContextLengthExceeded
+from modelry.runtime_api.engine import LoadSpec, StopSignal, SupportsChat, SupportsCompletion
 from modelry.runtime_api.generation import ChatRequest, CompletionRequest, Sampling, TextDelta
 from modelry.runtimes.llamacpp import LlamaCppRuntime
 from modelry.runtimes.llamacpp.answer_scoring import spans_of
+from modelry.testing.runtime import AnswerScoresContract
 
-QUESTION = ChatRequest([{"role": "user", "content": "Who?"}])
+
+def asking(text: str) -> ChatRequest:
+    return ChatRequest([{"role": "user", "content": text}])
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    path = chat_model(tmp_path_factory.mktemp("scores") / "model.gguf")
-    manifest = {"files": {"model": {"name": "model.gguf"}}, "limits": {"context": CONTEXT}}
-    options = {"slots": 3, "threads": 1}
-    loaded = LlamaCppRuntime().load(
-        LoadSpec("chat", "llamacpp", manifest, {"model": path}, options)
-    )
-    yield loaded
-    loaded.close()
+QUESTION = asking("Who?")
 
 
 def one_by_one(engine: Any, question: ChatRequest, tokens: tuple[int, ...]) -> list[float]:
@@ -51,52 +46,62 @@ def one_by_one(engine: Any, question: ChatRequest, tokens: tuple[int, ...]) -> l
     return found
 
 
-def test_answers_are_as_likely_as_token_by_token(engine: Any) -> None:
-    assert isinstance(engine, SupportsAnswerScores)
-    answer = engine.given_answer("It is he.")
-    assert answer.spans == tuple((at, at + 1) for at in range(9))
-    scored = engine.score_answers([QUESTION], answer, StopSignal())
-    assert scored.log_probs[0] == pytest.approx(
-        one_by_one(engine, QUESTION, answer.tokens), abs=1e-4
-    )
-    assert scored.input_tokens > 0
+class TestScores(AnswerScoresContract):
+    """The suite, and what llama.cpp alone shall do; one engine is loaded for all."""
 
+    runtime_class = LlamaCppRuntime
+    proved_elsewhere = (SupportsChat, SupportsCompletion)
+    questions = tuple(asking("Who is it, " * at + "?") for at in range(7))
+    options = Sampling(max_tokens=6)
+    answer = "It is he."
+    too_long = asking("Who? " * CONTEXT)
 
-def test_many_questions_at_once_are_scored_as_each_alone(engine: Any) -> None:
-    asked = [
-        ChatRequest([{"role": "user", "content": "Who is it, " * at + "?"}]) for at in range(7)
-    ]
-    answer = engine.given_answer("He.")
-    together = engine.score_answers(asked, answer, StopSignal()).log_probs
-    alone = [engine.score_answers([one], answer, StopSignal()).log_probs[0] for one in asked]
-    assert together == pytest.approx(np.array(alone), abs=1e-3)
-    assert np.ptp(together.sum(axis=1)) > 0.01
+    @classmethod
+    def make_spec(cls, folder: Path) -> LoadSpec:
+        path = chat_model(folder / "model.gguf")
+        manifest = {"files": {"model": {"name": "model.gguf"}}, "limits": {"context": CONTEXT}}
+        return LoadSpec("chat", "llamacpp", manifest, {"model": path}, {"slots": 3, "threads": 1})
 
+    def test_answers_are_as_likely_as_token_by_token(self, engine: Any) -> None:
+        answer = engine.given_answer("It is he.")
+        assert answer.spans == tuple((at, at + 1) for at in range(9))
+        scored = engine.score_answers([QUESTION], answer, StopSignal())
+        expected = one_by_one(engine, QUESTION, answer.tokens)
+        assert scored.log_probs[0] == pytest.approx(expected, abs=1e-4)
 
-def test_characters_of_several_tokens_are_scored_by_their_last(engine: Any) -> None:
-    answer = engine.given_answer("a\u00fc\U0001f600.")
-    assert len(answer.tokens) == 1 + 2 + 4 + 1
-    assert answer.spans[1:3] == ((1, 2), (1, 2))
-    (row,) = engine.score_answers([QUESTION], answer, StopSignal()).log_probs
-    assert np.isnan(row).tolist() == [False, True, False, True, True, True, False, False]
+    def test_characters_of_several_tokens_are_scored_by_their_last(self, engine: Any) -> None:
+        answer = engine.given_answer("a\u00fc\U0001f600.")
+        assert len(answer.tokens) == 1 + 2 + 4 + 1
+        assert answer.spans[1:3] == ((1, 2), (1, 2))
+        (row,) = engine.score_answers([QUESTION], answer, StopSignal()).log_probs
+        assert np.isnan(row).tolist() == [False, True, False, True, True, True, False, False]
 
+    def test_the_models_own_answer_is_the_one_that_it_chats(self, engine: Any) -> None:
+        answer = engine.own_answer(QUESTION, Sampling(max_tokens=6), StopSignal())
+        assert answer == engine.given_answer(answer.text)
 
-def test_the_models_own_answer_is_the_likeliest(engine: Any) -> None:
-    answer = engine.own_answer(QUESTION, Sampling(max_tokens=6), StopSignal())
-    assert answer == engine.given_answer(answer.text)
+    def test_an_answer_that_does_not_fit_is_told(self, engine: Any) -> None:
+        answer = engine.given_answer("x" * (CONTEXT - 20))
+        with pytest.raises(ContextLengthExceeded, match="Shorten the prompt"):
+            engine.score_answers([QUESTION], answer, StopSignal())
 
+    def test_scores_go_on_one_at_a_time_beside_a_chat(self, engine: Any) -> None:
+        stop = StopSignal()
+        begun = threading.Event()
+        seen: list[int] = []
 
-def test_what_does_not_fit_is_told(engine: Any) -> None:
-    answer = engine.given_answer("x" * (CONTEXT - 20))
-    with pytest.raises(ContextLengthExceeded, match="Shorten the prompt"):
-        engine.score_answers([QUESTION], answer, StopSignal())
+        def look(event: object) -> None:
+            begun.set()
+            if isinstance(event, TextDelta):
+                seen.append(engine._slots.wanted)
 
-
-def test_a_caller_that_went_away_ends_it(engine: Any) -> None:
-    stop = StopSignal()
-    stop.set()
-    with pytest.raises(Cancelled):
-        engine.score_answers([QUESTION] * 3, engine.given_answer("He."), stop)
+        chat = replace(QUESTION, sampling=Sampling(max_tokens=150, temperature=1.0))
+        thread = threading.Thread(target=lambda: engine.chat(chat, look, stop))
+        thread.start()
+        assert begun.wait(30)
+        self.scores(engine, *self.questions[:3])
+        thread.join()
+        assert max(seen) <= 2
 
 
 @pytest.mark.parametrize(

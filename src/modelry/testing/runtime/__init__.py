@@ -16,6 +16,7 @@ A runtime's tests say in one class what they give, and inherit it together with
 Suites of abilities that an engine has must be inherited: `EngineContract` fails otherwise.
 """
 
+from modelry.testing.runtime.answer_scores import AnswerScoresContract
 from modelry.testing.runtime.embedding import TextEmbeddingContract
 from modelry.testing.runtime.engine import EngineContract
 from modelry.testing.runtime.generation import ChatContract, CompletionContract
@@ -24,6 +25,7 @@ from modelry.testing.runtime.tensors import TensorContract
 from modelry.testing.runtime.text_to_text import TextToTextContract
 
 __all__ = [
+    "AnswerScoresContract",
     "ChatContract",
     "CompletionContract",
     "EngineContract",

@@ -13,6 +13,7 @@ from modelry.domain.signature import NO_TENSORS
 from modelry.manifest.document import MAIN_ROLE
 from modelry.manifest.inspect import inspect_file
 from modelry.runtime_api import engine as api
+from modelry.runtime_api.answer_scores import SupportsAnswerScores
 from modelry.runtime_api.engine import Engine, LoadSpec, Runtime
 from modelry.testing.runtime.given import Given
 
@@ -22,6 +23,7 @@ ABILITIES = (
     api.SupportsCompletion,
     api.SupportsTextEmbedding,
     api.SupportsTextToText,
+    SupportsAnswerScores,
 )
 
 
