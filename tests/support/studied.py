@@ -130,6 +130,16 @@ class Store:
         """See `ExplanationStore.add`."""
         self.kept.setdefault(explanation.explanation_id, explanation)
 
+    def find(self, tenant_id: str, explanation_id: str) -> DatasetExplanation | None:
+        """See `ExplanationStore.find`."""
+        assert tenant_id == "default"
+        return self.kept.get(explanation_id)
+
+    def of_version(self, tenant_id: str, model: str, number: int) -> list[DatasetExplanation]:
+        """See `ExplanationStore.of_version`."""
+        assert tenant_id == "default"
+        return [one for one in self.kept.values() if one.version_ref == f"{model}@{number}"]
+
 
 class NoKeys:
     """No keys."""

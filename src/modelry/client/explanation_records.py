@@ -18,6 +18,7 @@ class DatasetExplanation:
     split: str
     rows: int
     method: str
+    sentence: str = ""
     task: str = ""
     version_digest: str = ""
     dataset_digest: str = ""

@@ -44,6 +44,8 @@ def partial_dependence(
     items = [{"row": {**one, column: value}} for value in values for one in cells]
     answers = asking.answers(items)
     lines = _lines(answers, target)
+    if lines == [None] and any(one.score is None for one in answers):
+        return {"column": column, "left_out": "the answers are neither classes nor single numbers"}
     told: dict[str, Any] = {"column": column, "values": values, "rows": len(cells), "lines": []}
     for name in lines:
         scores = _scores(answers, name).reshape(len(values), len(cells))

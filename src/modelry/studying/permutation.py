@@ -51,6 +51,8 @@ def permutation_importance(
     items = [dict(one.item["row"]) for one in known]
     labels = [one.label for one in known]
     base = _losses(labels, asking.answers([{"row": one} for one in items]))
+    if any(np.isnan(losses).any() for losses in base.values()):
+        return {"left_out": "the answers are neither classes nor single numbers"}
     columns = list(items[0])
     random = np.random.default_rng(seed)
     told = []

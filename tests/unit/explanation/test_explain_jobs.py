@@ -27,7 +27,7 @@ from modelry.domain.errors import (
     PermissionDenied,
 )
 from modelry.services.explanation.card import explained_lines
-from modelry.services.explanation.service import without_rows
+from modelry.services.explanation.service import ExplanationService, without_rows
 from modelry.testing import samples
 from modelry.testing.jobs import FakeJobRun
 
@@ -260,6 +260,27 @@ def test_other_tasks_other_files_and_other_rights_are_refused(table: Kit) -> Non
     table.version = replace(table.version, task="chat")
     with pytest.raises(NotSupported, match="'chat' are not explained over datasets"):
         table.handler.check(ME, asked)
+
+
+def test_the_words_of_texts_are_in_no_outcome_and_in_no_list_without_the_right_to_rows(
+    text: Kit,
+) -> None:
+    told = text.handler.check(ME, {"version": "filter", "dataset": "rows", "rows": 6, "checked": 0})
+    assert "sentence" not in text.handler.run(FakeJobRun(told))
+    kept = text.store.kept["job-1"]
+    assert "'" not in kept.sentence
+    assert "good" in kept.sentence
+    service = ExplanationService(text.store, text, text.contents)  # type: ignore[arg-type] # as far as it is needed
+    (own,) = service.of(ME, "filter", 1)
+    assert own.sentence == kept.sentence
+    (seen,) = service.of(samples.principal(Role.VIEWER), "filter", 1)
+    assert seen.sentence == ""
+    report = service.get(samples.principal(Role.VIEWER), "job-1").report
+    assert "sentence" not in report
+    assert "good" not in "\n".join(service.card_lines(samples.principal(Role.VIEWER), text.version))
+    with pytest.raises(PermissionDenied):
+        service.rows(samples.principal(Role.VIEWER), "job-1")
+    assert len(service.rows(ME, "job-1").splitlines()) == 6
 
 
 def test_reports_without_the_right_to_rows_keep_what_tells_of_none() -> None:

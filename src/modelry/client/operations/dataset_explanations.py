@@ -32,7 +32,7 @@ def explain_dataset(
 ) -> Flow[JobRecord]:
     """Queue a job that explains rows of a dataset, through the engine that serves the version.
 
-    Its outcome has what was found in a sentence, and the id of the explanations: the job's.
+    Its outcome has the id of the explanations, which is the job's.
 
     Args:
         version: `name`, `name@3` or `name@alias`; of a task that classifies images or texts, or

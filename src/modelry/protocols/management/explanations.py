@@ -33,7 +33,10 @@ Reference = Annotated[str, Field(min_length=1, max_length=129)]
 
 
 class DatasetExplanation(Answer):
-    """What a version was found to decide by, on one split of a dataset."""
+    """What a version was found to decide by, on one split of a dataset.
+
+    `sentence` is empty for texts where the caller may not see rows.
+    """
 
     explanation_id: str
     version: str
@@ -44,6 +47,7 @@ class DatasetExplanation(Answer):
     split: str
     rows: int
     method: str
+    sentence: str
     job_id: str
     created_at: datetime
     created_by: str

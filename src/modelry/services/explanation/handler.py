@@ -117,7 +117,8 @@ class ExplainHandler:
             )
             outcome = self._works.run(order, client, run.stop)
         self._keep(run, (version, dataset, split), outcome, client)
-        return {"explanation_id": run.job_id, "version": version.ref, **outcome}
+        told = {name: outcome[name] for name in ("rows", "method", "model_calls")}
+        return {"explanation_id": run.job_id, "version": version.ref, **told}
 
     def _keep(
         self,

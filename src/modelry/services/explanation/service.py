@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -57,9 +57,11 @@ class ExplanationService:
         principal.require(Permission.MODELS_READ)
         if number is None:
             self._versions.resolve(principal, model)
-            return self._store.of_model(principal.tenant_id, model, MOST_LISTED)
-        self._versions.get_version(principal, model, number)
-        return self._store.of_version(principal.tenant_id, model, number)
+            found = self._store.of_model(principal.tenant_id, model, MOST_LISTED)
+        else:
+            self._versions.get_version(principal, model, number)
+            found = self._store.of_version(principal.tenant_id, model, number)
+        return [_told_to(principal, one) for one in found]
 
     def get(self, principal: Principal, explanation_id: str) -> Explained:
         """One of them.
@@ -111,7 +113,7 @@ class ExplanationService:
         report: dict[str, Any] = orjson.loads(content)
         if Permission.ROWS_READ not in principal.permissions:
             report = without_rows(report)
-        return Explained(found, report)
+        return Explained(_told_to(principal, found), report)
 
     def _content(self, found: DatasetExplanation, digest: str, name: str) -> bytes:
         opened = self._contents.open(found.tenant_id, digest, name)
@@ -119,6 +121,13 @@ class ExplanationService:
             return opened.path.read_bytes()
         finally:
             opened.close()
+
+
+def _told_to(principal: Principal, found: DatasetExplanation) -> DatasetExplanation:
+    """Without its sentence, where that has words of rows that the caller may not see."""
+    if Permission.ROWS_READ in principal.permissions or not found.task.startswith(_TEXT):
+        return found
+    return replace(found, sentence="")
 
 
 def without_rows(report: dict[str, Any]) -> dict[str, Any]:
