@@ -62,7 +62,7 @@ MEANING: dict[Permission, str] = {
     Permission.DEPLOYMENTS_WRITE: "deploy, scale, load, restart, undeploy",
     Permission.DATASETS_READ: "see datasets, their schemas, statistics and reports",
     Permission.DATASETS_WRITE: "import, derive and delete them",
-    Permission.ROWS_READ: "see the rows of datasets, and the rows that evaluations and explanations show",
+    Permission.ROWS_READ: "see the rows of datasets, and those that reports on versions show",
     Permission.JOBS_READ: "see jobs, their progress, curves and logs",
     Permission.JOBS_WRITE: "start, pause, resume and cancel them",
     Permission.KEYS_READ: "see keys, never their secrets",
