@@ -244,6 +244,7 @@ def test_an_answer_comes_with_its_explanation_where_that_is_asked(http: httpx2.C
     [
         ({"explain": "yes"}, "expected true, or an object of: method"),
         ({"explain": {"why": 1}}, "why is not known here; known are: method"),
+        ({"explain": {"method": "grad-cam"}}, "ask for it at POST /v1/explanations"),
         ({"explain": {"calls": "many"}}, "calls is 'many'"),
         ({"explain": True, "image": ["aGk=", "aGk="]}, "explain one at a time"),
     ],

@@ -9,10 +9,11 @@ from typing import Any
 
 from starlette.responses import Response
 
-from modelry.domain.access import Permission
+from modelry.domain.access import Permission, Principal
 from modelry.domain.errors import InvalidInput, NotSupported, UnsupportedField
 from modelry.explaining.asked import Asked
 from modelry.explaining.contract import MOST_CALLS, MOST_CHANGES, Wish
+from modelry.gradients.contract import NAMES
 from modelry.protocols.http.endpoint import Endpoint, json_response
 from modelry.protocols.http.request import ApiRequest
 from modelry.protocols.http.values import shown
@@ -139,7 +140,7 @@ class _Handlers:
             target, asked = await self._asked_now(request, question)
         is_job_wanted = bool(question.option(JOB, JOB_WISH[JOB]))
         if takes_job(asked, is_job_wanted=is_job_wanted):
-            self._inference.count_explanation(request.principal)
+            self._admit(request.principal, asked.wish)
             return await answer_by_job(
                 request, self._jobs, target, asked, is_job_wanted=is_job_wanted
             )
@@ -159,6 +160,13 @@ class _Handlers:
         wish = wish_in(question)
         (item,) = await request.while_connected(self._urls.fetched([item]))
         return target, Asked(item, options, wish)
+
+    def _admit(self, principal: Principal, wish: Wish) -> None:
+        """See that a job may explain. Its worker counts it, where it asks one to explain."""
+        if wish.method in NAMES and not wish.checks:
+            self._inference.count_explanation(principal)
+        else:
+            self._inference.check_explanation(principal)
 
     async def _asked_before(self, request: ApiRequest, question: Question) -> tuple[Target, Asked]:
         """What an earlier request asked, and the version that answered it."""

@@ -15,6 +15,7 @@ from modelry.domain.access import Principal, TenantState
 from modelry.domain.errors import InvalidInput, ModelryError, NotFound, NotSupported
 from modelry.domain.signature import Datatype, Signature
 from modelry.explaining.contract import BASELINE, OUTPUT, Wish
+from modelry.gradients.contract import NAMES as BY_GRADIENTS
 from modelry.runtime_api.frames import Kind
 from modelry.runtime_api.generation import (
     ChatRequest,
@@ -218,9 +219,15 @@ class InferenceService:
 
         Raises:
             InvalidInput: the item, or what is wished, is not what the task takes.
-            NotSupported: answers of this version cannot be explained.
+            NotSupported: answers of this version cannot be explained, or not so.
             ModelryError: admission or the engine failed.
         """
+        if wish.method in BY_GRADIENTS:
+            raise NotSupported(
+                f"'{wish.method}' follows gradients, in a process of its own: ask for it at "
+                "POST /v1/explanations.",
+                param="method",
+            )
         (encoded,), body = encode_items([item])
         asked = {
             "items": [encoded],
@@ -238,6 +245,14 @@ class InferenceService:
         _, picture = await call.answer()
         answer = call.answer_header
         return Explanation(target, answer["explanation"], picture, answer["usage"])
+
+    def check_explanation(self, principal: Principal) -> None:
+        """See that the caller's limits allow an explanation now; its worker will count it.
+
+        Raises:
+            QuotaExceeded, BudgetExceeded: they do not.
+        """
+        self.accounts.of(principal).check(Demand(explanations=1), time.monotonic())
 
     def count_explanation(self, principal: Principal) -> None:
         """Count an explanation that a job makes: jobs are admitted by other limits.
