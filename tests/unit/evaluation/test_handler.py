@@ -338,7 +338,8 @@ def test_loading_is_waited_for_with_a_bound(kit: Kit, monkeypatch) -> None:
     left = threading.Event()
 
     @asynccontextmanager
-    async def forever(version: Version) -> AsyncIterator[None]:
+    async def forever(version: Version, niceness: int) -> AsyncIterator[None]:
+        assert niceness == 0, "it is measured as it would serve"
         try:
             await asyncio.sleep(60)
             yield
