@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.support.onnx_models import model_of, tiny_cnn
 
 from modelry.studying.onnx_weights import layers_of
-from modelry.studying.randomising import redraw
+from modelry.studying.randomising import _judged, redraw
 
 
 def weights_of(path: Path) -> dict[str, np.ndarray]:
@@ -87,6 +87,9 @@ def test_what_a_forest_learnt_is_a_layer(tmp_path: Path) -> None:
     shapes = {"x": (TensorProto.FLOAT, ["n", 3])}, {"y": (TensorProto.FLOAT, ["n", 1])}
     path.write_bytes(model_of([node], *shapes).SerializeToString())
     (layer,) = layers_of(path)
+    alike = {"correlation": {"value": 0.1, "low": 0.0, "high": 0.2}}
+    assert _judged([layer], alike) is None, "its splits are as they were"
+    assert _judged([], alike) is True
     redraw(path, [layer], seed=1)
     (found,) = onnx.load(path).graph.node
     attributes = {one.name: list(one.floats) for one in found.attribute}
