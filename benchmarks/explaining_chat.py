@@ -130,9 +130,7 @@ def row(name: str, found: list[Found]) -> list[str]:
         share([bool(one.is_better_than_random) for one in found]),
         f"{statistics.median(one.calls for one in found):.0f}",
         f"{statistics.median(one.seconds for one in found):.1f}",
-        share([one.cached > 0 for one in found])
-        if not found
-        else f"{100 * statistics.mean(one.cached for one in found):.0f} %",
+        f"{100 * statistics.mean(one.cached for one in found):.0f} %",
     ]
 
 
@@ -167,6 +165,8 @@ def main() -> None:
             whole.append(explained(client, "smollm2", case, answer, None))
             aimed.append(explained(client, "smollm2", case, answer, case.value))
             print(f"case {tried}: {answer!r}: {whole[-1]} {aimed[-1]}", flush=True)
+    if not whole:
+        raise SystemExit(f"The model answered none of {tried} cases right.")
     lines = [
         *machine.describe(["modelry", "xllamacpp"]),
         (
