@@ -1,12 +1,15 @@
 """Real digits (8 x 8 pixels, from scikit-learn) through reading, training, export and parity."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
+from tests.support.explained import Explainer, within
+from tests.support.task_models import ServedVersion
 
 from modelry.domain.datasets import Column, ColumnRole, ColumnType, Schema
 from modelry.domain.errors import Cancelled, InvalidInput, RowsInvalid
@@ -98,6 +101,36 @@ def test_the_version_serves_what_it_learnt(trained):
     right = [found[0] == NUMBERS[at] for at, found in zip(rows, ranking.indexes, strict=True)]
     assert np.mean(right) > 0.85
     assert ranking.labels == NAMES
+
+
+def test_a_mark_that_tells_a_class_is_what_its_explanation_shows(tmp_path):
+    """Digits with a checkered mark somewhere are a class of their own: nothing else tells it."""
+    random = np.random.default_rng(4)
+    mark = np.indices((3, 3)).sum(axis=0) % 2 * 255
+
+    def marked(at):
+        pixels = PIXELS[at].copy()
+        top, left = random.integers(6, size=2)
+        pixels[top : top + 3, left : left + 3] = mark
+        return png(pixels), (left, top, left + 3, top + 3)
+
+    rows = files_of(range(600))
+    rows["picture"] += [marked(at)[0] for at in range(600)]
+    rows["digit"] += ["marked"] * 600
+    label = replace(LABEL, classes=(*NAMES, "marked"))
+    data = rows_of(Schema((FILES.columns[0], label)), {"all": rows})
+    version, _ = train(data, tmp_path, epochs=6, learning_rate=0.01)
+    steps = {name: version.manifest[name] for name in ("pre", "post", "labels")}
+    explainer = Explainer(ServedVersion(TASK, version.files, **steps))
+    found = []
+    for at in range(1500, 1520):
+        image, box = marked(at)
+        told = explainer({"image": image}, checks=False).told
+        if told["target"]["label"] == "marked":
+            left, top, right, bottom = told["attribution"]["regions"][0]["box"]
+            found.append(within([(left + right) / 2, (top + bottom) / 2] * 2, box))
+    assert len(found) > 15
+    assert np.mean(found) > 0.9
 
 
 def test_the_file_tells_nothing_of_where_it_was_made(trained):

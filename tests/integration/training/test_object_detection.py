@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.support.explained import Explainer, within
+from tests.support.task_models import ServedVersion
 
 from modelry.domain.datasets import Column, ColumnRole, ColumnType, Schema
 from modelry.domain.errors import Cancelled, InvalidInput, RowsInvalid
@@ -128,6 +130,23 @@ def test_the_version_serves_boxes_in_pixels_of_the_image(trained: Trained, answe
             _, x, y, width, height = objects[CLASSES.index(label)]
             true = torch.tensor([x, y, x + width, y + height]) * scale
             assert paired_iou(torch.tensor(box), true.float()) > 0.6
+
+
+def test_explanations_of_its_boxes_fall_on_their_objects(trained: Trained) -> None:
+    """The pointing game of a detector that has learnt; `make bench-explain-planted` plays more."""
+    steps = {name: trained.manifest[name] for name in ("pre", "post", "labels")}
+    explainer = Explainer(ServedVersion(trained.manifest["task"], trained.files, **steps))
+    right = []
+    for seed in range(20, 23):
+        content, objects = image_of(np.random.default_rng(seed))
+        told = explainer({"image": content}, calls=384, checks=False).told
+        for one in told["attribution"]["objects"][:2]:
+            _, x, y, width, height = objects[CLASSES.index(one["label"])]
+            left, top, right_edge, bottom = one["regions"][0]["box"]
+            middle = [(left + right_edge) / 2, (top + bottom) / 2] * 2
+            right.append(within(middle, (x, y, x + width, y + height)))
+    assert len(right) == 6
+    assert np.mean(right) > 0.8
 
 
 def test_a_run_that_was_stopped_ends_in_the_same_weights(data: MemoryRows, tmp_path: Path) -> None:
