@@ -116,6 +116,14 @@ bench-summarisation: .venv/.dev ## summaries by a model trained here, against th
 bench-explain-chat: .venv/.dev ## whether explanations of chats find the fact that was answered from
 	@$(BIN)/python -m benchmarks.explaining_chat $(ARGS)
 
+.PHONY: bench-explain
+bench-explain: .venv/.dev ## explanations beside SHAP's and Captum's own, and Quantus's scores of them
+	@$(BIN)/python -m benchmarks.explaining $(ARGS)
+
+.PHONY: bench-serving-while-explaining
+bench-serving-while-explaining: .venv/.dev ## what explanations do to the latency of serving
+	@$(BIN)/python -m benchmarks.serving_while_explaining $(ARGS)
+
 proto: .venv/.dev ## renew the generated gRPC messages
 	@cd src/modelry/protocols/oip && ../../../../$(BIN)/python -m grpc_tools.protoc -I. --python_out=generated --pyi_out=generated open_inference.proto
 	@# messages of a pool of their own: tritonclient, whose messages have the same names, may be in the process

@@ -46,7 +46,7 @@ class Background:
         self._lane.run()
         found: T = work.found()
         pace.ran(rows, work.took_s)
-        self._courtesy.ran(work.took_s, work.taken)
+        self._courtesy.ran(work.took_s, work.cpu_s, work.taken)
         rest_s = self._courtesy.rest_s
         if rest_s:
             time.sleep(rest_s)
@@ -58,12 +58,13 @@ class _Run(Work):
 
     Attributes:
         took_s: how long the engine took.
+        cpu_s: how long threads of this process had cores meanwhile, in all.
         taken: how often a core was taken from a thread of this process meanwhile.
     """
 
     is_background = True
 
-    __slots__ = ("_call", "_done", "_failure", "_found", "taken", "took_s")
+    __slots__ = ("_call", "_done", "_failure", "_found", "cpu_s", "taken", "took_s")
 
     def __init__(self, call: Callable[[], Any], rows: int) -> None:
         super().__init__(_NO_CALL, math.inf, None, rows)
@@ -71,17 +72,19 @@ class _Run(Work):
         self._done = threading.Event()
         self._found: Any = None
         self._failure: BaseException | None = None
-        self.took_s, self.taken = 0.0, 0
+        self.took_s = self.cpu_s = 0.0
+        self.taken = 0
 
     def run_together(self, works: Sequence[Any], stop: StopSignal) -> Sequence[None]:
         """Run it alone; what goes wrong is raised where it is waited for."""
         del works, stop  # the signal of who waits ends it
-        began, taken = time.perf_counter(), _cores_taken()
+        began, cpu_s, taken = time.perf_counter(), time.process_time(), _cores_taken()
         try:
             self._found = self._call()
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
             self._failure = error
         self.took_s = time.perf_counter() - began
+        self.cpu_s = time.process_time() - cpu_s
         self.taken = _cores_taken() - taken
         self._done.set()
         return [None]

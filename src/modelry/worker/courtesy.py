@@ -14,11 +14,12 @@ CROWDED_SLICE_S = 0.002
 SHARED_FOR_S = 1.0
 """An engine that was asked so lately will be asked again."""
 CROWDED_PER_S = 30
-"""How often in a second of runs a core is taken away, from which on others want the cores."""
+"""How often in a second on a core it is taken away, from which on others want the cores."""
 _RESTS_WHEN_SHARED = 1.0
 _RESTS_WHEN_CROWDED = 3.0
 _REMEMBERED_S = 0.1
 _LONGEST_REST_S = 0.05
+_LEAST_CPU_S = 1e-4
 
 
 class Courtesy:
@@ -42,10 +43,10 @@ class Courtesy:
             return SHARED_SLICE_S
         return CROWDED_SLICE_S if self._taken_per_s > CROWDED_PER_S else QUIET_SLICE_S
 
-    def ran(self, took_s: float, taken: int) -> None:
-        """A run took so long, and meanwhile so many times a core was taken away."""
+    def ran(self, took_s: float, cpu_s: float, taken: int) -> None:
+        """A run took so long, had cores for so long, and so many times one was taken away."""
         share = 1 - math.exp(-took_s / _REMEMBERED_S)
-        self._taken_per_s += share * (taken / max(took_s, 1e-9) - self._taken_per_s)
+        self._taken_per_s += share * (taken / max(cpu_s, _LEAST_CPU_S) - self._taken_per_s)
         self._took_s = took_s
 
     @property

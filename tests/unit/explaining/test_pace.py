@@ -42,7 +42,7 @@ def test_runs_are_short_while_the_engine_is_shared() -> None:
     alone = settled(pace, 1e-5)
     is_shared = True
     assert pace.rows * 1e-5 <= SHARED_SLICE_S < alone * 1e-5
-    courtesy.ran(0.0004, 0)
+    courtesy.ran(0.0004, 0.0004, 0)
     assert courtesy.rest_s == pytest.approx(0.0004)
     is_shared = False
     assert courtesy.rest_s == 0
@@ -51,11 +51,11 @@ def test_runs_are_short_while_the_engine_is_shared() -> None:
 def test_runs_are_short_and_rests_long_while_cores_are_taken_away() -> None:
     courtesy = Courtesy(lambda _: False)
     for _ in range(50):
-        courtesy.ran(0.01, 2)
+        courtesy.ran(0.01, 0.005, 1)
     assert courtesy.slice_s() == CROWDED_SLICE_S
     assert courtesy.rest_s == pytest.approx(0.03)
     for _ in range(50):
-        courtesy.ran(0.01, 0)
+        courtesy.ran(0.01, 0.01, 0)
     assert (courtesy.slice_s(), courtesy.rest_s) == (QUIET_SLICE_S, 0)
 
 

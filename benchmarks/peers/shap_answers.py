@@ -1,0 +1,77 @@
+"""Explanations by SHAP itself: `python shap_answers.py THREADS`, questions on stdin."""
+
+import numpy as np
+import shap
+from answering import Answer, Arrays, Model, Question, Texts, serve, timed
+
+
+def kernel_of_row(model: Model, question: Question, arrays: Arrays) -> Answer:
+    """KernelExplainer on a row, away parts being those of background rows."""
+    explainer = shap.KernelExplainer(model.of_array(question), arrays["background"])
+    return timed(
+        model,
+        lambda: explainer.shap_values(
+            arrays["row"], nsamples=question["calls"], l1_reg=False, silent=True
+        ),
+    )
+
+
+def exact_of_row(model: Model, question: Question, arrays: Arrays) -> Answer:
+    """ExactExplainer on a row."""
+    background = arrays["background"]
+    masker = shap.maskers.Independent(background, max_samples=len(background))
+    explainer = shap.explainers.Exact(model.of_array(question), masker)
+    return timed(model, lambda: explainer(arrays["row"][None], silent=True).values)
+
+
+def kernel_of_text(model: Model, question: Question, arrays: Arrays) -> Answer:
+    """KernelExplainer on which words there are."""
+    del arrays
+    texts = Texts(model, question)
+    count = len(question["words"])
+    explainer = shap.KernelExplainer(texts.of_presences, np.zeros((1, count)))
+    return timed(
+        model,
+        lambda: explainer.shap_values(
+            np.ones(count), nsamples=question["calls"], l1_reg=False, silent=True
+        ),
+    )
+
+
+def partition_of_text(model: Model, question: Question, arrays: Arrays) -> Answer:
+    """PartitionExplainer on a text, with its own words; a word has the sum of what lies on it."""
+    del arrays
+    texts = Texts(model, question)
+    explainer = shap.Explainer(texts.of_texts, shap.maskers.Text(r"\W", mask_token=""))
+    limits = {"max_evals": question["calls"], "batch_size": question["batch"]}
+    held = []
+
+    def ask() -> np.ndarray:
+        held.append(explainer([question["text"]], silent=True, **limits))
+        return held[0].values
+
+    told = dict(timed(model, ask))
+    told["weights"] = _by_word(held[0].data[0], held[0].values[0], question["words"])
+    return told
+
+
+def _by_word(pieces: list[str], values: np.ndarray, words: list[list[int]]) -> list[float]:
+    at, found = 0, [0.0] * len(words)
+    for piece, value in zip(pieces, np.asarray(values).ravel(), strict=True):
+        start, at = at, at + len(piece)
+        for number, (first, last) in enumerate(words):
+            if first < at and start < last:
+                found[number] += float(value)
+                break
+    return found
+
+
+if __name__ == "__main__":
+    serve(
+        {
+            "exact of row": exact_of_row,
+            "kernel of row": kernel_of_row,
+            "kernel of text": kernel_of_text,
+            "partition of text": partition_of_text,
+        }
+    )
