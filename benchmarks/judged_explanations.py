@@ -28,6 +28,7 @@ from benchmarks import explained_models as known
 from benchmarks import machine
 from benchmarks.explained_models import ExplainedModel
 from benchmarks.peers.asking import Peer, asked
+from benchmarks.peers.environment import pinned
 from benchmarks.served import Served, modelry
 from modelry.explaining.asking import Asking, Subject
 from modelry.explaining.faithfulness import measure, rank_agreement
@@ -66,6 +67,7 @@ def judged(given: argparse.Namespace) -> list[str]:
         random = randomisation(served, model, maps["occlusion"], peer, folder)
     return [
         *machine.describe(["modelry", "onnxruntime", "numpy"]),
+        f"- peer: {', '.join(pinned(['captum']))}",
         f"- {count} pictures of Fashion-MNIST's test split, the small network, grids of cells",
         "",
         *faithful,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -30,3 +31,11 @@ def python_for(peer: str) -> Path | None:
         print(f"peer {peer} cannot be installed ({error}); it is left out", file=sys.stderr)
         return None
     return python
+
+
+def pinned(peers: Sequence[str]) -> list[str]:
+    """What the environments of peers are made of, each once."""
+    found: dict[str, None] = {}
+    for peer in peers:
+        found.update(dict.fromkeys((HERE / f"requirements-{peer}.txt").read_text().split()))
+    return list(found)

@@ -1,8 +1,13 @@
 """Explanations by SHAP itself: `python shap_answers.py THREADS`, questions on stdin."""
 
+from typing import Any
+
 import numpy as np
 import shap
 from answering import Answer, Arrays, Model, Question, Texts, serve, timed
+
+AS_DELIVERED = 0
+"""Instead of how many inputs at once, for explainers that know no such thing."""
 
 
 def kernel_of_row(model: Model, question: Question, arrays: Arrays) -> Answer:
@@ -10,10 +15,15 @@ def kernel_of_row(model: Model, question: Question, arrays: Arrays) -> Answer:
     explainer = shap.KernelExplainer(model.of_array(question), arrays["background"])
     return timed(
         model,
-        lambda: explainer.shap_values(
-            arrays["row"], nsamples=question["calls"], l1_reg=False, silent=True
-        ),
+        lambda: explainer.shap_values(arrays["row"], silent=True, **_limits(question)),
     )
+
+
+def _limits(question: Question) -> dict[str, Any]:
+    """As many calls as are asked for, and no weights made 0; or as delivered."""
+    if question["batch"] == AS_DELIVERED:
+        return {}
+    return {"nsamples": question["calls"], "l1_reg": False}
 
 
 def exact_of_row(model: Model, question: Question, arrays: Arrays) -> Answer:
@@ -32,9 +42,7 @@ def kernel_of_text(model: Model, question: Question, arrays: Arrays) -> Answer:
     explainer = shap.KernelExplainer(texts.of_presences, np.zeros((1, count)))
     return timed(
         model,
-        lambda: explainer.shap_values(
-            np.ones(count), nsamples=question["calls"], l1_reg=False, silent=True
-        ),
+        lambda: explainer.shap_values(np.ones(count), silent=True, **_limits(question)),
     )
 
 
