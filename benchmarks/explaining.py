@@ -82,7 +82,6 @@ CASES = (
     Case("read-mails", "leave-one-out", "captum", "ablation of text", 16, 1),
     Case("mails", "shapley", "shap", "kernel of text", delivered=0),
     Case("read-mails", "shapley", "shap", "kernel of text", delivered=0),
-    Case("mails", "shapley", "shap", "partition of text", 256, 10),
     Case("diabetes", "shapley", "shap", "exact of row"),
     Case("diabetes", "shapley", "shap", "kernel of row", delivered=0),
     Case("wines", "shapley", "shap", "kernel of row", delivered=0),
@@ -283,7 +282,7 @@ def speed(given: argparse.Namespace) -> list[str]:
         ),
         (
             "- agreement: Spearman's correlation of the weights; with more than ten parts both "
-            "draw subsets of their own, and the values of the partition are Owen's"
+            "draw subsets of their own"
         ),
         (
             f"- goals: not slower than {GOALS['x']:g} x, {GOALS['x batched']:g} x where batching "

@@ -54,7 +54,9 @@ def faithfulness(question: dict[str, Any], arrays: dict[str, np.ndarray]) -> dic
         features_in_step=FLIPPED_AT_ONCE, return_auc_per_sample=True, **usual
     )(**given)
     np.random.seed(0)
-    correlation = quantus.FaithfulnessCorrelation(nr_runs=100, subset_size=112, **usual)(**given)
+    correlation = quantus.FaithfulnessCorrelation(
+        nr_runs=100, subset_size=112, return_aggregate=False, **usual
+    )(**given)
     steps = arrays["pictures"][0].size / FLIPPED_AT_ONCE
     return {
         "flipping": [float(one) / steps for one in flipping],

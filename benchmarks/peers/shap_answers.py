@@ -46,40 +46,11 @@ def kernel_of_text(model: Model, question: Question, arrays: Arrays) -> Answer:
     )
 
 
-def partition_of_text(model: Model, question: Question, arrays: Arrays) -> Answer:
-    """PartitionExplainer on a text, with its own words; a word has the sum of what lies on it."""
-    del arrays
-    texts = Texts(model, question)
-    explainer = shap.Explainer(texts.of_texts, shap.maskers.Text(r"\W", mask_token=""))
-    limits = {"max_evals": question["calls"], "batch_size": question["batch"]}
-    held = []
-
-    def ask() -> np.ndarray:
-        held.append(explainer([question["text"]], silent=True, **limits))
-        return held[0].values
-
-    told = dict(timed(model, ask))
-    told["weights"] = _by_word(held[0].data[0], held[0].values[0], question["words"])
-    return told
-
-
-def _by_word(pieces: list[str], values: np.ndarray, words: list[list[int]]) -> list[float]:
-    at, found = 0, [0.0] * len(words)
-    for piece, value in zip(pieces, np.asarray(values).ravel(), strict=True):
-        start, at = at, at + len(piece)
-        for number, (first, last) in enumerate(words):
-            if first < at and start < last:
-                found[number] += float(value)
-                break
-    return found
-
-
 if __name__ == "__main__":
     serve(
         {
             "exact of row": exact_of_row,
             "kernel of row": kernel_of_row,
             "kernel of text": kernel_of_text,
-            "partition of text": partition_of_text,
         }
     )
