@@ -51,6 +51,7 @@ from tests.support.wire_models import (
 
 MIB = 2**20
 INFER = "/v2/models/healthy/infer"
+KSERVE = re.compile(r"^/v1/models/[^/]+:(predict|explain)$")
 ROW = [[1, 2, 3]]
 
 
@@ -64,7 +65,7 @@ def told(answer: httpx2.Response, *statuses: int) -> str:
     assert answer.status_code in (statuses or range(400, 500)), (answer.status_code, answer.text)
     assert answer.headers["content-type"] == "application/json", answer.text
     error = answer.json()["error"]
-    if answer.request.url.path.startswith("/v2"):
+    if answer.request.url.path.startswith("/v2") or KSERVE.search(answer.request.url.path):
         message = error
     else:
         message = error["message"]
