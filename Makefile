@@ -8,7 +8,7 @@ WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
 PARALLEL := -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
 
-.PHONY: help up test test-fast lint types contracts check lock bench-tensor bench-compute bench-chat bench-sandbox bench-ledger bench-encryption bench-fairness bench-overhead bench-import bench-training bench-kill-training bench-detection bench-explain-planted bench-words bench-keras bench-serving-while-training clean proto docs
+.PHONY: help up training test test-fast lint types contracts check lock bench-tensor bench-compute bench-chat bench-sandbox bench-ledger bench-encryption bench-fairness bench-overhead bench-import bench-training bench-kill-training bench-detection bench-explain-planted bench-words bench-keras bench-serving-while-training clean proto docs
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -18,6 +18,11 @@ help: ## list the targets
 
 .venv/.dev: requirements/dev.txt requirements/core.txt pyproject.toml
 	@bash requirements/install dev $(PYTHON)
+
+.venv/.train: requirements/train.txt requirements/core.txt pyproject.toml
+	@bash requirements/install train $(PYTHON)
+
+training: .venv/.train ## install what training needs, besides: torch and more
 
 up: .venv/.core ## start Modelry with the starter models
 	@exec $(BIN)/modelry up $(ARGS)

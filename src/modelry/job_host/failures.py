@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from modelry.domain.errors import ModelryError, WorkFailed
+from modelry.domain.errors import ModelryError, NotSupported, WorkFailed
 from modelry.runtime_api.work import WorkLimits
 from modelry.runtime_api.work_room import memory_exhausted, scratch_exhausted
 
@@ -40,6 +40,11 @@ def failure_of(work: str, error: BaseException, limits: WorkLimits, scratch: Pat
             return scratch_exhausted(work, limits)
     if _has_no_room(scratch):
         return scratch_exhausted(work, limits)
+    if isinstance(error, ModuleNotFoundError):
+        return NotSupported(
+            f"The work '{work}' needs the Python package '{error.name}', which this server has "
+            "not. What training needs comes with: make training, or pip install 'modelry[train]'."
+        )
     return WorkFailed(
         f"The work '{work}' failed ({type(error).__name__}); the server's log says more."
     )

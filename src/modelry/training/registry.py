@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
 
-from modelry.domain.errors import InvalidInput
+from modelry.domain.errors import InvalidInput, NotSupported
 from modelry.training.contract import Parameters, Recipe
 
 GROUP = "modelry.recipes"
+_FRAMEWORK = "torch"
 
 
 @cache
@@ -39,6 +41,20 @@ def find_recipe(name: str) -> Recipe:
             param="recipe",
         )
     return recipe
+
+
+def check_installed(recipe: Recipe) -> None:
+    """See that this server has what our own recipes are made with.
+
+    Raises:
+        NotSupported: it has not; says how to install it.
+    """
+    if type(recipe).__module__.startswith("modelry.") and find_spec(_FRAMEWORK) is None:
+        raise NotSupported(
+            f"Recipe '{recipe.name}' needs libraries that this server has not. Install them there: "
+            "make training, or pip install 'modelry[train]'.",
+            param="recipe",
+        )
 
 
 def read_parameters(recipe: Recipe, given: Mapping[str, Any]) -> Parameters:

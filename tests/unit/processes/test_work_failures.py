@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from modelry.domain.errors import MemoryExhausted, ModelryError, ScratchExhausted, WorkFailed
+from modelry.domain.errors import (
+    MemoryExhausted,
+    ModelryError,
+    NotSupported,
+    ScratchExhausted,
+    WorkFailed,
+)
 from modelry.domain.jobs import is_retryable
 from modelry.job_host.failures import failure_of
 from modelry.runtime_api.work import WorkLimits
@@ -51,6 +57,14 @@ def test_want_of_memory(error: BaseException, tmp_path: Path) -> None:
 )
 def test_want_of_room(error: BaseException, tmp_path: Path) -> None:
     assert type(told(error, tmp_path)) is ScratchExhausted
+
+
+def test_a_library_that_is_not_installed_is_named_and_not_tried_again(tmp_path: Path) -> None:
+    found = told(ModuleNotFoundError("No module named 'torch'", name="torch"), tmp_path)
+    assert type(found) is NotSupported
+    assert "'torch'" in found.message
+    assert "make training" in found.message
+    assert not is_retryable(found)
 
 
 def test_causes_are_looked_at(tmp_path: Path) -> None:

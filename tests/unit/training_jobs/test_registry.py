@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from modelry.domain.errors import InvalidInput
-from modelry.training.registry import find_recipe, read_parameters, recipes
+from modelry.domain.errors import InvalidInput, NotSupported
+from modelry.training import registry
+from modelry.training.registry import check_installed, find_recipe, read_parameters, recipes
 
 WITHOUT_FRAMEWORKS = """
 import sys
@@ -37,3 +38,11 @@ def test_every_recipe_says_what_it_takes(name):
         assert declared.get("description"), f"{name}: {parameter} is not described"
     with pytest.raises(InvalidInput, match="no parameter 'nonsense'"):
         read_parameters(recipe, {"nonsense": 1})
+
+
+def test_a_server_without_the_libraries_of_training_says_how_to_install_them(monkeypatch):
+    recipe = find_recipe("tabular")
+    check_installed(recipe)
+    monkeypatch.setattr(registry, "find_spec", lambda _name: None)
+    with pytest.raises(NotSupported, match="make training"):
+        check_installed(recipe)

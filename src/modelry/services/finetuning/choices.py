@@ -11,7 +11,7 @@ from modelry.domain.errors import InvalidInput, NotSupported, UnsupportedField
 from modelry.domain.lineage import Lineage
 from modelry.services.finetuning.order import Wanted
 from modelry.training.contract import BaseVersion, ChecksBase, Recipe
-from modelry.training.registry import read_parameters, recipes
+from modelry.training.registry import check_installed, read_parameters, recipes
 
 TRAINING_FILE, VALIDATION_FILE = "training_file", "validation_file"
 _HYPERPARAMETERS = {
@@ -85,6 +85,7 @@ def choice_for(task: str, ref: str) -> tuple[Choice, Recipe]:
             "this server does not have.",
             param="model",
         )
+    check_installed(recipe)
     return choice, recipe
 
 

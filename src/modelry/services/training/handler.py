@@ -25,7 +25,7 @@ from modelry.services.training.ports import Catalogue, Datasets, LineageStore
 from modelry.services.training.result import LAST_STEP, TrainingResult, read_result
 from modelry.services.training.serving import MadeFile, TrainingClient
 from modelry.training.contract import BaseVersion, ChecksBase, Recipe
-from modelry.training.registry import find_recipe, read_parameters
+from modelry.training.registry import check_installed, find_recipe, read_parameters
 from modelry.training.request import WORK, TrainRequest, describe, shards_of
 
 RESULT_ARTEFACT = "result.json"
@@ -61,11 +61,13 @@ class TrainHandler:
             InvalidInput: they do not; says what is the matter.
             NotFound: data, base or version that is reproduced are not there.
             Conflict: the model has a task that the recipe does not train for.
+            NotSupported: the server has no library for the recipe.
         """
         principal.require(Permission.MODELS_WRITE)
         principal.require(Permission.DATASETS_READ)
         order = read_order(parameters)
         recipe = find_recipe(order.recipe)
+        check_installed(recipe)
         chosen = read_parameters(recipe, order.parameters)
         self._check_model(principal, order.model, recipe)
         if order.reproduces:
