@@ -38,6 +38,8 @@ from modelry.client.jobs import Job
 KEY = "kill-training-owner-key-0123456789abcdef"
 GOES_ON = re.compile(r"checkpoint of step (\d+)")
 START_TIMEOUT_S = 120.0
+MOST_SHARE, EXPORT_S = 1.1, 10.0
+"""Up to a second after the last step, while the model is exported and registered."""
 
 
 @dataclass
@@ -112,7 +114,8 @@ class Run:
     """What came of one disturbed run."""
 
     what: str
-    after_s: float
+    share: float
+    """Of the steps that were done when it was killed; over 1 while it exports."""
     state: str = ""
     digest: str = ""
     attempts: int = 0
@@ -164,10 +167,10 @@ def _measure(server: Server, arguments: argparse.Namespace) -> tuple[list[Run], 
         what = arguments.what
         if what == "both":
             what = ("process", "server")[number % 2]
-        run = _disturbed(server, arguments, what, draw.uniform(0.3, alone.took_s))
+        run = _disturbed(server, arguments, what, draw.uniform(0, MOST_SHARE))
         runs.append(run)
         print(
-            f"{number + 1:3d} {run.what:8s} after {run.after_s:5.1f} s: {run.state}, "
+            f"{number + 1:3d} {run.what:8s} at {run.share:5.2f} of its steps: {run.state}, "
             f"{run.attempts} attempts, same weights: {run.digest == alone.digest}, "
             f"steps lost {run.lost_steps}",
             file=sys.stderr,
@@ -224,11 +227,11 @@ def _wait(server: Server, job_id: str) -> JobRecord:
         return client.jobs.get(job_id).wait(progress=False, check=False).record
 
 
-def _disturbed(server: Server, arguments: argparse.Namespace, what: str, after_s: float) -> Run:
+def _disturbed(server: Server, arguments: argparse.Namespace, what: str, share: float) -> Run:
     begun = time.monotonic()
     job_id = _start(server, arguments)
-    run = Run(what, after_s)
-    time.sleep(after_s)
+    run = Run(what, share)
+    _wait_until(server, job_id, share)
     if what == "server":
         server.kill()
         server.start()
@@ -241,6 +244,18 @@ def _disturbed(server: Server, arguments: argparse.Namespace, what: str, after_s
     with server.client() as client:
         run.lost_steps = list(_lost_steps(client.jobs.get(job_id)))
     return run
+
+
+def _wait_until(server: Server, job_id: str, share: float) -> None:
+    """Until so much of its steps is done; how fast that goes depends on what else runs."""
+    with server.client() as client:
+        while not (job := client.jobs.get(job_id)).has_ended:
+            told = job.record.progress
+            is_there = told is not None and told.unit == "steps" and told.total is not None
+            if is_there and told.done >= min(share, 1) * told.total:
+                time.sleep(max(0.0, share - 1) * EXPORT_S)
+                return
+            time.sleep(0.02)
 
 
 def _kill_process(server: Server, job_id: str) -> None:
