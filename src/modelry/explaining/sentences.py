@@ -36,7 +36,7 @@ def sentence(
     parts = sorted(_named_parts(described), key=lambda one: -abs(one[1]))
     largest = abs(parts[0][1]) if parts else 0.0
     if largest <= _RESOLUTION * abs(target.score):
-        told = f"Nothing that was taken away changed the score of {what} ({target.score:.3g})."
+        told = f"No part counted for {what} ({target.score:.3g}): all weights are 0."
     else:
         raised = [name for name, weight in parts if weight > 0.1 * largest][:_NAMED]
         lowered = [name for name, weight in parts if weight < -0.1 * largest][:_NAMED]
