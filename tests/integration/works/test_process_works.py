@@ -88,7 +88,7 @@ def test_frames_that_make_no_sense_end_it(client, kind, header):
 
 def test_memory_beyond_the_limit_ends_it_and_says_how_to_mend_that(client):
     limits = WorkLimits(memory_bytes=300 * 2**20, is_by_settings=True)
-    with pytest.raises(MemoryExhausted, match=r"\(300 MiB\): it used [3-9]\d\d MiB\. ") as slow:
+    with pytest.raises(MemoryExhausted, match=r"\(300 MiB\): it used 3\d\d MiB\. ") as slow:
         run(client, "allocate", limits)
     with pytest.raises(MemoryExhausted, match=r"more memory than it may use \(300 MiB\)") as once:
         run(client, "allocate_at_once", limits)

@@ -40,7 +40,7 @@ _END_GRACE_S = 2.0
 _CRASH_GRACE_S = 0.5
 """And once the connection has ended: its exit code tells more than that."""
 _LOOK_EVERY_S = 1.0
-USED_EVERY_S = 5.0
+USED_EVERY_S = 0.5
 """How much of what a process uses is lost to the ledger when this server is killed."""
 _LONGEST_LINE = 64 * 1024
 _USED = "it used "
