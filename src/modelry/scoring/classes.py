@@ -16,7 +16,7 @@ from modelry.metrics.calibration import expected_calibration_error, reliability
 from modelry.metrics.classification import confusion_matrix, macro_f1, precision_recall_f1
 from modelry.runtime_api.tensors import NUMPY_TYPES, Array
 from modelry.scoring.columns import known_values, one_column
-from modelry.scoring.contract import Answers, Json, Question, Rows, Subject
+from modelry.scoring.contract import Answers, Json, Question, Rows, Subject, all_classes
 from modelry.scoring.groups import Groups
 from modelry.scoring.measuring import mean, measured
 from modelry.scoring.questions import ColumnItems, ImageItems
@@ -30,6 +30,8 @@ MOST_SHOWN = 100
 """Classes up to which a report has the whole confusion matrix; beyond, the pairs that are most
 often taken for each other."""
 _LEAST_SCORE = 1e-12
+_ROUNDING = 1e-6
+"""Beyond 1 that a probability may be."""
 _NO_ANSWER: Mapping[str, Any] = {"label": "(none)", "score": 0.0}
 
 
@@ -95,7 +97,9 @@ class ClassTally:
             "worst": self._worst.told(),
             "slices": self._slices.told({"accuracy": right}),
         }
-        if len(score) and not np.isnan(score).any():
+        if not _are_probabilities(score):
+            score = np.full_like(score, np.nan)
+        elif len(score) and _are_probabilities(own):
             losses = -np.log(np.maximum(own, _LEAST_SCORE))
             metrics["log_loss"] = measured(mean, losses)
             metrics["ece"] = measured(expected_calibration_error, score, right)
@@ -119,9 +123,10 @@ class LabelScorer:
         apart = (*self._slices.columns, *self._groups.columns)
         self.columns = tuple(dict.fromkeys([*items.columns, self._label.name, *apart]))
         count = len(self._label.classes)
-        self._options: dict[str, Any] = {"top_k": FEW}
-        if 0 < count <= MOST_CLASSES:
-            self._options = {"top_k": count, "min_score": 0}
+        self._most = count + 1 if 0 < count <= MOST_CLASSES else FEW
+        self._options: dict[str, Any] = {}
+        if subject.ranks or not subject.steps:
+            self._options = all_classes(self._most)
 
     def question(self, rows: Rows) -> Question:
         """See `Scorer.question`."""
@@ -137,16 +142,20 @@ class LabelScorer:
             true = tally.number(str(label))
             ranked = answer["labels"]
             best: Mapping[str, Any] = ranked[0] if ranked else _NO_ANSWER
-            own: Mapping[str, Any] = next(
-                (one for one in ranked if one["label"] == str(label)), _NO_ANSWER
-            )
             tally.add(
                 row,
                 true,
                 tally.number(str(best["label"])),
                 float(best.get("score", math.nan)),
-                float(own.get("score", math.nan)),
+                self._score_of(str(label), ranked),
             )
+
+    def _score_of(self, label: str, ranked: Sequence[Mapping[str, Any]]) -> float:
+        """The score of a class; NaN where it is not told."""
+        for one in ranked:
+            if one["label"] == label:
+                return float(one.get("score", math.nan))
+        return 0.0 if len(ranked) < self._most else math.nan  # a class that the version has not
 
     def report(self) -> Json:
         """See `Scorer.report`."""
@@ -202,6 +211,10 @@ class TensorClassScorer:
         """See `Scorer.report`."""
         tally = self._tally or ClassTally(self._classes, self._slices, self._groups)
         return tally.report()
+
+
+def _are_probabilities(scores: Array) -> bool:
+    return bool(((scores >= 0) & (scores <= 1 + _ROUNDING)).all())  # NaN is none
 
 
 def _as_taken(values: Array, datatype: str) -> Array:

@@ -28,6 +28,11 @@ def one_column(subject: Subject, role: ColumnRole, type_: ColumnType | None = No
     )
 
 
+def is_class(label: Column) -> bool:
+    """Whether a label is the name of a class, not a number."""
+    return bool(label.classes) or label.type in (ColumnType.TEXT, ColumnType.BOOLEAN)
+
+
 def known_values(rows: Rows, column: str) -> Iterator[tuple[int, Any]]:
     """The values of a column, each with its place in the split.
 

@@ -29,6 +29,7 @@ class Subject:
         slices: columns by whose values the metrics are told apart.
         groups: sensitive columns, whose values are compared: do all get the same answers?
         favourable: the class that is looked at in doing so; empty for the usual one.
+        steps: names of the version's steps behind its engine; empty where they are not known.
     """
 
     task: str
@@ -38,6 +39,25 @@ class Subject:
     slices: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     favourable: str = ""
+    steps: tuple[str, ...] = ()
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the version ranks classes, and requests say how many it tells."""
+        return "top_k" in self.steps
+
+    @property
+    def answers_classes(self) -> bool:
+        """Whether the version answers with classes."""
+        return self.ranks or "classes" in self.steps
+
+
+def all_classes(most: int) -> dict[str, Any]:
+    """The options of a prediction that tells up to so many classes, whatever they score.
+
+    Scores need not be probabilities: those of networks without a softmax lie below 0, too.
+    """
+    return {"top_k": most, "min_score": -1e9}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from modelry.domain.datasets import Column, ColumnRole, ColumnType
+from modelry.domain.datasets import ColumnRole, ColumnType
 from modelry.domain.errors import InvalidInput, NotSupported
 from modelry.scoring.boxes import BoxScorer
 from modelry.scoring.classes import LabelScorer, TensorClassScorer
-from modelry.scoring.columns import one_column
+from modelry.scoring.columns import is_class, one_column
 from modelry.scoring.contract import Scorer, Subject
 from modelry.scoring.questions import image_items, row_items, text_items
 from modelry.scoring.texts import TextScorer
@@ -34,9 +34,20 @@ def scorer_for(subject: Subject) -> Scorer:
 
 def _of_table(subject: Subject) -> Scorer:
     label = one_column(subject, ColumnRole.LABEL)
-    if _is_class(label):
-        return LabelScorer(subject, row_items(subject))
-    return ValueScorer(subject, row_items(subject))
+    has_classes = subject.answers_classes if subject.steps else is_class(label)
+    if has_classes and label.type is ColumnType.NUMBER:
+        raise InvalidInput(
+            f"The version answers with classes; the label '{label.name}' has numbers. Derive a "
+            "version of the dataset whose label is a text or a whole number.",
+            param="dataset",
+        )
+    if not has_classes and is_class(label):
+        raise InvalidInput(
+            f"The version answers with numbers; the label '{label.name}' names classes.",
+            param="dataset",
+        )
+    scorer = LabelScorer if has_classes else ValueScorer
+    return scorer(subject, row_items(subject))
 
 
 def _of_tensors(subject: Subject) -> Scorer:
@@ -58,10 +69,6 @@ def _of_tensors(subject: Subject) -> Scorer:
             param="dataset",
         )
     return TensorClassScorer(subject, features, label)
-
-
-def _is_class(label: Column) -> bool:
-    return bool(label.classes) or label.type in (ColumnType.TEXT, ColumnType.BOOLEAN)
 
 
 _SCORERS: Mapping[str, Callable[[Subject], Scorer]] = {

@@ -68,6 +68,7 @@ def subject_to_wire(subject: Subject) -> dict[str, Any]:
         "slices": list(subject.slices),
         "groups": list(subject.groups),
         "favourable": subject.favourable,
+        "steps": list(subject.steps),
     }
 
 
@@ -81,6 +82,7 @@ def subject_from_wire(wire: Mapping[str, Any]) -> Subject:
         slices=tuple(wire["slices"]),
         groups=tuple(wire["groups"]),
         favourable=wire["favourable"],
+        steps=tuple(wire["steps"]),
     )
 
 

@@ -121,6 +121,84 @@ def test_a_version_that_tells_no_scores_gets_no_calibration() -> None:
     assert "calibration" not in told
 
 
+@pytest.mark.parametrize("said", [(2.5, -1.0), (-0.5, -3.0)])
+def test_scores_that_are_no_probabilities_have_neither_loss_nor_calibration(
+    said: tuple[float, float],
+) -> None:
+    """Of networks without a softmax: below 0, too, the best class is the answer."""
+
+    def answer(question: Question) -> Answers:
+        least = question.options["min_score"]
+        named = zip(("cat", "dog"), said, strict=True)
+        labels = [{"label": name, "score": score} for name, score in named if score >= least]
+        return Answers([{"labels": labels} for _ in question.items])
+
+    subject = Subject("text-classification", Schema((TEXT, LABEL, PLACE)), groups=("place",))
+    places = ["in"] * 10 + ["out"] * 10
+    columns = {"words": ["a"] * 20, "kind": ["cat", "dog"] * 10, "place": places}
+    told = scored(subject, columns, answer)
+    assert told["metrics"]["accuracy"]["value"] == 0.5
+    assert not {"log_loss", "ece"} & set(told["metrics"])
+    assert "ece" not in told["groups"]["place"]["groups"][0]
+
+
+def test_the_score_of_a_class_that_is_not_among_those_told_is_not_taken_for_0() -> None:
+    kinds = Column("kind", ColumnType.TEXT, ColumnRole.LABEL)
+
+    def answer(question: Question) -> Answers:
+        best = [f"class {at}" for at in range(question.options["top_k"])]
+        labels = [{"label": name, "score": 0.1} for name in best]
+        return Answers([{"labels": labels} for _ in question.items])
+
+    told = scored(
+        Subject("text-classification", Schema((TEXT, kinds))),
+        {"words": ["a", "b"], "kind": ["class 0", "class 77"]},
+        answer,
+    )
+    assert told["metrics"]["accuracy"]["value"] == 0.5
+    assert "log_loss" not in told["metrics"]
+
+
+TABLE = {name: Column("y", kind, ColumnRole.LABEL, classes=classes) for name, kind, classes in (
+    ("number", ColumnType.NUMBER, ()), ("whole", ColumnType.INTEGER, ()),
+    ("class", ColumnType.TEXT, ("0", "1")),
+)}  # fmt: skip
+
+
+@pytest.mark.parametrize("label", ["whole", "class"])
+@pytest.mark.parametrize("step", ["top_k", "classes"])
+def test_a_version_that_answers_with_classes_is_measured_so_whatever_its_labels_are(
+    label: str, step: str
+) -> None:
+    asked: list[Mapping[str, Any]] = []
+
+    def answer(question: Question) -> Answers:
+        asked.append(question.options)
+        return Answers([{"labels": [{"label": "1", "index": 1}]} for _ in question.items])
+
+    schema = Schema((Column("x", ColumnType.NUMBER), TABLE[label]))
+    values: list[Any] = [1, 0] if label == "whole" else ["1", "0"]
+    subject = Subject("tabular", schema, features=("x",), steps=("output", step))
+    told = scored(subject, {"x": [1.0, 2.0], "y": values}, answer)
+    assert told["metrics"]["accuracy"]["value"] == 0.5
+    assert ("top_k" in asked[0]) is (step == "top_k"), "others take no such option"
+
+
+@pytest.mark.parametrize(
+    ("label", "step", "told"),
+    [
+        ("number", "top_k", "answers with classes; the label 'y' has numbers"),
+        ("class", "output", "answers with numbers; the label 'y' names classes"),
+    ],
+)
+def test_labels_of_another_kind_than_the_answers_are_refused(
+    label: str, step: str, told: str
+) -> None:
+    schema = Schema((Column("x", ColumnType.NUMBER), TABLE[label]))
+    with pytest.raises(InvalidInput, match=told):
+        scorer_for(Subject("tabular", schema, features=("x",), steps=(step,)))
+
+
 NUMBERS = Schema(
     (
         Column("x", ColumnType.NUMBER),

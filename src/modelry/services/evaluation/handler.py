@@ -294,6 +294,7 @@ def subject_of(version: Version, dataset: DatasetVersion) -> Subject:
         schema=dataset.schema,
         features=_columns_of(version, dataset),
         inputs=tuple((one.name, one.datatype.value) for one in version.signature.inputs),
+        steps=tuple(str(one["step"]) for one in version.manifest.get("post") or ()),
     )
 
 
