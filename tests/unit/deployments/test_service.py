@@ -413,6 +413,7 @@ async def test_a_version_can_be_asked_in_private_and_by_nobody_else(service):
     async with service.privately(version) as target:
         assert service.has_replicas("t1")
         assert (await answered(target))[1] == b"hello"
+        assert target.group.limits.deadline_s == 3600, "no caller waits for it"
         assert not service.inference.routes.all()
         with pytest.raises(NotFound):
             service.get(OWNER, target.deployment.name)

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25
 PRIVATE_NAME = "(evaluation)"
 """What usage tells as the deployment of versions that are measured; no real one has such a name."""
+PRIVATE_DEADLINE_S = 3600.0
+"""For an answer to a job, for which no caller waits: to explain one row may take many minutes."""
 
 Key = tuple[str, str]
 
@@ -388,7 +390,7 @@ class DeploymentsService:
             model_name=version.model_name,
             traffic=(TrafficShare(version.number),),
             scale=Scale(),
-            limits=Limits(),
+            limits=Limits(deadline_s=PRIVATE_DEADLINE_S),
             created_at=now,
             updated_at=now,
         )
