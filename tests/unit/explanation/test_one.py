@@ -26,6 +26,8 @@ from modelry.domain.errors import (
     QuotaExceeded,
 )
 from modelry.domain.jobs import Job, JobError, JobState
+from modelry.domain.quotas import QuotaLimits
+from modelry.domain.usage import Origin
 from modelry.explaining.asked import Asked
 from modelry.explaining.contract import Wish
 from modelry.gradients.contract import EXPLANATION, INFER, INPUT, MEASURE
@@ -34,6 +36,8 @@ from modelry.runtime_api.work import WorkHost, WorkLimits
 from modelry.services.explanation import asking, one
 from modelry.services.explanation.asking import ExplanationJobs
 from modelry.services.explanation.one import ExplainOneHandler
+from modelry.services.inference.metering import Meter
+from modelry.services.quotas.accounts import Accounts
 from modelry.testing import samples
 from modelry.testing.jobs import FakeJobRun
 from modelry.testing.work import ThreadWorks
@@ -43,6 +47,8 @@ GRADIENTS = Asked({"text": "a"}, {}, Wish(method="integrated-gradients"))
 VERSION = replace(
     samples.version(), task="text-classification", manifest={"format": "onnx", "pre": []}
 )
+ORIGIN = Origin("default", "spam", "spam", VERSION.number, VERSION.task)
+LIMITS = QuotaLimits(explanations_per_day=2)
 JOB = Job("default", "job-1", "explain-one", {}, samples.NOW, "key-1")
 
 
@@ -74,13 +80,18 @@ class Inference:
 
     def __init__(self) -> None:
         self.version = VERSION
+        self.accounts, self.meter = Accounts(key_defaults=LIMITS), Meter()
         self.failures: list[ModelryError] = []
         self.asked = 0
 
     def target(self, principal: Any, name: str, number: int) -> Any:
         if name != "spam":
             raise NotFound("There is none.")
-        return SimpleNamespace(deployment=SimpleNamespace(name="spam"), version=self.version)
+        return SimpleNamespace(
+            deployment=SimpleNamespace(name="spam"),
+            version=self.version,
+            group=SimpleNamespace(origin=ORIGIN),
+        )
 
     async def infer(self, principal: Any, target: Any, inputs: Any) -> Any:
         self.asked += 1
@@ -99,7 +110,7 @@ class Inference:
 
 
 class Doubling:
-    """Work that asks once and hands over what it got."""
+    """Work that asks once, has measured what shall be, and hands over what it got."""
 
     name: ClassVar[str] = "explain-one"
 
@@ -110,7 +121,10 @@ class Doubling:
         answer = host.ask(INFER, {"inputs": entries}, b"".join(parts))
         doubled = unpack_tensors(answer.header["arrays"], answer.body)["y"]
         made = host.scratch / EXPLANATION
-        measured = host.ask(MEASURE, {"weights": [0.5, 2], "target": 1}).header["faithfulness"]
+        measured = None
+        if asked.wish.checks:
+            weights = {"weights": [0.5, 2], "target": 1}
+            measured = host.ask(MEASURE, weights).header["faithfulness"]
         told = {"of": asked.item["text"], "found": doubled.tolist(), "measured": measured}
         made.write_bytes(orjson.dumps(told))
         host.put(EXPLANATION, made)
@@ -176,6 +190,24 @@ def test_limits_of_the_moment_slow_it_down_and_a_spent_budget_ends_it(kit: Kit) 
     kit.inference.failures = [BudgetExceeded("spent", retry_after_s=0.01)]
     with pytest.raises(BudgetExceeded):
         kit.handler.run(run)
+
+
+def test_explanations_that_no_worker_makes_count_and_are_in_the_ledger(kit: Kit) -> None:
+    unchecked = replace(GRADIENTS, wish=replace(GRADIENTS.wish, checks=False))
+    told = kit.handler.check(ME, kit.parameters(unchecked))
+    kit.handler.run(FakeJobRun(kit.handler.check(ME, kit.parameters())))  # a worker counts it
+    assert not kit.inference.meter.take().series
+    for job in ("job-1", "job-2"):
+        kit.handler.run(FakeJobRun(told, job_id=job))
+    (series,) = kit.inference.meter.take().series
+    assert (series.key.origin, series.key.key_id) == (ORIGIN, ME.key_id)
+    assert [units for _, units in series.units] == [{"explanations": 1}]
+    assert [one for _, one in series.other_ids] == [b"job-1", b"job-2"]
+    with pytest.raises(BudgetExceeded, match="may use 2 explanations per day"):
+        kit.handler.run(FakeJobRun(told, job_id="job-3"))
+    for asked in (unchecked, Asked({"text": "a"}, {}, Wish())):
+        with pytest.raises(BudgetExceeded):
+            kit.handler.check(ME, kit.parameters(asked))
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,10 @@ from typing import Any
 
 from starlette.responses import Response
 
-from modelry.domain.access import Permission, Principal
+from modelry.domain.access import Permission
 from modelry.domain.errors import InvalidInput, NotSupported, UnsupportedField
 from modelry.explaining.asked import Asked
 from modelry.explaining.contract import MOST_CALLS, MOST_CHANGES, Wish
-from modelry.gradients.contract import NAMES
 from modelry.protocols.http.endpoint import Endpoint, json_response
 from modelry.protocols.http.request import ApiRequest
 from modelry.protocols.http.values import shown
@@ -25,6 +24,7 @@ from modelry.protocols.tasks.later import ACCEPTED, JOB, JOB_WISH, answer_by_job
 from modelry.protocols.tasks.question import Question, check_names, items_of, options_of
 from modelry.protocols.tasks.reading import read_question
 from modelry.services.explanation.asking import ExplanationJobs
+from modelry.services.explanation.counting import check_explanation
 from modelry.services.inference.inputs import InputUrls
 from modelry.services.inference.routing import Target
 from modelry.services.inference.service import Explanation, InferenceService, require_task
@@ -140,7 +140,7 @@ class _Handlers:
             target, asked = await self._asked_now(request, question)
         is_job_wanted = bool(question.option(JOB, JOB_WISH[JOB]))
         if takes_job(asked, is_job_wanted=is_job_wanted):
-            self._admit(request.principal, asked.wish)
+            await check_explanation(self._inference, request.principal)  # before it is kept
             return await answer_by_job(
                 request, self._jobs, target, asked, is_job_wanted=is_job_wanted
             )
@@ -160,13 +160,6 @@ class _Handlers:
         wish = wish_in(question)
         (item,) = await request.while_connected(self._urls.fetched([item]))
         return target, Asked(item, options, wish)
-
-    def _admit(self, principal: Principal, wish: Wish) -> None:
-        """See that a job may explain. Its worker counts it, where it asks one to explain."""
-        if wish.method in NAMES and not wish.checks:
-            self._inference.count_explanation(principal)
-        else:
-            self._inference.check_explanation(principal)
 
     async def _asked_before(self, request: ApiRequest, question: Question) -> tuple[Target, Asked]:
         """What an earlier request asked, and the version that answered it."""

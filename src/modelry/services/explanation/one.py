@@ -36,9 +36,11 @@ from modelry.gradients.contract import (
     NAMES,
     WORK,
 )
+from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.tensors import pack_tensors, unpack_tensors
 from modelry.runtime_api.work import Answer, InputFile, WorkLimits, WorkOrder, Works
 from modelry.services.catalog.contents import Contents
+from modelry.services.explanation.counting import check_explanation, count_explanation
 from modelry.services.inference.routing import Target
 from modelry.services.inference.service import InferenceService
 from modelry.services.jobs.handlers import JobRun, Json
@@ -87,6 +89,7 @@ class ExplainOneHandler:
             NotFound: no such deployment or version, or nothing that is asked.
             NotSupported: the version cannot be explained by this method.
             InvalidInput: a parameter is wrong.
+            QuotaExceeded, BudgetExceeded: the caller's limits allow no explanation now.
         """
         principal.require(Permission.INFERENCE)
         unknown = sorted(set(parameters) - _KNOWN)
@@ -103,6 +106,9 @@ class ExplainOneHandler:
         digest = _word(parameters, "input")
         if self.contents.size_of(principal.tenant_id, digest) is None:
             raise NotFound(f"The content {digest[:80]} is not there.", param="input")
+        LoopCaller(self.loop(), StopSignal()).result(
+            check_explanation(self.inference, principal), "a look at the limits"
+        )
         return {
             "deployment": target.deployment.name,
             "version": target.version.number,
@@ -119,6 +125,11 @@ class ExplainOneHandler:
             asked = Asked.from_bytes(opened.path.read_bytes())
         if asked.wish.method in NAMES:
             check_gradients(run.principal, target, str(asked.wish.method))
+            if not asked.wish.checks:  # else the worker that measures counts it
+                LoopCaller(self.loop(), run.stop).result(
+                    count_explanation(self.inference, run.principal, target, run.job_id),
+                    "counting an explanation",
+                )
             self._by_gradients(run, target, asked)
         else:
             self._by_engine(run, target, asked)

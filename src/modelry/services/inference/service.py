@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import secrets
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -31,10 +30,9 @@ from modelry.services.inference.call import ItemsCall, RawCall, StreamedCall
 from modelry.services.inference.metering import Meter, open_request
 from modelry.services.inference.replica_group import ReplicaGroup
 from modelry.services.inference.routing import Route, RouteTable, Target
-from modelry.services.quotas.accounts import Accounts, Use
+from modelry.services.quotas.accounts import Accounts
 from modelry.services.quotas.costs import CostBudgets
 from modelry.services.quotas.demands import items_demand, tensor_demand, text_demand
-from modelry.services.quotas.gates import Demand
 
 MOST_EXPLAINED = 16
 """Rows of tensors, or items, that one request may have explained."""
@@ -245,25 +243,6 @@ class InferenceService:
         _, picture = await call.answer()
         answer = call.answer_header
         return Explanation(target, answer["explanation"], picture, answer["usage"])
-
-    def check_explanation(self, principal: Principal) -> None:
-        """See that the caller's limits allow an explanation now; its worker will count it.
-
-        Raises:
-            QuotaExceeded, BudgetExceeded: they do not.
-        """
-        self.accounts.of(principal).check(Demand(explanations=1), time.monotonic())
-
-    def count_explanation(self, principal: Principal) -> None:
-        """Count an explanation that a job makes: jobs are admitted by other limits.
-
-        Raises:
-            QuotaExceeded, BudgetExceeded: the caller's limits do not allow it.
-        """
-        account, now = self.accounts.of(principal), time.monotonic()
-        demand = Demand(explanations=1)
-        gates = account.begin(demand, now)
-        account.end(gates, demand, Use("ok", {"explanations": 1}, 0.0), now)
 
     async def explain_tensors(
         self,
