@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
+
+from modelry.domain.assessments import Assessment
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,35 +29,15 @@ class Measured:
         return cls(wire["value"], wire.get("low"), wire.get("high"))
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation(Assessment):
     """One evaluation.
 
     Attributes:
-        version_digest: of the version, so that a number that comes again is not mistaken.
-        dataset: `name@number` of the dataset's version; `dataset_digest` is its digest.
         metrics: by name.
         speed: what the engine took, as `scoring` reports it.
-        report_digest: a content of the tenant: the whole report, as JSON.
     """
 
-    tenant_id: str
     evaluation_id: str
-    model_name: str
-    version_number: int
-    version_digest: str
-    dataset: str
-    dataset_digest: str
-    split: str
-    rows: int
     metrics: Mapping[str, Measured]
     speed: Mapping[str, Any]
-    report_digest: str
-    job_id: str
-    created_at: datetime
-    created_by: str
-
-    @property
-    def version_ref(self) -> str:
-        """`name@number`."""
-        return f"{self.model_name}@{self.version_number}"

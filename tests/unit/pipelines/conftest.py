@@ -146,11 +146,22 @@ class Kit:
         """Keep an evaluation of a version; the outcome of its job."""
         evaluation_id = f"job-e{len(self.evaluations.kept)}"
         evaluation = Evaluation(
-            TENANT, evaluation_id, version.model_name, version.number, version.digest,
-            "digits@1", dataset_digest, split, 100,
-            {name: Measured(value) for name, value in metrics.items()},
-            {}, DIGITS, evaluation_id, NOW, "k1",
-        )  # fmt: skip
+            tenant_id=TENANT,
+            evaluation_id=evaluation_id,
+            model_name=version.model_name,
+            version_number=version.number,
+            version_digest=version.digest,
+            dataset="digits@1",
+            dataset_digest=dataset_digest,
+            split=split,
+            rows=100,
+            metrics={name: Measured(value) for name, value in metrics.items()},
+            speed={},
+            report_digest=DIGITS,
+            job_id=evaluation_id,
+            created_at=NOW,
+            created_by="k1",
+        )
         self.evaluations.kept.append(evaluation)
         told = {name: one.to_wire() for name, one in evaluation.metrics.items()}
         return {"evaluation_id": evaluation_id, "version": version.ref, "metrics": told}

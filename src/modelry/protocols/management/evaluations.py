@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Query, Response
@@ -11,17 +10,21 @@ from starlette.responses import PlainTextResponse
 
 from modelry.domain import evaluations as domain
 from modelry.domain.access import Permission
+from modelry.protocols.management.assessment_shapes import (
+    Assessment,
+    LookInto,
+    Reference,
+    fields_of,
+)
 from modelry.protocols.management.auditing import note
 from modelry.protocols.management.job_shapes import JobShape
 from modelry.protocols.management.routing import managed_router, needs
 from modelry.protocols.management.services import Caller, Evaluations, Jobs
-from modelry.protocols.management.shapes import Answer, Body, Name, NumberInPath, ShortText
+from modelry.protocols.management.shapes import Answer, NumberInPath, ShortText
 from modelry.services.evaluation import comparison
 from modelry.services.evaluation.handler import KIND, MOST_BATCH_ROWS, MOST_GROUPS
 
 router = managed_router("evaluations")
-
-Reference = Annotated[str, Field(min_length=1, max_length=129)]
 
 
 class Metric(Answer):
@@ -37,21 +40,12 @@ class Metric(Answer):
         return cls(value=metric.value, low=metric.low, high=metric.high)
 
 
-class Evaluation(Answer):
+class Evaluation(Assessment):
     """What was measured of a version on one split of a dataset."""
 
     evaluation_id: str
-    version: str
-    version_digest: str
-    dataset: str
-    dataset_digest: str
-    split: str
-    rows: int
     metrics: dict[str, Metric]
     speed: dict[str, Any]
-    job_id: str
-    created_at: datetime
-    created_by: str
 
     @classmethod
     def of(cls, one: domain.Evaluation) -> Evaluation:
@@ -74,7 +68,7 @@ class EvaluationList(Answer):
     evaluations: list[Evaluation]
 
 
-class EvaluateBody(Body):
+class EvaluateBody(LookInto):
     """What to measure on what.
 
     `split` is by default `test`, else `validation`, else the only one. `slices` are columns by
@@ -82,10 +76,6 @@ class EvaluateBody(Body):
     get the `favourable` class equally often, and equally rightly.
     """
 
-    version: Reference
-    dataset: Reference
-    split: Name | None = None
-    slices: Annotated[list[ShortText] | None, Field(max_length=8)] = None
     groups: Annotated[list[ShortText] | None, Field(max_length=MOST_GROUPS)] = None
     favourable: ShortText | None = None
     batch_rows: Annotated[int, Field(strict=True, ge=1, le=MOST_BATCH_ROWS)] | None = None
@@ -167,7 +157,7 @@ def get_evaluation(
 ) -> EvaluationReport:
     """Its id is that of the job that made it."""
     found = evaluations.get(caller, evaluation_id)
-    return EvaluationReport(**_fields(found.evaluation), report=found.report)
+    return EvaluationReport(**_fields(found.assessment), report=found.report)
 
 
 @router.delete(
@@ -238,16 +228,8 @@ def compare_versions(
 
 def _fields(one: domain.Evaluation) -> dict[str, Any]:
     return {
+        **fields_of(one),
         "evaluation_id": one.evaluation_id,
-        "version": one.version_ref,
-        "version_digest": one.version_digest,
-        "dataset": one.dataset,
-        "dataset_digest": one.dataset_digest,
-        "split": one.split,
-        "rows": one.rows,
         "metrics": {name: Metric.of(metric) for name, metric in one.metrics.items()},
         "speed": dict(one.speed),
-        "job_id": one.job_id,
-        "created_at": one.created_at,
-        "created_by": one.created_by,
     }

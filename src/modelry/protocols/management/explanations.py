@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Response
 from pydantic import Field
+from starlette.responses import StreamingResponse
 
 from modelry.domain import explanations as domain
 from modelry.domain.access import Permission
 from modelry.explaining.contract import MOST_CALLS
+from modelry.protocols.management.assessment_shapes import Assessment, LookInto, fields_of
 from modelry.protocols.management.auditing import note
 from modelry.protocols.management.job_shapes import JobShape
 from modelry.protocols.management.routing import managed_router, needs
 from modelry.protocols.management.services import Caller, Explanations, Jobs
-from modelry.protocols.management.shapes import Answer, Body, Name, NumberInPath, ShortText
+from modelry.protocols.management.shapes import Answer, NumberInPath, ShortText
 from modelry.services.explanation.handler import KIND
 from modelry.services.explanation.planning import MOST_SEED
 from modelry.studying.contract import (
@@ -29,28 +30,17 @@ from modelry.studying.contract import (
 
 router = managed_router("explanations")
 
-Reference = Annotated[str, Field(min_length=1, max_length=129)]
 
-
-class DatasetExplanation(Answer):
+class DatasetExplanation(Assessment):
     """What a version was found to decide by, on one split of a dataset.
 
     `sentence` is empty for texts where the caller may not see rows.
     """
 
     explanation_id: str
-    version: str
-    version_digest: str
     task: str
-    dataset: str
-    dataset_digest: str
-    split: str
-    rows: int
     method: str
     sentence: str
-    job_id: str
-    created_at: datetime
-    created_by: str
 
     @classmethod
     def of(cls, one: domain.DatasetExplanation) -> DatasetExplanation:
@@ -74,7 +64,7 @@ class ExplanationList(Answer):
     explanations: list[DatasetExplanation]
 
 
-class ExplainBody(Body):
+class ExplainBody(LookInto):
     """What to explain on what.
 
     `split` is by default `test`, else `validation`, else the only one. `rows` are drawn from it;
@@ -86,16 +76,12 @@ class ExplainBody(Body):
     explanations depend on them.
     """
 
-    version: Reference
-    dataset: Reference
-    split: Name | None = None
     rows: Annotated[int, Field(strict=True, ge=1, le=MOST_ROWS)] | None = None
     checked: Annotated[int, Field(strict=True, ge=0, le=MOST_CHECKED)] | None = None
     method: ShortText | None = None
     target: ShortText | None = None
     calls: Annotated[int, Field(strict=True, ge=2, le=MOST_CALLS)] | None = None
     seed: Annotated[int, Field(strict=True, ge=0, le=MOST_SEED)] | None = None
-    slices: Annotated[list[ShortText] | None, Field(max_length=8)] = None
     background: Annotated[int, Field(strict=True, ge=1, le=MOST_BACKGROUND)] | None = None
     permutations: Annotated[int, Field(strict=True, ge=0, le=MOST_PERMUTATIONS)] | None = None
     dependence: Annotated[list[ShortText] | None, Field(max_length=MOST_COLUMNS)] = None
@@ -126,7 +112,7 @@ def get_explanation(
 ) -> ExplanationReport:
     """Their id is that of the job that made them."""
     found = explanations.get(caller, explanation_id)
-    return ExplanationReport(**_fields(found.explanation), report=found.report)
+    return ExplanationReport(**_fields(found.assessment), report=found.report)
 
 
 @router.get(
@@ -138,8 +124,8 @@ def get_explanation(
 )
 def get_explained_rows(explanation_id: str, caller: Caller, explanations: Explanations) -> Response:
     """A line of JSON for each row: its place in the split, answer, label, attribution."""
-    lines = explanations.rows(caller, explanation_id)
-    return Response(lines, media_type="application/jsonl")
+    pieces = explanations.rows(caller, explanation_id)
+    return StreamingResponse(pieces, media_type="application/jsonl")
 
 
 @router.delete(
@@ -182,5 +168,5 @@ def list_version_explanations(
 
 
 def _fields(one: domain.DatasetExplanation) -> dict[str, Any]:
-    names = [name for name in DatasetExplanation.model_fields if name != "version"]
-    return {"version": one.version_ref, **{name: getattr(one, name) for name in names}}
+    own = {name: getattr(one, name) for name in ("explanation_id", "task", "method", "sentence")}
+    return {**fields_of(one), **own}

@@ -13,10 +13,10 @@ from typing import Any
 
 from modelry.domain.datasets import Column, DatasetVersion, Schema, Shard, Split
 from modelry.domain.errors import NotFound, WorkFailed
-from modelry.domain.usage import Compute
 from modelry.runtime_api.work import Answer, InputFile, Json, WorkLimits, WorkOrder, Works
 from modelry.services.datasets.ports import Contents, DatasetStore, NewVersion
 from modelry.services.jobs.handlers import JobRun
+from modelry.services.jobs.telling import TellsJob
 
 LIMITS = WorkLimits(memory_bytes=4 * 2**30, scratch_bytes=4 * 2**30, threads=1)
 MAX_COLUMNS = 10_000
@@ -25,11 +25,11 @@ MAX_ROWS = 2**48
 Inputs = Callable[[str], InputFile]
 
 
-class MakingClient:
+class MakingClient(TellsJob):
     """Serves a work that makes a version: opens its inputs, keeps its shards."""
 
     def __init__(self, run: JobRun, inputs: Inputs, contents: Contents) -> None:
-        self._run = run
+        self.run = run
         self._inputs = inputs
         self._contents = contents
         self.kept: dict[str, int] = {}
@@ -42,7 +42,7 @@ class MakingClient:
     def take_output(self, name: str, file: Path, about: Json) -> Json:
         """Keep a shard."""
         del name, about
-        kept = self._contents.keep_file(self._run.principal.tenant_id, file)
+        kept = self._contents.keep_file(self.run.principal.tenant_id, file)
         self.kept[kept.digest] = kept.size_bytes
         return {"digest": kept.digest, "size_bytes": kept.size_bytes}
 
@@ -50,22 +50,6 @@ class MakingClient:
         """It asks nothing."""
         del header, body
         raise NotFound(f"There is no '{what[:80]}' to ask for.")
-
-    def progress(self, done: int, total: int | None, unit: str, phase: str) -> None:
-        """See `WorkClient.progress`."""
-        self._run.progress(done, total, unit, phase)
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """See `WorkClient.metrics`."""
-        self._run.metrics(step, values)
-
-    def log(self, line: str) -> None:
-        """See `WorkClient.log`."""
-        self._run.log(line)
-
-    def used(self, compute: Compute) -> None:
-        """See `WorkClient.used`."""
-        self._run.used(compute)
 
 
 def made_version(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,18 +13,24 @@ from modelry.domain.catalog import Version
 from modelry.domain.datasets import DatasetVersion, Split
 from modelry.domain.errors import InvalidInput, NotFound
 from modelry.domain.evaluations import Evaluation, Measured
-from modelry.domain.usage import Compute
 from modelry.runtime_api.items import decode_item
 from modelry.runtime_api.tensors import pack_tensors, unpack_tensors
 from modelry.runtime_api.work import Answer, InputFile, WorkLimits, WorkOrder, Works
-from modelry.scoring.contract import Subject
 from modelry.scoring.scorers import scorer_for
 from modelry.scoring.work import INFER, PREDICT, REPORT, Score, subject_to_wire
 from modelry.services.catalog.contents import Contents
+from modelry.services.evaluation.asked import (
+    check_known,
+    columns_in,
+    subject_of,
+    the_split,
+    word_in,
+)
 from modelry.services.evaluation.engines import EngineLoader, OpenEngine
 from modelry.services.evaluation.ports import Datasets, EvaluationStore, Versions
 from modelry.services.jobs.handlers import JobRun, Json
 from modelry.services.jobs.handoff import VERSION, VERSION_OF, check_one_is_named, version_meant
+from modelry.services.jobs.telling import TellsJob
 
 KIND = "evaluate"
 BATCH_ROWS = 32
@@ -80,13 +86,7 @@ class EvaluateHandler:
         """
         principal.require(Permission.MODELS_WRITE)
         principal.require(Permission.DATASETS_READ)
-        unknown = sorted(set(parameters) - _KNOWN)
-        if unknown:
-            raise InvalidInput(
-                f"'{unknown[0][:80]}' is no parameter of an evaluation; there are "
-                f"{', '.join(sorted(_KNOWN))}.",
-                param=unknown[0][:80],
-            )
+        check_known(parameters, _KNOWN, "an evaluation")
         reference = check_one_is_named(parameters)
         dataset = self._datasets.find(principal, word_in(parameters, "dataset"))
         split = the_split(dataset, parameters.get("split"))
@@ -172,7 +172,7 @@ class EvaluateHandler:
         return evaluation
 
 
-class _ScoreClient:
+class _ScoreClient(TellsJob):
     """The server's side of the work `score`."""
 
     def __init__(
@@ -183,7 +183,7 @@ class _ScoreClient:
         engine: OpenEngine,
         split: Split,
     ) -> None:
-        self._run = run
+        self.run = run
         self._datasets = datasets
         self._contents = contents
         self._engine = engine
@@ -194,14 +194,14 @@ class _ScoreClient:
         """A shard of the split."""
         if name not in self._shards:
             raise NotFound(f"The evaluation has no input '{name[:80]}'.")
-        return self._datasets.open_shard(self._run.principal.tenant_id, name)
+        return self._datasets.open_shard(self.run.principal.tenant_id, name)
 
     def take_output(self, name: str, file: Path, about: Json) -> Json:
         """The report."""
         del about
         if name != REPORT:
             raise NotFound(f"The evaluation has no output '{name[:80]}'.")
-        kept = self._contents.keep_file(self._run.principal.tenant_id, file)
+        kept = self._contents.keep_file(self.run.principal.tenant_id, file)
         self.report_digest = kept.digest
         return {"digest": kept.digest, "size_bytes": kept.size_bytes}
 
@@ -219,44 +219,6 @@ class _ScoreClient:
             return Answer({"arrays": entries, "seconds": seconds}, b"".join(parts))
         raise NotFound(f"The evaluation cannot be asked '{what[:80]}'.")
 
-    def progress(self, done: int, total: int | None, unit: str, phase: str) -> None:
-        """Tell the job."""
-        self._run.progress(done, total, unit, phase)
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Tell the job."""
-        self._run.metrics(step, values)
-
-    def log(self, line: str) -> None:
-        """Tell the job."""
-        self._run.log(line)
-
-    def used(self, compute: Compute) -> None:
-        """Tell the job."""
-        self._run.used(compute)
-
-
-def the_split(dataset: DatasetVersion, name: object) -> Split:
-    """The split to measure on: by default `test`, `validation`, or the only one.
-
-    Raises:
-        NotFound: there is no such split, or none was told and several are there.
-        InvalidInput: it has no rows.
-    """
-    names = [one.name for one in dataset.splits]
-    if name is None:
-        usual = [one for one in ("test", "validation") if one in names]
-        name = usual[0] if usual else names[0] if len(names) == 1 else ""
-    found = dataset.split(name) if isinstance(name, str) else None
-    if found is None:
-        raise NotFound(
-            f"Dataset {dataset.ref} has no split '{str(name)[:80]}'; it has {', '.join(names)}.",
-            param="split",
-        )
-    if not found.rows:
-        raise InvalidInput(f"Split '{found.name}' of {dataset.ref} has no rows.", param="split")
-    return found
-
 
 def _told_apart(parameters: Json) -> dict[str, Any]:
     """The fields of `Subject` that say which rows are told apart, and how.
@@ -273,59 +235,3 @@ def _told_apart(parameters: Json) -> dict[str, Any]:
             "'favourable' must be the name of a class, beside 'groups'.", param="favourable"
         )
     return {"slices": slices, "groups": groups, "favourable": favourable}
-
-
-def columns_in(parameters: Json, name: str) -> tuple[str, ...]:
-    """A parameter that is a list of columns, each once.
-
-    Raises:
-        InvalidInput: it is none.
-    """
-    given = parameters.get(name, [])
-    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
-        raise InvalidInput(f"'{name}' must be a list of names of columns.", param=name)
-    return tuple(dict.fromkeys(given))
-
-
-def subject_of(version: Version, dataset: DatasetVersion) -> Subject:
-    """What is scored on what."""
-    return Subject(
-        task=version.task,
-        schema=dataset.schema,
-        features=_columns_of(version, dataset),
-        inputs=tuple((one.name, one.datatype.value) for one in version.signature.inputs),
-        steps=tuple(str(one["step"]) for one in version.manifest.get("post") or ()),
-    )
-
-
-def _columns_of(version: Version, dataset: DatasetVersion) -> tuple[str, ...]:
-    """The columns that a version of tables takes, if its manifest names them.
-
-    Raises:
-        InvalidInput: the dataset lacks one.
-    """
-    if version.task != "tabular":
-        return ()
-    for step in version.manifest.get("pre", ()):
-        if step.get("step") == "columns":
-            names = tuple(str(one["name"]) for one in step["columns"])
-            missing = [one for one in names if dataset.schema.find(one) is None]
-            if missing:
-                raise InvalidInput(
-                    f"{version.ref} takes the column '{missing[0]}', which {dataset.ref} lacks.",
-                    param="dataset",
-                )
-            return names
-    return ()
-
-
-def word_in(parameters: Json, name: str) -> str:
-    """A parameter that names something.
-
-    Raises:
-        InvalidInput: it is not there, or no text.
-    """
-    value: Any = parameters.get(name)
-    if not isinstance(value, str) or not value:
-        raise InvalidInput(f"'{name}' must name one, as name@number.", param=name)
-    return value

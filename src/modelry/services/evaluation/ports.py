@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from modelry.domain.access import Principal
+from modelry.domain.assessments import Assessment
 from modelry.domain.catalog import Version
 from modelry.domain.datasets import DatasetVersion
 from modelry.domain.evaluations import Evaluation
@@ -16,11 +17,13 @@ from modelry.runtime_api.work import InputFile
 from modelry.services.inference.routing import Target
 from modelry.services.inference.service import Explanation, Prediction, TensorAnswer
 
+A = TypeVar("A", bound=Assessment)
 
-class EvaluationStore(Protocol):
-    """Keeps evaluations; every method is one transaction."""
 
-    def add(self, evaluation: Evaluation) -> None:
+class AssessmentStore(Protocol[A]):
+    """Keeps assessments of one kind; every method is one transaction."""
+
+    def add(self, assessment: A) -> None:
         """Keep a new one; again, under the same id, changes nothing.
 
         Raises:
@@ -28,21 +31,24 @@ class EvaluationStore(Protocol):
         """
         ...
 
-    def find(self, tenant_id: str, evaluation_id: str) -> Evaluation | None:
+    def find(self, tenant_id: str, assessment_id: str) -> A | None:
         """One of them."""
         ...
 
-    def of_version(self, tenant_id: str, model: str, number: int) -> Sequence[Evaluation]:
+    def of_version(self, tenant_id: str, model: str, number: int) -> Sequence[A]:
         """Those of a version, newest first."""
         ...
 
-    def of_model(self, tenant_id: str, model: str, limit: int) -> Sequence[Evaluation]:
+    def of_model(self, tenant_id: str, model: str, limit: int) -> Sequence[A]:
         """The newest of a model, newest first."""
         ...
 
-    def delete(self, tenant_id: str, evaluation_id: str) -> bool:
+    def delete(self, tenant_id: str, assessment_id: str) -> bool:
         """Forget one; False if it was not there."""
         ...
+
+
+EvaluationStore = AssessmentStore[Evaluation]
 
 
 class Versions(Protocol):

@@ -14,8 +14,8 @@ from modelry.domain.datasets import DatasetVersion, Split
 from modelry.domain.explanations import DatasetExplanation
 from modelry.runtime_api.work import WorkLimits, WorkOrder, Works
 from modelry.services.catalog.contents import Contents
+from modelry.services.evaluation.asked import the_split, word_in
 from modelry.services.evaluation.engines import EngineLoader
-from modelry.services.evaluation.handler import the_split, word_in
 from modelry.services.evaluation.ports import Datasets, Versions
 from modelry.services.explanation.planning import plan_of, read_parameters
 from modelry.services.explanation.ports import ExplanationStore
@@ -89,7 +89,7 @@ class ExplainHandler:
             which = {VERSION_OF: parameters[VERSION_OF]}
         else:
             version = self._versions.resolve(principal, reference)
-            plan_of(version, dataset, split, told)
+            plan_of(version, dataset, split, told, self._limits.scratch_bytes)
             which = {VERSION: version.ref}
         return {**which, "dataset": dataset.ref, "split": split.name, **told}
 
@@ -99,7 +99,7 @@ class ExplainHandler:
         version = self._versions.resolve(principal, version_meant(run))
         dataset = self._datasets.find(principal, run.parameters["dataset"])
         split = the_split(dataset, run.parameters["split"])
-        plan = plan_of(version, dataset, split, run.parameters)
+        plan = plan_of(version, dataset, split, run.parameters, self._limits.scratch_bytes)
         order = WorkOrder(ExplainRows.name, plan.to_wire(), self._limits)
         run.log(f"{version.ref} is loaded to be explained on {dataset.ref}, split '{split.name}'")
         with ExitStack() as stack:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from modelry.domain.catalog import ModelFile, Version
@@ -11,8 +12,8 @@ from modelry.domain.errors import InvalidInput, NotSupported
 from modelry.explaining.contract import MOST_CALLS
 from modelry.explaining.methods import METHODS
 from modelry.runtime_api.work import Json
-from modelry.scoring.contract import Subject
-from modelry.services.evaluation.handler import columns_in, subject_of
+from modelry.runtime_api.work_room import SCRATCH_SETTING
+from modelry.services.evaluation.asked import check_known, columns_in, subject_of
 from modelry.services.jobs.handoff import VERSION, VERSION_OF
 from modelry.studying.contract import (
     MODEL,
@@ -58,13 +59,7 @@ def read_parameters(parameters: Json) -> dict[str, Any]:
     Raises:
         InvalidInput: something is not as it must be.
     """
-    unknown = sorted(set(parameters) - _KNOWN)
-    if unknown:
-        raise InvalidInput(
-            f"'{unknown[0][:80]}' is no parameter of explanations; there are "
-            f"{', '.join(sorted(_KNOWN))}.",
-            param=unknown[0][:80],
-        )
+    check_known(parameters, _KNOWN, "explanations")
     told: dict[str, Any] = {
         name: _number(parameters.get(name, usual), name, least, most)
         for name, (usual, least, most) in _NUMBERS.items()
@@ -84,7 +79,9 @@ def read_parameters(parameters: Json) -> dict[str, Any]:
     return told
 
 
-def plan_of(version: Version, dataset: DatasetVersion, split: Split, told: Json) -> Plan:
+def plan_of(
+    version: Version, dataset: DatasetVersion, split: Split, told: Json, scratch_bytes: int
+) -> Plan:
     """The plan of a study.
 
     Args:
@@ -92,6 +89,7 @@ def plan_of(version: Version, dataset: DatasetVersion, split: Split, told: Json)
         dataset: where the rows come from.
         split: which of its splits.
         told: as `read_parameters` gave it.
+        scratch_bytes: what the work may write: copies of the model file, one at a time.
 
     Raises:
         NotSupported: rows of this task cannot be explained.
@@ -103,8 +101,7 @@ def plan_of(version: Version, dataset: DatasetVersion, split: Split, told: Json)
             f"{', '.join(TASKS)} are.",
             param="version",
         )
-    found = subject_of(version, dataset)
-    subject = Subject(found.task, found.schema, found.features, found.inputs, tuple(told["slices"]))
+    subject = replace(subject_of(version, dataset), slices=tuple(told["slices"]))
     reader = RowReader(subject)
     _check_method(version.task, told["method"])
     for column in told["dependence"]:
@@ -114,8 +111,13 @@ def plan_of(version: Version, dataset: DatasetVersion, split: Split, told: Json)
                 "told of those of tables.",
                 param="dependence",
             )
-    if told["randomisations"]:
-        model_file(version)
+    if told["randomisations"] and model_file(version).size_bytes > scratch_bytes:
+        raise InvalidInput(
+            f"The model file of {version.ref} has {model_file(version).size_bytes >> 20} MiB; "
+            f"copies of up to {scratch_bytes >> 20} MiB can be made here. Leave 'randomisations' "
+            f"out, or have the server's operator allow more ({SCRATCH_SETTING}).",
+            param="randomisations",
+        )
     usual = dataset.split(_TRAIN)
     return Plan(
         subject=subject,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import Self
 
 from modelry.domain.catalog import Version
 from modelry.domain.errors import DataDamaged, NotFound
-from modelry.domain.usage import Compute
 from modelry.runtime_api.items import decode_item
 from modelry.runtime_api.work import Answer, InputFile
 from modelry.services.catalog.contents import Contents
@@ -18,6 +17,7 @@ from modelry.services.evaluation.engines import OpenEngine
 from modelry.services.evaluation.ports import Datasets
 from modelry.services.explanation.planning import model_file
 from modelry.services.jobs.handlers import JobRun, Json
+from modelry.services.jobs.telling import TellsJob
 from modelry.studying.contract import (
     CHECKPOINT,
     EXPLAIN,
@@ -57,9 +57,11 @@ class Copies:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loaded.close()
-        for digest, _size in self._digests.values():
-            self._let_go(self.version.tenant_id, digest)
+        try:
+            self._loaded.close()
+        finally:
+            for digest, _size in self._digests.values():
+                self._let_go(self.version.tenant_id, digest)
 
     def add(self, stage: int, digest: str, size_bytes: int) -> None:
         """A model file of a stage."""
@@ -95,7 +97,7 @@ class Copies:
         return self.engine
 
 
-class StudyClient:
+class StudyClient(TellsJob):
     """The server's side of the work `explain-rows`."""
 
     def __init__(
@@ -108,7 +110,7 @@ class StudyClient:
         engine: OpenEngine,
         copies: Copies,
     ) -> None:
-        self._run = run
+        self.run = run
         self._datasets = datasets
         self._contents = contents
         self._engine = engine
@@ -121,7 +123,7 @@ class StudyClient:
 
     def open_input(self, name: str) -> InputFile:
         """A shard, the model file, or the last checkpoint."""
-        tenant_id = self._run.principal.tenant_id
+        tenant_id = self.run.principal.tenant_id
         if name in self._shards:
             return self._datasets.open_shard(tenant_id, name)
         if name == MODEL and self._may_have_model:
@@ -132,22 +134,22 @@ class StudyClient:
         raise NotFound(f"The explanations have no input '{name[:80]}'.")
 
     def _checkpoint(self) -> InputFile:
-        found = self._run.checkpoint()
+        found = self.run.checkpoint()
         if found is None:
             raise NotFound("There is no checkpoint.")
         try:
-            return self._contents.open(self._run.principal.tenant_id, found[1], CHECKPOINT)
+            return self._contents.open(self.run.principal.tenant_id, found[1], CHECKPOINT)
         except (DataDamaged, NotFound) as error:
-            self._run.log(f"The checkpoint is lost, the rows are explained anew: {error}")
+            self.run.log(f"The checkpoint is lost, the rows are explained anew: {error}")
             raise NotFound("There is no checkpoint.") from None
 
     def take_output(self, name: str, file: Path, about: Json) -> Json:
         """Rows, report, a checkpoint, or a copy of the model file."""
         if name not in (ROWS, REPORT, CHECKPOINT) and not name.startswith(RANDOMISED):
             raise NotFound(f"The explanations have no output '{name[:80]}'.")
-        kept = self._contents.keep_file(self._run.principal.tenant_id, file)
+        kept = self._contents.keep_file(self.run.principal.tenant_id, file)
         if name == CHECKPOINT:
-            self._run.save_checkpoint(int(about["step"]), kept.digest, kept.size_bytes)
+            self.run.save_checkpoint(int(about["step"]), kept.digest, kept.size_bytes)
         elif name.startswith(RANDOMISED):
             self._copies.add(int(about["stage"]), kept.digest, kept.size_bytes)
         else:
@@ -169,19 +171,3 @@ class StudyClient:
             self._copies.load(int(header["stage"]))
             return Answer({})
         raise NotFound(f"The explanations cannot be asked '{what[:80]}'.")
-
-    def progress(self, done: int, total: int | None, unit: str, phase: str) -> None:
-        """Tell the job."""
-        self._run.progress(done, total, unit, phase)
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Tell the job."""
-        self._run.metrics(step, values)
-
-    def log(self, line: str) -> None:
-        """Tell the job."""
-        self._run.log(line)
-
-    def used(self, compute: Compute) -> None:
-        """Tell the job."""
-        self._run.used(compute)

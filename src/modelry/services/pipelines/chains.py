@@ -10,8 +10,8 @@ from modelry.domain.access import Principal
 from modelry.domain.catalog import Version
 from modelry.domain.errors import InvalidInput, NotFound
 from modelry.domain.jobs import DEFAULT_RETRIES, Job
+from modelry.services.evaluation.asked import the_split
 from modelry.services.evaluation.handler import KIND as EVALUATE
-from modelry.services.evaluation.handler import the_split
 from modelry.services.evaluation.ports import Datasets
 from modelry.services.jobs.handoff import VERSION, VERSION_OF
 from modelry.services.jobs.service import JobsService

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelry.domain.errors import DataDamaged, NotFound, NotSupported
-from modelry.domain.usage import Compute
 from modelry.runtime_api.work import Answer, InputFile, Json
 from modelry.services.jobs.handlers import JobRun
+from modelry.services.jobs.telling import TellsJob
 from modelry.services.training.ports import Contents, Datasets
 from modelry.training.request import BASE, CHECKPOINT, FILE, KEPT
 
@@ -26,7 +26,7 @@ class MadeFile:
 
 
 @dataclass
-class TrainingClient:
+class TrainingClient(TellsJob):
     """Implements `runtime_api.work.WorkClient` for one run of one job.
 
     Attributes:
@@ -91,19 +91,3 @@ class TrainingClient:
     def answer(self, what: str, header: Json, body: bytes) -> Answer:  # noqa: ARG002
         """See `WorkClient.answer`: training asks nothing."""
         raise NotSupported(f"Training asks nothing, and not '{what[:80]}'.")
-
-    def progress(self, done: int, total: int | None, unit: str, phase: str) -> None:
-        """See `WorkClient.progress`."""
-        self.run.progress(done, total, unit, phase)
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """See `WorkClient.metrics`."""
-        self.run.metrics(step, values)
-
-    def log(self, line: str) -> None:
-        """See `WorkClient.log`."""
-        self.run.log(line)
-
-    def used(self, compute: Compute) -> None:
-        """See `WorkClient.used`."""
-        self.run.used(compute)
