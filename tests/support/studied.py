@@ -241,7 +241,7 @@ class Kit:
             task=task,
             signature=Signature((), (), batched=False),
             files=tuple(kept),
-            manifest={"pre": pre},
+            manifest={"pre": pre, "post": ServedVersion(task, files, **more).steps.post},
         )
         self.let_go: list[str] = []
         inference = InferenceService(Authenticator(NoKeys()), RouteTable())  # type: ignore[arg-type] # no keys are asked for

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from modelry.domain.errors import Cancelled
+from modelry.domain.errors import Cancelled, InvalidInput
 from modelry.runtime_api.items import encode_items
 from modelry.runtime_api.work import WorkHost
-from modelry.studying.contract import EXPLAIN, LOAD, PREDICT, TABULAR, Answered, Plan, StudiedRow
-from modelry.studying.rows import RowReader, is_class
+from modelry.scoring.contract import all_classes
+from modelry.studying.contract import EXPLAIN, LOAD, PREDICT, Answered, Plan, StudiedRow
 
 BATCH_ROWS = 128
 MOST_CLASSES = 1000
+"""Of more, the best are told."""
 
 
 class Asking:
@@ -21,17 +22,16 @@ class Asking:
     Args:
         host: passes questions on.
         plan: of the study.
-        reader: knows the label.
-        background: rows that stand for what is usual, as requests have them.
+
+    Attributes:
+        background: rows that stand for what is usual, as requests have them; for tables.
     """
 
-    def __init__(
-        self, host: WorkHost, plan: Plan, reader: RowReader, background: Sequence[Any]
-    ) -> None:
+    def __init__(self, host: WorkHost, plan: Plan) -> None:
+        self.background: list[Any] = []
         self._host = host
         self._plan = plan
-        self._background = list(background)
-        self._options = _options(plan, reader)
+        self._options = all_classes(MOST_CLASSES) if plan.subject.ranks else {}
 
     def answers(self, items: Sequence[Mapping[str, Any]]) -> list[Answered]:
         """The answers to some items.
@@ -48,6 +48,20 @@ class Asking:
             answer = self._host.ask(PREDICT, header, body)
             found += [Answered.of(one) for one in answer.header["items"]]
         return found
+
+    def each_answer(self, items: Sequence[Mapping[str, Any]]) -> list[Answered | InvalidInput]:
+        """The answers to some items, or why the version does not take one.
+
+        Raises:
+            As `answers`, but `InvalidInput`.
+        """
+        try:
+            return list(self.answers(items))
+        except InvalidInput as error:
+            if len(items) == 1:
+                return [error]
+        half = len(items) // 2
+        return [*self.each_answer(items[:half]), *self.each_answer(items[half:])]
 
     def explanation(
         self,
@@ -78,7 +92,7 @@ class Asking:
             "calls": plan.calls,
             "seed": plan.seed,
             "checks": checks,
-            "background": self._background if "row" in row.item else [],
+            "background": self.background,
         }
         told = self._host.ask(EXPLAIN, {"item": encoded, "wish": wish, "stage": stage}, body)
         found: dict[str, Any] = dict(told.header["explanation"])
@@ -101,11 +115,3 @@ class Asking:
         """
         if self._host.stop.is_set():
             raise Cancelled("The study was stopped.")
-
-
-def _options(plan: Plan, reader: RowReader) -> dict[str, Any]:
-    """All classes' scores, where there are classes and not too many."""
-    label = reader.label
-    if label is not None and is_class(label) and 0 < len(label.classes) <= MOST_CLASSES:
-        return {"top_k": len(label.classes), "min_score": 0}
-    return {} if plan.subject.task == TABULAR else {"top_k": 5}

@@ -106,13 +106,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class StudiedRow:
-    """One row: its place in the split, what is asked, what is right (None where it is not said),
-    and the values of the columns that tell rows apart.
+    """One row: its place in the split, what is asked, what is right (the name of a class, a number,
+    or None where it is not said), and the values of the columns that tell rows apart.
     """
 
     row: int
     item: Mapping[str, Any]
-    label: Any
+    label: str | float | None
     slices: Mapping[str, str]
 
 
@@ -137,6 +137,10 @@ class Answered:
         best = ranked[0]
         scores = {str(one["label"]): float(one["score"]) for one in ranked if "score" in one}
         return cls(str(best["label"]), scores.get(str(best["label"])), scores)
+
+    def right(self, label: str | float | None) -> str | float | None:
+        """What is right, in the answer's terms: whole numbers may be names of classes."""
+        return label if label is None or self.label is None else str(label)
 
 
 def _shards(wire: Sequence[Any]) -> Shards:

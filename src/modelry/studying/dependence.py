@@ -19,6 +19,7 @@ from modelry.studying.asking import Asking
 from modelry.studying.contract import Answered, StudiedRow
 
 MOST_ROWS = 100
+"""Of which it should be told."""
 MOST_VALUES = 12
 MOST_CURVES = 20
 """Of single rows."""
@@ -35,18 +36,18 @@ def partial_dependence(
 
     Args:
         asking: gives answers.
-        rows: of a table.
+        rows: of a table, all of which the version takes.
         column: which of its columns.
         target: the class whose curves of single rows are told; by default the most answered one.
     """
-    cells = [dict(one.item["row"]) for one in rows[:MOST_ROWS]]
+    cells = [dict(one.item["row"]) for one in rows]
     values = _values([one.item["row"][column] for one in rows])
     items = [{"row": {**one, column: value}} for value in values for one in cells]
     answers = asking.answers(items)
     lines = _lines(answers, target)
     if lines == [None] and any(one.score is None for one in answers):
-        return {"column": column, "left_out": "the answers are neither classes nor single numbers"}
-    told: dict[str, Any] = {"column": column, "values": values, "rows": len(cells), "lines": []}
+        return {"left_out": "the answers are neither classes nor single numbers"}
+    told: dict[str, Any] = {"values": values, "rows": len(cells), "lines": []}
     for name in lines:
         scores = _scores(answers, name).reshape(len(values), len(cells))
         told["lines"].append({"label": name, "means": [measured(mean, one) for one in scores]})

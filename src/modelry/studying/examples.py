@@ -26,21 +26,24 @@ def by_class(table: PartTable, explained: Sequence[Explained]) -> list[dict[str,
     A prototype is answered rightly, as far as that is known, and its weights point most nearly
     where the class's weights point on average (cosine).
     """
-    answers = np.array([str(one["answer"]) for one in explained], dtype=object)
-    known = [one for one in dict.fromkeys(answers.tolist()) if one != "None"]
-    told = []
-    for label in known[:MOST_CLASSES]:
-        within = np.flatnonzero(answers == label).tolist()
-        right = [at for at in within if explained[at]["label"] in (None, label)]
-        told.append(
-            {
-                "label": label,
-                "rows": len(within),
-                "parts": most_important(table.of(np.array(within))),
-                "prototypes": _prototypes(table.weights, right, explained),
-            }
-        )
-    return sorted(told, key=lambda one: -int(one["rows"]))
+    places: dict[str, list[int]] = defaultdict(list)
+    for at, one in enumerate(explained):
+        if one["answer"] is not None:
+            places[one["answer"]].append(at)
+    most = sorted(places.items(), key=lambda one: -len(one[1]))[:MOST_CLASSES]
+    return [
+        {
+            "label": label,
+            "rows": len(within),
+            "parts": most_important(table.of(np.array(within))),
+            "prototypes": _prototypes(
+                table.weights,
+                [at for at in within if explained[at]["label"] in (None, label)],
+                explained,
+            ),
+        }
+        for label, within in most
+    ]
 
 
 def confusions(table: PartTable | None, explained: Sequence[Explained]) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,19 +40,21 @@ class PartTable:
         return PartTable(self.kind, self.names, self.weights[rows], self.present[rows], self.grid)
 
 
-def part_table(attributions: Sequence[Attribution]) -> PartTable | None:
+def part_table(attributions: Iterable[Attribution]) -> PartTable | None:
     """The weights of some explanations; None where their parts are not the same.
 
     That is so for images of different sizes, which a model takes as they are.
+
+    Args:
+        attributions: at least one; gone through twice.
     """
-    kind = str(attributions[0]["kind"])
+    first = next(iter(attributions))
+    kind = str(first["kind"])
     if kind == "text":
         return _words(attributions)
     if kind == "table":
-        names = [one["name"] for one in attributions[0]["columns"]]
-        weights = np.array(
-            [[one["weight"] for one in told["columns"]] for told in attributions], np.float64
-        )
+        names = [one["name"] for one in first["columns"]]
+        weights = np.array([[one["weight"] for one in told["columns"]] for told in attributions])
         return PartTable(kind, names, weights, np.ones(weights.shape, bool))
     grids = [np.array(told["grid"], np.float64) for told in attributions]
     if len({grid.shape for grid in grids}) != 1:
@@ -63,25 +65,29 @@ def part_table(attributions: Sequence[Attribution]) -> PartTable | None:
     return PartTable(kind, names, weights, np.ones(weights.shape, bool), (rows, columns))
 
 
-def _words(attributions: Sequence[Attribution]) -> PartTable:
+def _words(attributions: Iterable[Attribution]) -> PartTable:
     """Words without their case; one that a text has several times has the sum of its weights."""
-    by_text: list[dict[str, float]] = []
     totals: dict[str, float] = defaultdict(float)
+    texts = 0
     for told in attributions:
-        found: dict[str, float] = defaultdict(float)
-        for one in told["words"]:
-            found[str(one["text"]).lower()] += float(one["weight"])
-        for word, weight in found.items():
+        texts += 1
+        for word, weight in _by_word(told).items():
             totals[word] += abs(weight)
-        by_text.append(found)
     names = sorted(totals, key=lambda word: (-totals[word], word))[:MOST_WORDS]
     places = {word: at for at, word in enumerate(names)}
-    weights = np.zeros((len(by_text), len(names)))
+    weights = np.zeros((texts, len(names)))
     present = np.zeros(weights.shape, bool)
-    for row, found in enumerate(by_text):
-        for word, weight in found.items():
+    for row, told in enumerate(attributions):
+        for word, weight in _by_word(told).items():
             at = places.get(word)
             if at is not None:
                 weights[row, at] = weight
                 present[row, at] = True
     return PartTable("text", names, weights, present)
+
+
+def _by_word(told: Attribution) -> Mapping[str, float]:
+    found: dict[str, float] = defaultdict(float)
+    for one in told["words"]:
+        found[str(one["text"]).lower()] += float(one["weight"])
+    return found

@@ -20,6 +20,8 @@ from modelry.studying.contract import Answered, StudiedRow
 MOST_ROWS = 500
 MOST_ANSWERS = 1_000_000
 """Columns times repetitions times rows."""
+_ROUNDING = 1e-6
+"""Beyond 1 that the scores of classes may be, as probabilities."""
 Tell = Callable[[int, int], None]
 """Told how many columns are done, of how many."""
 
@@ -40,24 +42,24 @@ def permutation_importance(
 
     Args:
         asking: gives answers.
-        rows: of a table; those without a label are left out.
+        rows: of a table; those without a label, and those that the version does not take, are left
+            out.
         repeats: how often each column is shuffled.
         seed: of the shuffling.
         tell: told how far it is.
     """
     known = [one for one in rows if one.label is not None]
-    if len(known) < 2:
-        return {"left_out": "fewer than two of the rows say what is right"}
-    items = [dict(one.item["row"]) for one in known]
-    labels = [one.label for one in known]
-    base = _losses(labels, asking.answers([{"row": one} for one in items]))
-    if any(np.isnan(losses).any() for losses in base.values()):
-        return {"left_out": "the answers are neither classes nor single numbers"}
-    columns = list(items[0])
+    pairs = zip(known, asking.each_answer([one.item for one in known]), strict=True)
+    answered = [(row, one) for row, one in pairs if isinstance(one, Answered)]
+    if len(answered) < 2:
+        return {"left_out": "fewer than two of the rows say what is right, and are answered"}
+    items = [dict(row.item["row"]) for row, _ in answered]
+    labels = [one.right(row.label) for row, one in answered]
+    base = _losses(labels, [one for _, one in answered])
+    columns, names = list(items[0]), set(base)
     random = np.random.default_rng(seed)
-    told = []
-    for at, column in enumerate(columns):
-        rises = {name: np.zeros(len(items)) for name in base}
+    rises: dict[str, dict[str, Array]] = {column: {} for column in columns}
+    for at, column in enumerate(columns if base else ()):
         for _ in range(repeats):
             order = random.permutation(len(items))
             moved = [
@@ -65,30 +67,41 @@ def permutation_importance(
                 for one, other in zip(items, order, strict=True)
             ]
             found = _losses(labels, asking.answers(moved))
-            for name in rises:
-                rises[name] += (found[name] - base[name]) / repeats
-        told.append({"name": column, **{name: measured(mean, one) for name, one in rises.items()}})
+            names &= found.keys()  # scores of the best classes alone are told
+            for name in names:
+                rise = (found[name] - base[name]) / repeats
+                rises[column][name] = rises[column].get(name, 0) + rise
         tell(at + 1, len(columns))
-    first = next(iter(base))
+    told = [name for name in base if name in names]
+    if not told:
+        return {"left_out": "the answers are neither classes nor single numbers, as the labels are"}
+    by_column = [
+        {"name": column, **{name: measured(mean, rises[column][name]) for name in told}}
+        for column in columns
+    ]
     return {
         "rows": len(items),
         "repeats": repeats,
-        "base": {name: measured(mean, losses) for name, losses in base.items()},
-        "columns": sorted(told, key=lambda one: -one[first]["value"]),
+        "base": {name: measured(mean, base[name]) for name in told},
+        "columns": sorted(by_column, key=lambda one: -one[told[0]]["value"]),
     }
 
 
 def _losses(labels: Sequence[Any], answers: Sequence[Answered]) -> dict[str, Array]:
-    """What each answer loses, by the metric: the less the better."""
-    if all(isinstance(one, str) for one in labels):
-        pairs = list(zip(labels, answers, strict=True))
+    """What each answer loses, by the metric: the less the better; none where they cannot be told.
+
+    Args:
+        labels: what is right, in the answers' terms.
+        answers: one for each.
+    """
+    pairs = list(zip(labels, answers, strict=True))
+    if any(one.label is not None for one in answers):
         losses = {"error_rate": np.array([float(label != one.label) for label, one in pairs])}
         if all(label in one.scores for label, one in pairs):
             own = np.array([one.scores[label] for label, one in pairs])
-            losses["log_loss"] = -np.log(np.maximum(own, SMALLEST))
+            if own.min() >= 0 and own.max() <= 1 + _ROUNDING:
+                losses["log_loss"] = -np.log(np.maximum(own, SMALLEST))
         return losses
-    errors = [
-        abs(float(label) - one.score) if one.score is not None else np.nan
-        for label, one in zip(labels, answers, strict=True)
-    ]
-    return {"mean_absolute_error": np.array(errors)}
+    if any(isinstance(label, str) or one.score is None for label, one in pairs):
+        return {}
+    return {"mean_absolute_error": np.array([abs(label - one.score) for label, one in pairs])}

@@ -51,11 +51,15 @@ def randomisation_check(
     Args:
         host: gives the model file, and takes those that are made.
         asking: explains.
-        explained: rows with their explanations by the version itself.
+        explained: rows with their explanations by the version itself; those in which no part
+            counts more than another have no order that could change, and are left out.
         stages: how many copies are made; the last one has all layers drawn anew.
         seed: of the drawing.
         tell: told how far it is.
     """
+    ordered = [one for one in explained if _has_order(one[1])]
+    if not ordered:
+        return {"left_out": "in none of the rows does one part count more than another"}
     told: list[dict[str, Any]] = []
     file = host.scratch / "randomised.onnx"
     with host.open(MODEL) as path:
@@ -68,9 +72,9 @@ def randomisation_check(
             shutil.copyfile(path, file)
             redraw(file, layers[len(layers) - int(step) :], seed)
             host.put(f"{RANDOMISED}{stage}", file, {"stage": stage})
-            told.append({"layers": int(step), "of": len(layers), **_one(asking, explained, stage)})
+            told.append({"layers": int(step), "of": len(layers), **_one(asking, ordered, stage)})
             tell(stage, len(steps))
-    return {"rows": len(explained), "stages": told, "changes": _judged(layers, told[-1])}
+    return {"rows": len(ordered), "stages": told, "changes": _judged(layers, told[-1])}
 
 
 def redraw(file: Path, layers: Sequence[Layer], seed: int) -> None:
@@ -110,6 +114,11 @@ def _one(
     except ModelryError as error:
         return {"failed": str(error)[:500]}
     return {"correlation": measured(mean, np.array(found))}
+
+
+def _has_order(told: dict[str, Any]) -> bool:
+    table = part_table([told["attribution"]])
+    return table is not None and bool(np.ptp(np.abs(table.weights)) > 0)
 
 
 def _agreement(first: dict[str, Any], second: dict[str, Any]) -> float:

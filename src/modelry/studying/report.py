@@ -9,15 +9,16 @@ import numpy as np
 
 from modelry.scoring.slicing import MOST_VALUES, REST
 from modelry.studying.examples import by_class, confusions
+from modelry.studying.explained import ExplainedRows
 from modelry.studying.importance import by_slice, importance
 from modelry.studying.parts import PartTable, part_table
 
 _NAMED = 3
 
 
-def report_of(explained: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
-    """The report on rows that were explained, each as a line of the rows' file."""
-    table = part_table([one["attribution"] for one in explained])
+def report_of(rows: ExplainedRows, seed: int) -> dict[str, Any]:
+    """The report on rows that were explained."""
+    explained, table = rows.facts, part_table(rows.attributions)
     told: dict[str, Any] = {
         "rows": len(explained),
         "method": explained[0]["method"],

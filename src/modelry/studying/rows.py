@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from modelry.domain.datasets import Column, ColumnRole, ColumnType, DataDescription, Schema
+from modelry.domain.datasets import Column, ColumnRole, DataDescription, Schema
+from modelry.domain.errors import RowsInvalid
+from modelry.scoring.columns import is_class
 from modelry.scoring.contract import Rows, Subject
 from modelry.scoring.questions import (
     ColumnItems,
@@ -21,6 +23,7 @@ from modelry.scoring.questions import (
 from modelry.scoring.slicing import MISSING, Slices
 from modelry.studying.contract import TABULAR, Shards, StudiedRow
 
+T = TypeVar("T")
 Open = Callable[[str], AbstractContextManager[Path]]
 _READ_ROWS = 256
 _VALUE_CHARS = 100
@@ -42,6 +45,7 @@ class RowReader:
         self._open = open
         self.items = items_of(subject)
         self.label = label_of(subject.schema)
+        self._has_classes = subject.task != TABULAR
         self._slices = Slices(subject).columns
         names = [*self.items.columns, *self._slices]
         self._columns = list(dict.fromkeys([*names, *([self.label.name] if self.label else [])]))
@@ -50,7 +54,7 @@ class RowReader:
         """The rows with these places in the split, ascending; shards without any stay closed.
 
         Raises:
-            RowsInvalid: one of them asks nothing; names it.
+            DataDamaged: a shard is not what was written.
         """
         from modelry.datasets.reading import ShardRows
 
@@ -73,12 +77,15 @@ class RowReader:
             first = end
 
     def _row(self, rows: Rows) -> StudiedRow:
-        (item,) = self.items.of(rows)
+        try:
+            (item,) = self.items.of(rows)
+        except RowsInvalid:
+            item = {}  # which the version refuses, as it does all that it does not take
         label = None
         if self.label is not None:
             (label,) = rows.column(self.label.name)
-            if label is not None:
-                label = str(label) if is_class(self.label) else float(label)
+            if label is not None and (self._has_classes or is_class(self.label)):
+                label = str(label)
         slices = {name: _word(rows.column(name)[0]) for name in self._slices}
         return StudiedRow(rows.first, item, label, slices)
 
@@ -89,6 +96,13 @@ def chosen(rows: int, count: int, seed: int) -> list[int]:
         return list(range(rows))
     drawn = np.random.default_rng(seed).choice(rows, count, replace=False)
     return sorted(int(one) for one in drawn)
+
+
+def spread(places: Sequence[T], count: int) -> list[T]:
+    """`count` of some places, evenly, in their order; all where there are no more."""
+    if count >= len(places):
+        return list(places)
+    return [places[(2 * at + 1) * len(places) // (2 * count)] for at in range(count)]
 
 
 def items_of(subject: Subject) -> ColumnItems | ImageItems:
@@ -106,11 +120,6 @@ def label_of(schema: Schema) -> Column | None:
     """The column that says what is right, if there is exactly one."""
     found = schema.with_role(ColumnRole.LABEL)
     return found[0] if len(found) == 1 else None
-
-
-def is_class(label: Column) -> bool:
-    """Whether a label is the name of a class, not a number."""
-    return bool(label.classes) or label.type in (ColumnType.TEXT, ColumnType.BOOLEAN)
 
 
 def _word(value: Any) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 import orjson
@@ -21,19 +23,27 @@ from modelry.studying.contract import (
     Plan,
     StudiedRow,
 )
+from modelry.studying.dependence import MOST_ROWS as DEPENDENCE_ROWS
 from modelry.studying.dependence import partial_dependence
+from modelry.studying.explained import ExplainedRows
 from modelry.studying.permutation import permutation_importance, rows_for
 from modelry.studying.randomising import MOST_ROWS as RANDOMISED_ROWS
 from modelry.studying.randomising import randomisation_check
 from modelry.studying.report import report_of
-from modelry.studying.rows import RowReader, chosen
+from modelry.studying.rows import RowReader, chosen, spread
 
-CHECKPOINT_S = 20.0
+FIRST_CHECKPOINT_S, CHECKPOINT_S = 1.0, 20.0
+_SHARE_LOST = 0.1
+"""Of the time since the beginning that may be lost; `CHECKPOINT_S` at most."""
+_SHARE_SAVING = 0.05
+"""Of the time at most goes into checkpoints, which grow with the rows."""
 BATCH_ROWS = 16
 MOST_NAMED = 20
 """Rows that could not be explained, with the reason."""
+_FEW = 4
 _OF_THE_WISH = frozenset({"background", "calls", "method", "picture", "seed", "target"})
-_Line = dict[str, Any]
+"""What is wrong with so few rows that were tried first will be wrong with all."""
+_Report = dict[str, Any]
 
 
 class ExplainRows:
@@ -49,12 +59,13 @@ class ExplainRows:
         """See `Work.run`."""
         plan = Plan.from_wire(host.request)
         reader = RowReader(plan.subject, host.open)
-        asking = Asking(host, plan, reader, _background(plan, reader))
+        asking = Asking(host, plan)
+        asking.background = _background(plan, reader, asking)
         study = _Study(host, plan, reader, asking)
         study.explain()
         report = study.report()
-        _put(host, ROWS, b"".join(orjson.dumps(one) + b"\n" for one in study.lines))
-        _put(host, REPORT, orjson.dumps(report, option=orjson.OPT_SERIALIZE_NUMPY))
+        _put(host, ROWS, study.explained.lines())
+        _put(host, REPORT, [orjson.dumps(report, option=orjson.OPT_SERIALIZE_NUMPY)])
         return {name: report[name] for name in ("rows", "method", "sentence", "model_calls")}
 
 
@@ -67,62 +78,76 @@ class _Study:
         self._reader = reader
         self._asking = asking
         self._wanted = chosen(plan.data.rows, plan.rows, plan.seed)
-        self._checked = frozenset(_spread(self._wanted, plan.checked))
-        self.lines: list[_Line] = []
+        self._checked = frozenset(spread(self._wanted, plan.checked))
+        self.explained = ExplainedRows()
         self._failures: list[dict[str, Any]] = []
         self._failed = 0
-        self._saved_at = time.monotonic()
+        self._began = self._saved_at = time.monotonic()
+        self._save_every_s = FIRST_CHECKPOINT_S
 
     def explain(self) -> None:
         """Explain each row, going on from the last checkpoint."""
         self._resume()
-        done = len(self.lines) + self._failed
+        done = self._done
         try:
             self._explain_from(done)
         except Cancelled:
             with contextlib.suppress(ModelryError):
                 self._save()
             raise
-        if not self.lines:
-            raise InvalidInput(
-                "None of the rows could be explained; the first one: "
-                f"{self._failures[0]['reason']}",
-                param="dataset",
-            )
-        if len(self.lines) + self._failed > done:
+        if not self.explained:
+            raise self._none_explained()
+        if self._done > done:
             self._save()
 
-    def report(self) -> _Line:
+    @property
+    def _done(self) -> int:
+        return len(self.explained) + self._failed
+
+    def _none_explained(self) -> InvalidInput:
+        return InvalidInput(
+            f"None of the rows could be explained; the first one: {self._failures[0]['reason']}",
+            param="dataset",
+        )
+
+    def report(self) -> _Report:
         """What was found, with all that is made beside it."""
         plan = self._plan
-        report = report_of(self.lines, plan.seed)
+        report = report_of(self.explained, plan.seed)
         report["rows_of_split"] = plan.data.rows
         if self._failed:
             report["unexplained"] = {"rows": self._failed, "examples": self._failures}
         if plan.subject.task == TABULAR and plan.permutations and self._reader.label is not None:
-            report["permutation"] = self._permutation()
+            report["permutation"] = _if_it_can_be(self._permutation)
         if plan.dependence:
-            rows = self._read(self._wanted[:: max(1, len(self._wanted) // 100)])
-            told = self._telling("partial dependence")
-            report["dependence"] = []
-            for at, column in enumerate(plan.dependence):
-                found = partial_dependence(self._asking, rows, column, plan.target)
-                report["dependence"].append(found)
-                told(at + 1, len(plan.dependence))
+            report["dependence"] = self._dependence()
         if plan.randomisations:
-            report["randomisation"] = self._randomisation()
+            report["randomisation"] = _if_it_can_be(self._randomisation)
         return report
 
-    def _permutation(self) -> _Line:
+    def _permutation(self) -> _Report:
         plan = self._plan
         count = rows_for(len(self._reader.items.columns), plan.permutations, plan.data.rows)
         rows = self._read(chosen(plan.data.rows, count, plan.seed))
         tell = self._telling("permutation importance")
         return permutation_importance(self._asking, rows, plan.permutations, plan.seed, tell)
 
-    def _randomisation(self) -> _Line:
-        by_place = {one["row"]: one for one in self.lines[:RANDOMISED_ROWS]}
-        rows = self._read(sorted(by_place))
+    def _dependence(self) -> list[_Report]:
+        plan = self._plan
+        places = [one["row"] for one in self.explained.facts]
+        rows = self._read(spread(places, DEPENDENCE_ROWS))
+        tell = self._telling("partial dependence")
+        found = []
+        for at, column in enumerate(plan.dependence):
+            make = partial(partial_dependence, self._asking, rows, column, plan.target)
+            found.append({"column": column, **_if_it_can_be(make)})
+            tell(at + 1, len(plan.dependence))
+        return found
+
+    def _randomisation(self) -> _Report:
+        told = map(self.explained.told, spread(range(len(self.explained)), RANDOMISED_ROWS))
+        by_place = {one["row"]: one for one in told}
+        rows = self._read(list(by_place))
         return randomisation_check(
             self._host,
             self._asking,
@@ -149,12 +174,15 @@ class _Study:
         self._explain_batch(batch, done, total)
 
     def _explain_batch(self, batch: list[StudiedRow], done: int, total: int) -> int:
-        answers = self._asking.answers([one.item for one in batch])
+        answers = self._asking.each_answer([one.item for one in batch])
         for row, answer in zip(batch, answers, strict=True):
-            self._explain_row(row, answer)
+            if isinstance(answer, InvalidInput):
+                self._fail(row, answer)
+            else:
+                self._explain_row(row, answer)
             done += 1
             self._host.progress(done, total, "rows", "explaining")
-            if time.monotonic() - self._saved_at > CHECKPOINT_S:
+            if time.monotonic() - self._saved_at > self._save_every_s:
                 self._save()
         return done
 
@@ -162,16 +190,12 @@ class _Study:
         try:
             told = self._asking.explanation(row, checks=row.row in self._checked)
         except InvalidInput as error:
-            if error.param in _OF_THE_WISH:
-                raise
-            self._failed += 1
-            if len(self._failures) < MOST_NAMED:
-                self._failures.append({"row": row.row, "reason": str(error)[:300]})
+            self._fail(row, error)
             return
-        self.lines.append(
+        self.explained.add(
             {
                 "row": row.row,
-                "label": row.label,
+                "label": answer.right(row.label),
                 "answer": answer.label,
                 "score": answer.score,
                 "slices": dict(row.slices),
@@ -185,44 +209,64 @@ class _Study:
             }
         )
 
+    def _fail(self, row: StudiedRow, error: InvalidInput) -> None:
+        self._failed += 1
+        if len(self._failures) < MOST_NAMED:
+            self._failures.append({"row": row.row, "reason": str(error)[:300]})
+        if error.param in _OF_THE_WISH and self._failed == self._done >= _FEW:
+            raise error
+
     def _resume(self) -> None:
-        with contextlib.suppress(NotFound), self._host.open(CHECKPOINT) as path:
-            kept = orjson.loads(path.read_bytes())
+        with (
+            contextlib.suppress(NotFound),
+            self._host.open(CHECKPOINT) as path,
+            path.open("rb") as file,
+        ):
+            kept = orjson.loads(file.readline())
             if kept["plan"] == self._plan.to_wire():
-                self.lines, self._failed = kept["lines"], kept["failed"]
-                self._failures = kept["failures"]
-                self._host.log(f"Goes on after {len(self.lines)} explained rows.")
+                self.explained.add_lines(file)
+                self._failed, self._failures = kept["failed"], kept["failures"]
+                self._host.log(f"Goes on after {len(self.explained)} explained rows.")
 
     def _save(self) -> None:
+        """Keep what there is, for another attempt."""
+        began = time.monotonic()
         kept = {
             "plan": self._plan.to_wire(),
-            "lines": self.lines,
             "failed": self._failed,
             "failures": self._failures,
         }
-        about = {"step": len(self.lines) + self._failed}
-        _put(self._host, CHECKPOINT, orjson.dumps(kept), about)
+        head = orjson.dumps(kept, option=orjson.OPT_APPEND_NEWLINE)
+        lines = itertools.chain([head], self.explained.lines())
+        _put(self._host, CHECKPOINT, lines, {"step": self._done})
         self._saved_at = time.monotonic()
+        took_s, so_far_s = self._saved_at - began, self._saved_at - self._began
+        usual_s = min(CHECKPOINT_S, max(FIRST_CHECKPOINT_S, so_far_s * _SHARE_LOST))
+        self._save_every_s = max(usual_s, took_s / _SHARE_SAVING)
 
 
-def _background(plan: Plan, reader: RowReader) -> list[Any]:
-    """Rows that stand for what is usual, as requests have them."""
+def _background(plan: Plan, reader: RowReader, asking: Asking) -> list[Any]:
+    """Rows that stand for what is usual, as requests have them; those that the version takes."""
     if plan.subject.task != TABULAR or not plan.background_rows:
         return []
     places = chosen(plan.background.rows, plan.background_rows, plan.seed)
-    return [one.item["row"] for one in reader.read(plan.background, places)]
+    items = [one.item for one in reader.read(plan.background, places)]
+    answers = zip(items, asking.each_answer(items), strict=True)
+    return [item["row"] for item, answer in answers if isinstance(answer, Answered)]
 
 
-def _spread(places: list[int], count: int) -> list[int]:
-    """`count` of the places, evenly."""
-    if count <= 0:
-        return []
-    step = max(1, -(-len(places) // count))
-    return places[::step]
+def _if_it_can_be(make: Callable[[], _Report]) -> _Report:
+    """What is made of a version that may not take what it is asked for it; the rest is told."""
+    try:
+        return make()
+    except InvalidInput as error:
+        reason = "the version, or its file, does not allow it"
+        return {"left_out": reason, "examples": [{"reason": str(error)[:300]}]}
 
 
-def _put(host: WorkHost, name: str, content: bytes, about: Json | None = None) -> None:
-    file = host.scratch / name
-    file.write_bytes(content)
-    host.put(name, file, about)
-    file.unlink()
+def _put(host: WorkHost, name: str, content: Iterable[bytes], about: Json | None = None) -> None:
+    path = host.scratch / name
+    with path.open("wb") as file:
+        file.writelines(content)
+    host.put(name, path, about)
+    path.unlink()

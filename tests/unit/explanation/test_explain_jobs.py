@@ -183,6 +183,39 @@ def test_rows_that_cannot_be_explained_are_counted_and_named(text: Kit) -> None:
     assert "no words" in first["reason"]
 
 
+def test_rows_that_the_version_does_not_take_are_counted_and_named_too(
+    tmp_path: Path, loop: asyncio.AbstractEventLoop
+) -> None:
+    image = Column("picture", ColumnType.IMAGE, is_nullable=True)
+    kind = Column("kind", ColumnType.INTEGER, ColumnRole.LABEL)
+    files = written(tmp_path, model=looks_at(8, 20))
+    version = ("image-classification", files, {"labels": ["0", "1"]})
+    pictures = [bright_square(8, 20), None, bright_square(8, 20), b"no picture"] * 5
+    split = {"picture": pictures, "kind": [1, 0, 0, 0] * 5}
+    kit = Kit(tmp_path, loop, version, (Schema((image, kind)), {"only": split}))
+    report, lines = explained(kit, checked=0)
+    assert [one["row"] for one in lines] == list(range(0, 20, 2))
+    assert report["unexplained"]["rows"] == 10
+    assert [one["row"] for one in report["unexplained"]["examples"]] == list(range(1, 20, 2))
+    assert (lines[0]["label"], lines[0]["answer"]) == ("1", "1"), "its labels are names"
+    (wrong,) = report["confusions"]
+    assert (wrong["label"], wrong["answer"], wrong["rows"]) == ("0", "1", 5)
+    assert report["per_class"][0]["prototypes"]
+    asyncio.run_coroutine_threadsafe(kit.deployments.stop(0.1), loop).result(5)
+
+
+def test_a_wish_that_no_row_allows_ends_the_study_early(text: Kit) -> None:
+    told = text.handler.check(ME, {"version": "filter", "dataset": "rows", "target": "maybe"})
+    with pytest.raises(InvalidInput, match="target is 'maybe'"):
+        text.handler.run(FakeJobRun(told))
+    assert text.pool.explained < 10
+
+
+def test_as_many_explanations_are_measured_as_was_asked_for(table: Kit) -> None:
+    report, _ = explained(table, rows=30, checked=20, permutations=0)
+    assert report["trust"]["rows"] == 20
+
+
 def test_an_attempt_goes_on_where_the_one_before_was_stopped(text: Kit) -> None:
     told = text.handler.check(ME, {"version": "filter", "dataset": "rows", "checked": 0})
     first = FakeJobRun(told)
@@ -253,6 +286,11 @@ def test_other_tasks_other_files_and_other_rights_are_refused(table: Kit) -> Non
     asked = {"version": "filter", "dataset": "rows"}
     with pytest.raises(PermissionDenied):
         table.handler.check(samples.principal(Role.OPERATOR), asked)
+    large = tuple(replace(one, size_bytes=2**31) for one in table.version.files)
+    small, table.version = table.version, replace(table.version, files=large)
+    with pytest.raises(InvalidInput, match="has 2048 MiB; copies of up to 1024 MiB can be made"):
+        table.handler.check(ME, {**asked, "randomisations": 1})
+    table.version = small
     files = tuple(replace(one, name="model.gguf") for one in table.version.files)
     table.version = replace(table.version, files=files)
     with pytest.raises(InvalidInput, match="no model file of the format ONNX"):
@@ -280,7 +318,7 @@ def test_the_words_of_texts_are_in_no_outcome_and_in_no_list_without_the_right_t
     assert "good" not in "\n".join(service.card_lines(samples.principal(Role.VIEWER), text.version))
     with pytest.raises(PermissionDenied):
         service.rows(samples.principal(Role.VIEWER), "job-1")
-    assert len(service.rows(ME, "job-1").splitlines()) == 6
+    assert len(b"".join(service.rows(ME, "job-1")).splitlines()) == 6
 
 
 def test_reports_without_the_right_to_rows_keep_what_tells_of_none() -> None:
