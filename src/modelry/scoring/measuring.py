@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from modelry.metrics.intervals import bootstrap
 from modelry.runtime_api.tensors import Array
@@ -19,6 +19,11 @@ def measured(statistic: Statistic, *columns: Array) -> dict[str, float]:
     if any(map(math.isnan, (low, high))):
         return {"value": value}
     return {"value": value, "low": low, "high": high}
+
+
+def with_values(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, Mapping[str, float]]:
+    """Those that have a value on these rows: R² has none where all labels are the same."""
+    return {name: one for name, one in metrics.items() if not math.isnan(one["value"])}
 
 
 def _number(value: float | None) -> float:

@@ -15,6 +15,7 @@ from modelry.runtime_api.items import encode_items
 from modelry.runtime_api.tensors import pack_tensors, unpack_tensors
 from modelry.runtime_api.work import Json, WorkHost
 from modelry.scoring.contract import Answers, Question, Rows, Subject
+from modelry.scoring.measuring import with_values
 from modelry.scoring.scorers import scorer_for
 
 PREDICT = "predict"
@@ -51,11 +52,13 @@ class Score:
             host.progress(done, total, "rows")
         elapsed = time.perf_counter() - started
         speed = _speed(seconds, done / elapsed if elapsed else 0.0, batch_rows)
-        report = {**scorer.report(), "rows": done, "speed": speed}
+        found = scorer.report()
+        metrics = with_values(found["metrics"])
+        report = {**found, "metrics": metrics, "rows": done, "speed": speed}
         file = host.scratch / REPORT
         file.write_bytes(orjson.dumps(report, option=orjson.OPT_SERIALIZE_NUMPY))
         host.put(REPORT, file)
-        return {"rows": done, "metrics": report["metrics"], "speed": speed}
+        return {"rows": done, "metrics": metrics, "speed": speed}
 
 
 def subject_to_wire(subject: Subject) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from PIL import Image
 from modelry.domain.datasets import Column, ColumnRole, ColumnType, Schema
 from modelry.domain.errors import InvalidInput, NotSupported, RowsInvalid
 from modelry.scoring.contract import Answers, Question, Rows, Subject
+from modelry.scoring.measuring import with_values
 from modelry.scoring.scorers import scorer_for
 from modelry.testing.datasets import rows_of
 
@@ -218,6 +219,15 @@ def test_numbers_are_measured_by_their_distance() -> None:
     assert metrics["root_mean_squared_error"]["value"] == pytest.approx(3**0.5)
     assert metrics["r_squared"]["value"] == pytest.approx(1 - 9 / 26)
     assert told["worst"][0] == {"row": 2, "label": 9.0, "answer": 6.0}
+
+
+def test_a_metric_that_has_no_value_is_left_out() -> None:
+    told = scored(
+        Subject("tabular", NUMBERS, features=("x",)),
+        {"x": [1.0, 2.0], "y": [3.0, 3.0]},
+        lambda question: Answers([{"value": one["row"]["x"]} for one in question.items]),
+    )
+    assert set(with_values(told["metrics"])) == {"mean_absolute_error", "root_mean_squared_error"}
 
 
 def test_a_row_that_does_not_say_what_is_right_is_named() -> None:
