@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.support.explained import linear
 from tests.support.operating import Operator
+from typer.testing import CliRunner
 
+from modelry.cli.main import app
 from modelry.client import Client
 
 WEIGHTS = {"rooms": 2.0, "age": -0.5, "noise": 0.0}
@@ -37,11 +41,24 @@ def client(wired: Operator, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield client
 
 
-def test_a_version_is_explained_and_measured_by_group(client: Client) -> None:
-    job = client.explanations.start(
-        "worth@1", "worths", rows=20, checked=2, permutations=1, randomisations=1, slices=["area"]
+def test_a_version_is_explained_and_measured_by_group(
+    client: Client, wired: Operator, tmp_path: Path
+) -> None:
+    words = shlex.split(
+        "explain-dataset worth@1 --on worths --rows 20 --checked 2 --background 20 --slice area "
+        "--permutations 1 --dependence rooms --randomisations 1 --out"
     )
-    job.wait(120, progress=False)
+    environment = {"MODELRY_URL": wired.server.url, "MODELRY_API_KEY": wired.server.key}
+    shown = CliRunner().invoke(app, [*words, str(tmp_path / "rows")], None, environment)
+    assert shown.exit_code == 0, f"{shown.output}\n{shown.exception!r}"
+    for told in (
+        "Over 20 rows counted most: rooms",
+        "By area:",
+        "average, by rooms:",
+        "1 of 1 layers",
+    ):
+        assert told in shown.stdout
+    (job,) = client.jobs.list(kind="explain", limit=1)
     found = client.explanations.get(job.id)
     names = [one["name"] for one in found.report["importance"]["parts"]]
     assert names == ["rooms", "age", "noise"]
@@ -49,6 +66,7 @@ def test_a_version_is_explained_and_measured_by_group(client: Client) -> None:
     assert {one["value"] for one in found.report["slices"]["area"]} == {"town", "land"}
     lines = client.explanations.rows(job.id)
     assert len(lines) == found.rows == 20
+    assert len((tmp_path / "rows").read_text("utf-8").splitlines()) == 20
     assert client.explanations.list("worth", 1)[0].explanation_id == job.id
 
     measured = client.evaluations.start("worth@1", "worths", groups=["area"])

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelry.cli.commands.evaluations import VersionArgument, model_and_number
-from modelry.cli.output import AsJson, Output, table, time_text
+from modelry.cli.output import AsJson, Output, printable, table, time_text
 from modelry.cli.session import client_of
 
 if TYPE_CHECKING:
     from modelry.client.explanation_records import DatasetExplanation, ExplanationReport
 
-_SHOWN = 15
+_SHOWN, _FEW = 15, 3
 
 
 def explain_dataset(
@@ -42,6 +42,10 @@ def explain_dataset(
     slices: Annotated[
         list[str] | None,
         typer.Option("--slice", help="Tell apart what counts by this column; may be repeated."),
+    ] = None,
+    background: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of tables: how many rows stand for what is usual. [default: 50]"),
     ] = None,
     permutations: Annotated[
         int | None,
@@ -76,6 +80,7 @@ def explain_dataset(
             calls=calls,
             seed=seed,
             slices=slices or (),
+            background=background,
             permutations=permutations,
             dependence=dependence or (),
             randomisations=randomisations or None,
@@ -147,12 +152,56 @@ def _show(found: ExplanationReport, output: Output) -> None:
             f"'{one['label']}' answered as '{one['answer']}': {one['rows']}"
             + (f" (rows {places})" if places else "")
         )
+    unexplained = report.get("unexplained")
+    if unexplained:
+        output.say(f"{unexplained['rows']} rows could not be explained: --json tells some of them.")
+    for column, values in (report.get("slices") or {}).items():
+        _show_slices(column, values, output)
     _show_permutation(report.get("permutation") or {}, output)
+    for one in report.get("dependence") or ():
+        _show_dependence(one, output)
     _show_randomisation(report.get("randomisation") or {}, output)
     output.say(f"Explanations {found.explanation_id}")
 
 
+def _show_slices(column: str, values: Any, output: Output) -> None:
+    output.say("")
+    output.say(f"By {column}:")
+    cells = [
+        (
+            one["value"],
+            one["rows"],
+            f"{one['score']:.4f}",
+            _number(one.get("agreement")),
+            ", ".join(part["name"] for part in one.get("parts", ())[:_FEW]),
+        )
+        for one in values
+    ]
+    table(("VALUE", "ROWS>", "SCORE>", "LIKE THE OTHERS>", "COUNTED MOST"), cells, empty="")
+
+
+def _show_dependence(told: Any, output: Output) -> None:
+    output.say("")
+    if "left_out" in told:
+        output.say(f"The answers by {told['column']} are not known: {told['left_out']}.")
+        return
+    output.say(f"The answers on average, by {told['column']}:")
+    lines = told["lines"]
+    cells = [
+        (value, *(_number(line["means"][at]["value"]) for line in lines))
+        for at, value in enumerate(told["values"])
+    ]
+    heads = [printable(line["label"] or "answer").upper() + ">" for line in lines]
+    table((printable(told["column"]).upper(), *heads), cells, empty="")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
 def _show_permutation(told: Any, output: Output) -> None:
+    if "left_out" in told:
+        output.say(f"No column was shuffled: {told['left_out']}.")
     columns = told.get("columns", ())[:_SHOWN]
     if not columns:
         return
