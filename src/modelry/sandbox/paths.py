@@ -23,6 +23,7 @@ _SYSTEM = (
     "/sys/devices/system/node",
     "/proc/cpuinfo",
     "/proc/meminfo",
+    "/proc/pressure/cpu",
     "/proc/stat",
     "/proc/version",
     "/dev/zero",

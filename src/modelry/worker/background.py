@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,13 +12,14 @@ from modelry.explaining.pace import Pace
 from modelry.runtime_api.engine import StopSignal
 from modelry.worker.courtesy import Courtesy
 from modelry.worker.engine_lane import EngineLane, Work
+from modelry.worker.pressure import waited_s
 
 _NO_CALL = 0
 T = TypeVar("T")
 
 
 class Background:
-    """Runs pieces of work through an engine's queue.
+    """Runs pieces of work through an engine's queue, for one thread.
 
     Args:
         lane: the queue.
@@ -27,10 +27,13 @@ class Background:
 
     def __init__(self, lane: EngineLane) -> None:
         self._lane = lane
-        self._courtesy = Courtesy(lane.is_wanted)
+        self._courtesy = Courtesy(lane.is_wanted, self._waited_s)
+        self._lost_s = 0.0
+        self._free_at = time.monotonic()
 
     def pace(self, most_rows: int) -> Pace:
-        """How many rows runs may have, of which `run` must be told."""
+        """How many rows runs may have, of which `run` must be told; work begins."""
+        self._free_at = time.monotonic()
         return Pace(most_rows, self._courtesy.slice_s)
 
     def run(self, call: Callable[[], T], rows: int, pace: Pace) -> T:
@@ -41,16 +44,27 @@ class Background:
             rows: that it gives the engine.
             pace: is told how long that took.
         """
+        made_s = time.monotonic() - self._free_at
         work = _Run(call, rows)
         self._lane.add(work)
         self._lane.run()
         found: T = work.found()
         pace.ran(rows, work.took_s)
-        self._courtesy.ran(work.took_s, work.cpu_s, work.taken)
-        rest_s = self._courtesy.rest_s
+        self._lost_s += work.lost_s
+        self._rest(made_s + work.took_s)
+        self._free_at = time.monotonic()
+        return found
+
+    def _rest(self, busy_s: float) -> None:
+        self._courtesy.look(time.monotonic())
+        rest_s = self._courtesy.rest_s(busy_s)
         if rest_s:
             time.sleep(rest_s)
-        return found
+
+    def _waited_s(self) -> float:
+        """Where the machine does not tell, what this thread has waited tells something."""
+        told = waited_s()
+        return self._lost_s if told is None else told
 
 
 class _Run(Work):
@@ -58,13 +72,12 @@ class _Run(Work):
 
     Attributes:
         took_s: how long the engine took.
-        cpu_s: how long threads of this process had cores meanwhile, in all.
-        taken: how often a core was taken from a thread of this process meanwhile.
+        lost_s: for how much of that the thread that ran it had no core.
     """
 
     is_background = True
 
-    __slots__ = ("_call", "_done", "_failure", "_found", "cpu_s", "taken", "took_s")
+    __slots__ = ("_call", "_done", "_failure", "_found", "lost_s", "took_s")
 
     def __init__(self, call: Callable[[], Any], rows: int) -> None:
         super().__init__(_NO_CALL, math.inf, None, rows)
@@ -72,20 +85,18 @@ class _Run(Work):
         self._done = threading.Event()
         self._found: Any = None
         self._failure: BaseException | None = None
-        self.took_s = self.cpu_s = 0.0
-        self.taken = 0
+        self.took_s = self.lost_s = 0.0
 
     def run_together(self, works: Sequence[Any], stop: StopSignal) -> Sequence[None]:
         """Run it alone; what goes wrong is raised where it is waited for."""
         del works, stop  # the signal of who waits ends it
-        began, cpu_s, taken = time.perf_counter(), time.process_time(), _cores_taken()
+        began, cpu_s = time.perf_counter(), time.thread_time()
         try:
             self._found = self._call()
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
             self._failure = error
         self.took_s = time.perf_counter() - began
-        self.cpu_s = time.process_time() - cpu_s
-        self.taken = _cores_taken() - taken
+        self.lost_s = max(0.0, self.took_s - (time.thread_time() - cpu_s))
         self._done.set()
         return [None]
 
@@ -95,7 +106,3 @@ class _Run(Work):
         if self._failure is not None:
             raise self._failure
         return self._found
-
-
-def _cores_taken() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw

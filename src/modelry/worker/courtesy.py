@@ -13,46 +13,64 @@ CROWDED_SLICE_S = 0.002
 """And while other processes want the cores."""
 SHARED_FOR_S = 1.0
 """An engine that was asked so lately will be asked again."""
-CROWDED_PER_S = 30
-"""How often in a second on a core it is taken away, from which on others want the cores."""
+CROWDED_SHARE = 0.05
+"""Of the time, in which somebody waits for a core, from which on others want the cores. Two cores
+have 0.01 with nothing else to do, and 0.1 beside engines with as many threads (measured)."""
+LOOKED_AT_S = 0.05
+"""How often it is asked for at most: the kernel counts in ticks of some milliseconds."""
+_REMEMBERED_S = 0.5
+_FORGOTTEN_S = 2.0
 _RESTS_WHEN_SHARED = 1.0
-_RESTS_WHEN_CROWDED = 3.0
-_REMEMBERED_S = 0.1
+_RESTS_WHEN_CROWDED = 8.0
 _LONGEST_REST_S = 0.05
-_LEAST_CPU_S = 1e-4
 
 
 class Courtesy:
-    """Learns from each run whether the machine is wanted by others.
+    """Learns whether the machine is wanted by others.
 
     Nice values would not do: a thread that waits for a core may hold the interpreter's lock, for
     which the threads that answer calls would wait as long.
 
     Args:
         is_shared: whether others have asked the same engine within so many seconds.
+        waited_s: for how long, in all, somebody has waited for a core.
     """
 
-    def __init__(self, is_shared: Callable[[float], bool]) -> None:
+    def __init__(self, is_shared: Callable[[float], bool], waited_s: Callable[[], float]) -> None:
         self._is_shared = is_shared
-        self._taken_per_s = 0.0
-        self._took_s = 0.0
+        self._waited_s = waited_s
+        self._share: float | None = None
+        self._seen = (-math.inf, 0.0)
 
     def slice_s(self) -> float:
         """How long the next run may take."""
         if self._is_shared(SHARED_FOR_S):
             return SHARED_SLICE_S
-        return CROWDED_SLICE_S if self._taken_per_s > CROWDED_PER_S else QUIET_SLICE_S
+        return CROWDED_SLICE_S if self.is_crowded else QUIET_SLICE_S
 
-    def ran(self, took_s: float, cpu_s: float, taken: int) -> None:
-        """A run took so long, had cores for so long, and so many times one was taken away."""
-        share = 1 - math.exp(-took_s / _REMEMBERED_S)
-        self._taken_per_s += share * (taken / max(cpu_s, _LEAST_CPU_S) - self._taken_per_s)
-        self._took_s = took_s
+    def look(self, now: float) -> None:
+        """See whether others want the cores, at the time `now`; asks seldom enough to be cheap."""
+        since, before = self._seen
+        passed = now - since
+        if passed < LOOKED_AT_S:
+            return
+        waited_s = self._waited_s()
+        self._seen = (now, waited_s)
+        if passed > _FORGOTTEN_S:
+            self._share = None
+            return
+        share = (waited_s - before) / passed
+        known = share if self._share is None else self._share
+        self._share = known + (1 - math.exp(-passed / _REMEMBERED_S)) * (share - known)
 
     @property
-    def rest_s(self) -> float:
-        """How long to rest after the last run."""
+    def is_crowded(self) -> bool:
+        """Whether others want the cores."""
+        return self._share is not None and self._share > CROWDED_SHARE
+
+    def rest_s(self, busy_s: float) -> float:
+        """How long to rest after work of so many seconds."""
         rests = _RESTS_WHEN_SHARED if self._is_shared(SHARED_FOR_S) else 0.0
-        if self._taken_per_s > CROWDED_PER_S:
+        if self.is_crowded:
             rests = _RESTS_WHEN_CROWDED
-        return min(_LONGEST_REST_S, rests * self._took_s)
+        return min(_LONGEST_REST_S, rests * busy_s)

@@ -16,7 +16,7 @@ from modelry.worker.engine_lane import Work
 from modelry.worker.tensor_plan import AnswerWriter, TensorPlan, TensorPlanner, has_rows, merge
 
 _RESULT = int(Kind.RESULT)
-_BULK_ROWS = 4096
+_BULK_ROWS = 1024
 
 
 class TensorEngine:

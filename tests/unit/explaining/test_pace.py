@@ -1,4 +1,4 @@
-"""How many rows explanations ask at once, what they make of doubles, and how they stand back."""
+"""How many rows explanations ask at once and what they make of doubles."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from modelry.explaining.asking import _different
 from modelry.explaining.pace import QUIET_SLICE_S, Pace
-from modelry.worker.courtesy import CROWDED_SLICE_S, SHARED_SLICE_S, Courtesy
+from modelry.worker.courtesy import SHARED_SLICE_S, Courtesy
 
 
 def settled(pace: Pace, row_s: float, run_s: float = 0.0) -> int:
@@ -37,26 +37,11 @@ def test_a_run_that_was_disturbed_is_made_up_for_and_a_rest_is_not_minded() -> N
 
 def test_runs_are_short_while_the_engine_is_shared() -> None:
     is_shared = False
-    courtesy = Courtesy(lambda _: is_shared)
+    courtesy = Courtesy(lambda _: is_shared, lambda: 0.0)
     pace = Pace(4096, courtesy.slice_s)
     alone = settled(pace, 1e-5)
     is_shared = True
     assert pace.rows * 1e-5 <= SHARED_SLICE_S < alone * 1e-5
-    courtesy.ran(0.0004, 0.0004, 0)
-    assert courtesy.rest_s == pytest.approx(0.0004)
-    is_shared = False
-    assert courtesy.rest_s == 0
-
-
-def test_runs_are_short_and_rests_long_while_cores_are_taken_away() -> None:
-    courtesy = Courtesy(lambda _: False)
-    for _ in range(50):
-        courtesy.ran(0.01, 0.005, 1)
-    assert courtesy.slice_s() == CROWDED_SLICE_S
-    assert courtesy.rest_s == pytest.approx(0.03)
-    for _ in range(50):
-        courtesy.ran(0.01, 0.01, 0)
-    assert (courtesy.slice_s(), courtesy.rest_s) == (QUIET_SLICE_S, 0)
 
 
 def test_each_different_row_is_kept_once() -> None:
