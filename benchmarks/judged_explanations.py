@@ -236,7 +236,9 @@ class Inside:
         prepared = self._predictor.before([{"image": known.png(picture)}], {})
         parts = ImageParts(prepared)
         asking = Asking(self._subject(), prepared, target, StopSignal())
-        found = measure(lambda presences: asking.scores(parts, presences), weights, 0)
+        found = measure(
+            lambda presences: asking.scores(parts, presences), weights, 0, guess=parts.guess
+        )
         return found.deletion, found.insertion
 
     def _subject(self) -> Subject:

@@ -149,6 +149,7 @@ _CHECKED = {
     "is_better_than_random": True,
     "calls": 4,
     "stability": None,
+    "p_value": 0.04,
 }
 
 

@@ -45,6 +45,10 @@ class Parts(Protocol):
         """The same input, moved a little; None where nothing lies a little beside it."""
         ...
 
+    def guess(self, random: np.random.Generator) -> Array:
+        """Weights (parts,) by chance, as even among neighbours as those of explanations are."""
+        ...
+
     def described(self, attribution: Attribution) -> dict[str, Any]:
         """Weights of the parts in the input's own terms, as JSON types."""
         ...

@@ -201,7 +201,9 @@ def _checked(
         other = _attribution(asking, moved, method, wish)
         stability = round(rank_agreement(found.weights, other.weights), 4)
     if measured is None:
-        measured = measure(lambda one: asking.scores(parts, one), found.weights, wish.seed)
+        measured = measure(
+            lambda one: asking.scores(parts, one), found.weights, wish.seed, guess=parts.guess
+        )
     else:
         asking.calls += measured.calls
     return replace(measured, stability=stability, calls=asking.calls - before)

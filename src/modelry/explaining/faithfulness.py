@@ -3,12 +3,15 @@
 Deletion takes the parts away, those that did most first, and insertion brings them back to an
 empty input; the area under the curve of scores tells how well the order is chosen (Petsiuk et
 al., "RISE", BMVC 2018). The same with the parts in random order tells what any order would do.
+
+How well an order is chosen is told by insertion less deletion. An order backwards has the same
+with the other sign, as it passes the same inputs, so that each random order counts as two.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -21,6 +24,7 @@ STEPS = 12
 """Points of a curve, at most, beside its beginning."""
 RANDOM_ORDERS = 12
 FEW_PARTS = 40
+SIGNIFICANT = 0.05
 _LEAST_SUBSETS = 6
 _MOST_CERTAIN = 1 - 1e-9
 
@@ -34,14 +38,18 @@ class Faithfulness:
         insertion: higher is better.
         random_deletion: mean, and the bounds within which 95 % of random orders lie.
         random_insertion: likewise.
-        is_better_than_random: beyond the bounds of both; of few parts, of which a random order is
-            often the right one by chance, beyond the means of both, and `prediction` above 0.
+        is_better_than_random: `p_value` is below 0.05. Of few parts a random order is often the
+            right one by chance, and few orders tell little; there it is also so where both areas
+            are beyond the means, and `prediction` is above 0.
         calls: how often the model was asked for this.
         stability: how alike the order of the parts is when the input is moved a little, as
             Spearman's correlation; None where it cannot be moved.
+        p_value: how often a random order would do as well: of these and random ones, forwards and
+            backwards, the share with at least this insertion less deletion (a permutation test).
         prediction: how well the sum of the weights of the parts that are there goes with the score,
             over the inputs of the random orders: Pearson's correlation, and the bounds of 95 %. It
-            is measured of few parts (Park et al., "TRAK", ICML 2023, of ranks).
+            is measured of few parts, and where few orders are asked (Park et al., "TRAK", ICML
+            2023, of ranks).
     """
 
     deletion: float
@@ -52,6 +60,7 @@ class Faithfulness:
     calls: int
     stability: float | None = None
     prediction: tuple[float, float, float] | None = None
+    p_value: float | None = None
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Faithfulness:
@@ -66,11 +75,16 @@ class Faithfulness:
         return asdict(self)
 
 
+Guess = Callable[[np.random.Generator], Array]
+"""Weights (parts,) of somebody who knows the parts, but not the model."""
+
+
 def measure(
     scores: Scores,
     weights: Array,
     seed: int,
     *,
+    guess: Guess | None = None,
     steps: int = STEPS,
     pairs: int | None = None,
 ) -> Faithfulness:
@@ -80,17 +94,25 @@ def measure(
         scores: of presences (n, parts).
         weights: of the parts.
         seed: of the random orders.
+        guess: gives what is ordered at random, where neighbours belong together: areas by regions
+            cannot be compared with those by single parts, which destroy any picture sooner.
         steps: points of a curve.
         pairs: of random orders of which the second is the first one backwards: deleting in one
             passes the same inputs as inserting in the other, which halves what is asked; None
             takes orders that have nothing to do with each other.
     """
-    (found,) = measure_each(scores, weights[:, None], seed, steps=steps, pairs=pairs)
+    (found,) = measure_each(scores, weights[:, None], seed, guess=guess, steps=steps, pairs=pairs)
     return found
 
 
 def measure_each(
-    scores: Scores, weights: Array, seed: int, *, steps: int = STEPS, pairs: int | None = None
+    scores: Scores,
+    weights: Array,
+    seed: int,
+    *,
+    guess: Guess | None = None,
+    steps: int = STEPS,
+    pairs: int | None = None,
 ) -> list[Faithfulness]:
     """Compare the order of the weights for each target with random orders, the same for all.
 
@@ -98,12 +120,13 @@ def measure_each(
         scores: of presences (n, parts): (n,), or (n, targets).
         weights: (parts, targets).
         seed: of the random orders.
+        guess: as in `measure`.
         steps: as in `measure`.
         pairs: as in `measure`.
     """
     parts, targets = weights.shape
     orders = [np.argsort(-weights[:, at], kind="stable") for at in range(targets)]
-    chosen = _random_orders(parts, np.random.default_rng(seed), pairs)
+    chosen = _random_orders(guess or _any_weights(parts), np.random.default_rng(seed), pairs)
     orders += chosen
     ends = np.unique(np.linspace(0, parts, min(steps, parts) + 1).round().astype(int))
     curves = [_presences(order, ends) for order in orders]
@@ -113,8 +136,10 @@ def measure_each(
     areas = np.trapezoid(found, ends / parts, axis=2)  # (orders, 2, targets)
     own, others = areas[:targets], areas[targets:]
     calls = 2 * (1 + len(chosen)) * len(ends)
+    if pairs is None:  # in the pairs each has its own backwards
+        others = np.concatenate([others, others[:, ::-1]])
     checked = [_against(own[at, :, at], others[:, :, at], calls) for at in range(targets)]
-    if parts > FEW_PARTS:
+    if parts > FEW_PARTS and pairs is None:
         return checked
     first = 2 * targets * len(ends)  # behind those of the weights' own orders
     return [
@@ -123,10 +148,15 @@ def measure_each(
     ]
 
 
-def _random_orders(parts: int, random: np.random.Generator, pairs: int | None) -> list[Array]:
+def _any_weights(parts: int) -> Guess:
+    return lambda random: random.random(parts)
+
+
+def _random_orders(guess: Guess, random: np.random.Generator, pairs: int | None) -> list[Array]:
+    count = RANDOM_ORDERS if pairs is None else pairs
+    orders: list[Array] = [np.argsort(-guess(random), kind="stable") for _ in range(count)]
     if pairs is None:
-        return [random.permutation(parts) for _ in range(RANDOM_ORDERS)]
-    orders = [random.permutation(parts) for _ in range(pairs)]
+        return orders
     return [one for order in orders for one in (order, order[::-1])]
 
 
@@ -167,19 +197,24 @@ def _presences(order: Array, ends: Array) -> tuple[Array, Array]:
 
 
 def _against(own: Array, others: Array, calls: int) -> Faithfulness:
-    """Areas (deletion, insertion) of one order beside those of random ones (orders, 2)."""
+    """Areas (deletion, insertion) of one order beside those of random ones (orders, 2), each also
+    backwards: deleting in an order passes the same inputs as inserting in it backwards.
+    """
     means, spreads = others.mean(axis=0), 1.96 * others.std(axis=0, ddof=1)
     deletion, insertion = (
         (float(mean), float(mean - spread), float(mean + spread))
         for mean, spread in zip(means, spreads, strict=True)
     )
+    is_as_good = others[:, 1] - others[:, 0] >= own[1] - own[0]
+    p_value = (1 + int(is_as_good.sum())) / (1 + len(others))
     return Faithfulness(
         deletion=float(own[0]),
         insertion=float(own[1]),
         random_deletion=deletion,
         random_insertion=insertion,
-        is_better_than_random=bool(own[0] < deletion[1] and own[1] > insertion[2]),
+        is_better_than_random=p_value < SIGNIFICANT,
         calls=calls,
+        p_value=p_value,
     )
 
 

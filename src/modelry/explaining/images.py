@@ -10,6 +10,7 @@ import numpy as np
 
 from modelry.domain.errors import InvalidInput, NotSupported
 from modelry.explaining.contract import Attribution
+from modelry.explaining.smoothing import MASK_CELLS, even_weights
 from modelry.processing.values import Geometry
 from modelry.runtime_api.tensors import Array
 from modelry.tasks.prediction import Prepared
@@ -18,8 +19,6 @@ MOST_CELLS = 16
 """Cells along the longer side."""
 MOST_NUMBERS = 2**26
 """Of one image as the engine's input; changed ones are made of it."""
-MASK_CELLS = 5
-"""Cells along a side of a random mask, before it is smoothed."""
 _REGIONS = 5
 NOISE = 0.02
 """Standard deviation of the noise for stability, of that of the image's values."""
@@ -96,6 +95,10 @@ class ImageParts:
             moved = np.clip(np.rint(moved), bounds.min, bounds.max)
         other._array = moved.astype(self._array.dtype)
         return other
+
+    def guess(self, random: np.random.Generator) -> Array:
+        """See `Parts.guess`."""
+        return even_weights(self.grid, random, self.mask_cells)
 
     def described(self, attribution: Attribution) -> dict[str, Any]:
         """The weights in pixels of the image as it was sent."""

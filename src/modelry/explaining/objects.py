@@ -168,7 +168,9 @@ def _checked(
     """How far the map of each object can be trusted."""
     moved = parts.noisy(np.random.default_rng(wish.seed))
     other = method(lambda presences: asking.scores(moved, presences), moved, wish)
-    measured = measure_each(lambda one: asking.scores(parts, one), found.weights, wish.seed)
+    measured = measure_each(
+        lambda one: asking.scores(parts, one), found.weights, wish.seed, guess=parts.guess
+    )
     return [
         replace(one, stability=round(rank_agreement(ours, theirs), 4))
         for one, ours, theirs in zip(measured, found.weights.T, other.weights.T, strict=True)

@@ -12,6 +12,7 @@ import numpy as np
 from modelry.explaining.contract import Attribution, Scores, Wish
 from modelry.explaining.images import ImageParts
 from modelry.explaining.settling import Asked, agreement
+from modelry.explaining.smoothing import smoothed
 from modelry.runtime_api.tensors import Array
 
 USUAL_CALLS = 1000
@@ -134,19 +135,6 @@ class _Means:
 def _masks(
     grid: tuple[int, int], count: int, random: np.random.Generator, cells: int, kept: float
 ) -> Array:
-    """Random smooth masks (count, parts): coarse ones, shifted by a part of a coarse cell."""
+    """Random smooth masks (count, parts)."""
     coarse = random.random((count, cells + 1, cells + 1)) < kept
-    shift = random.random((2, count))
-    rows, columns = (_between(size, at, cells) for size, at in zip(grid, shift, strict=True))
-    masks: Array = rows @ coarse.astype(np.float64) @ columns.transpose(0, 2, 1)
-    return masks.reshape(count, -1)
-
-
-def _between(size: int, shift: Array, cells: int) -> Array:
-    """Linear weights (n, size, cells + 1) of a coarse axis on a shifted fine one."""
-    places = (np.arange(size) + 0.5) / size * cells
-    at = places[None, :] + shift[:, None] - 0.5
-    distance = np.abs(at[:, :, None] - np.arange(cells + 1))
-    weights = np.maximum(0, 1 - distance)
-    found: Array = weights / weights.sum(axis=2, keepdims=True)
-    return found
+    return smoothed(coarse.astype(np.float64), grid, random)

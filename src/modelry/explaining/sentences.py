@@ -45,7 +45,7 @@ def sentence(
     if checked is None:
         return told
     if checked.is_better_than_random:
-        return f"{told} Taking parts away in this order tells more than any random order."
+        return f"{told} Taking parts away in this order tells more than random orders do."
     return (
         f"{told} It is no better than a random order of the parts: do not rely on this explanation."
     )

@@ -107,6 +107,10 @@ class RowParts:
         other._row = self._prepare([{"row": cells}])
         return other
 
+    def guess(self, random: np.random.Generator) -> Array:
+        """See `Parts.guess`; columns have no neighbours that belong together."""
+        return random.random(self.count)
+
     def described(self, attribution: Attribution) -> dict[str, Any]:
         """The weights by column."""
         return {

@@ -10,6 +10,7 @@ import numpy as np
 
 from modelry.domain.errors import InvalidInput, NotSupported
 from modelry.explaining.contract import OUTPUT, TENSORS, Attribution
+from modelry.explaining.smoothing import even_weights
 from modelry.processing.values import Context, Detections
 from modelry.runtime_api.tensors import Array
 from modelry.tasks.prediction import Answer, Predictor, Prepared
@@ -114,6 +115,7 @@ class TensorParts:
         self._value = baseline
         self._groups: dict[str, Array] = {}
         self._names: list[str] = []
+        self._extents: list[int | tuple[int, int]] = []
         shared: dict[tuple[int, ...], Array] = {}
         most = max(1, MOST_PARTS // len(self._arrays))
         for name, array in self._arrays.items():
@@ -124,6 +126,8 @@ class TensorParts:
             groups, names = _grouped(shape, most)
             self._groups[name] = groups + len(self._names)
             self._names += [f"{name}{one}" for one in names]
+            pixels = _pixels(shape)
+            self._extents.append(len(names) if pixels is None else _grid(shape, pixels)[1:])
             if array.dtype.kind in "iu":
                 shared[shape] = self._groups[name]
         self.repeats = 1
@@ -161,6 +165,15 @@ class TensorParts:
         other.__dict__.update(self.__dict__)
         other._arrays = {**self._arrays, **moved}
         return other
+
+    def guess(self, random: np.random.Generator) -> Array:
+        """See `Parts.guess`; cells of what looks like an image are like their neighbours."""
+        return np.concatenate(
+            [
+                random.random(extent) if isinstance(extent, int) else even_weights(extent, random)
+                for extent in self._extents
+            ]
+        )
 
     def described(self, attribution: Attribution) -> dict[str, Any]:
         """The weights by part, and as `arrays` of the tensors' own shapes.
@@ -209,10 +222,16 @@ def _pixels(shape: tuple[int, ...]) -> tuple[int, int] | None:
     return (0, 1) if shape[2] in _CHANNELS and min(shape[:2]) > 4 else None
 
 
-def _cells(shape: tuple[int, ...], pixels: tuple[int, int]) -> tuple[Array, list[str]]:
+def _grid(shape: tuple[int, ...], pixels: tuple[int, int]) -> tuple[int, int, int]:
+    """The side of a cell, and how many rows and columns of cells there are."""
     height, width = (shape[axis] for axis in pixels)
     side = -(-max(height, width) // MOST_CELLS)
-    rows, columns = -(-height // side), -(-width // side)
+    return side, -(-height // side), -(-width // side)
+
+
+def _cells(shape: tuple[int, ...], pixels: tuple[int, int]) -> tuple[Array, list[str]]:
+    height, width = (shape[axis] for axis in pixels)
+    side, rows, columns = _grid(shape, pixels)
     cells = (np.arange(height) // side)[:, None] * columns + np.arange(width) // side
     wide = [1] * len(shape)
     wide[pixels[0]], wide[pixels[1]] = height, width

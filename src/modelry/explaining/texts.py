@@ -64,6 +64,10 @@ class TextParts:
         """Words have no slightly different ones."""
         del random
 
+    def guess(self, random: np.random.Generator) -> Array:
+        """See `Parts.guess`; words have no neighbours that belong together."""
+        return random.random(self.count)
+
     def described(self, attribution: Attribution) -> dict[str, Any]:
         """The weights by word, with its place in the text in characters."""
         return {

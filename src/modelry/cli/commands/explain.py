@@ -263,6 +263,6 @@ def _checked(faithfulness: Any) -> str:
     told = (
         f"faithfulness: deletion {faithfulness['deletion']:.3f} (random "
         f"{faithfulness['random_deletion'][0]:.3f}), insertion {faithfulness['insertion']:.3f} "
-        f"(random {faithfulness['random_insertion'][0]:.3f})"
+        f"(random {faithfulness['random_insertion'][0]:.3f}), p {faithfulness['p_value']:.2f}"
     )
     return told if stability is None else f"{told}, stability {stability:.2f}"
