@@ -18,8 +18,9 @@ from modelry.protocols.http.request import ApiRequest
 from modelry.protocols.http.values import flag, number, text, whole
 from modelry.protocols.oip.answer import AnswerHead, render_answer
 from modelry.protocols.oip.plan import make_plan, read_header_length, split_body
+from modelry.services.inference.answers import TensorExplanation
 from modelry.services.inference.routing import Target
-from modelry.services.inference.service import InferenceService, TensorExplanation
+from modelry.services.inference.service import InferenceService
 
 WISHES = ("method", "target", "calls", "seed", "checks", "baseline")
 """Parameters of the request that are read here; the others are those of infer."""

@@ -18,7 +18,7 @@ from modelry.runtime_api.tensors import (
     decode_tensor,
     encode_tensor,
 )
-from modelry.services.inference.service import units_of_tensors
+from modelry.services.inference.noted import units_of_tensors
 
 _CONTENTS: dict[Datatype, str] = {
     Datatype.BOOL: "bool_contents",

@@ -17,7 +17,7 @@ from modelry.domain.errors import InvalidInput, MalformedBody, TensorMismatch, U
 from modelry.domain.signature import ITEM_BYTES, Datatype, Signature
 from modelry.protocols.oip.json_data import bytes_of_json
 from modelry.runtime_api.tensors import count_elements, decode_tensor
-from modelry.services.inference.service import units_of_tensors
+from modelry.services.inference.noted import units_of_tensors
 
 _REQUEST_FIELDS = {"id", "parameters", "inputs", "outputs"}
 _INPUT_FIELDS = {"name", "shape", "datatype", "parameters", "data"}

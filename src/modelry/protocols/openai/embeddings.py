@@ -15,8 +15,8 @@ from modelry.protocols.openai.fields import check_fields
 from modelry.protocols.openai.inputs import Input, texts_or_tokens
 from modelry.protocols.openai.sampling import check_user
 from modelry.runtime_api.tensors import Array
+from modelry.services.inference.answers import Prediction
 from modelry.services.inference.routing import Target
-from modelry.services.inference.service import Prediction
 
 ENDPOINT = "POST /v1/embeddings"
 MAX_INPUTS = 2048

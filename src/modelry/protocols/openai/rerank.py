@@ -24,7 +24,7 @@ from modelry.protocols.http.values import (
 from modelry.protocols.openai.embeddings import ARRAY, input_usage, unit_length
 from modelry.protocols.openai.fields import check_fields
 from modelry.protocols.openai.sampling import check_user
-from modelry.services.inference.service import Prediction
+from modelry.services.inference.answers import Prediction
 
 ENDPOINT = "POST /v1/rerank"
 MAX_DOCUMENTS = 1000

@@ -25,9 +25,10 @@ from modelry.protocols.tasks.question import Question, check_names, items_of, op
 from modelry.protocols.tasks.reading import read_question
 from modelry.services.explanation.asking import ExplanationJobs
 from modelry.services.explanation.counting import check_explanation
+from modelry.services.inference.answers import Explanation
 from modelry.services.inference.inputs import InputUrls
 from modelry.services.inference.routing import Target
-from modelry.services.inference.service import Explanation, InferenceService, require_task
+from modelry.services.inference.service import InferenceService, require_task
 from modelry.services.privacy.kept_questions import KeptQuestion, KeptQuestions
 from modelry.tasks.contract import Schema
 from modelry.tasks.registry import task_called

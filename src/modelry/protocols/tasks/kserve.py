@@ -30,9 +30,10 @@ from modelry.protocols.tasks.instances import (
     tensors_of,
 )
 from modelry.protocols.tasks.question import MAX_ITEMS, check_names, items_of, options_of
+from modelry.services.inference.explanations import MOST_EXPLAINED
 from modelry.services.inference.inputs import InputFetcher, InputUrls
 from modelry.services.inference.routing import Target
-from modelry.services.inference.service import MOST_EXPLAINED, InferenceService, require_task
+from modelry.services.inference.service import InferenceService, require_task
 from modelry.tasks.registry import task_called
 
 

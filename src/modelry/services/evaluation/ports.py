@@ -14,8 +14,8 @@ from modelry.domain.evaluations import Evaluation
 from modelry.explaining.contract import Wish
 from modelry.runtime_api.tensors import Array
 from modelry.runtime_api.work import InputFile
+from modelry.services.inference.answers import Explanation, Prediction, TensorAnswer
 from modelry.services.inference.routing import Target
-from modelry.services.inference.service import Explanation, Prediction, TensorAnswer
 
 A = TypeVar("A", bound=Assessment)
 

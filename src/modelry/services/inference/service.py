@@ -5,16 +5,14 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from modelry.domain.access import Principal, TenantState
 from modelry.domain.errors import InvalidInput, ModelryError, NotFound, NotSupported
-from modelry.domain.signature import Datatype, Signature
-from modelry.explaining.contract import BASELINE, OUTPUT, Wish
-from modelry.gradients.contract import NAMES as BY_GRADIENTS
+from modelry.explaining.contract import Wish
 from modelry.runtime_api.frames import Kind
 from modelry.runtime_api.generation import (
     ChatRequest,
@@ -25,59 +23,27 @@ from modelry.runtime_api.generation import (
 )
 from modelry.runtime_api.items import encode_items
 from modelry.runtime_api.tensors import Array, pack_tensors, unpack_tensors
+from modelry.services.inference.answers import (
+    Explanation,
+    Prediction,
+    TensorAnswer,
+    TensorExplanation,
+)
 from modelry.services.inference.authentication import Authenticator, tenant_refusal
 from modelry.services.inference.call import ItemsCall, RawCall, StreamedCall
+from modelry.services.inference.explanations import (
+    explanation_in,
+    explanations_in,
+    item_call,
+    tensor_call,
+)
 from modelry.services.inference.metering import Meter, open_request
+from modelry.services.inference.noted import chosen_in, parameters_of, units_of_tensors
 from modelry.services.inference.replica_group import ReplicaGroup
 from modelry.services.inference.routing import Route, RouteTable, Target
 from modelry.services.quotas.accounts import Accounts
 from modelry.services.quotas.costs import CostBudgets
-from modelry.services.quotas.demands import items_demand, tensor_demand, text_demand
-
-MOST_EXPLAINED = 16
-"""Rows of tensors, or items, that one request may have explained."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """Answer of a typed task: one item per input item; arrays are aligned with the items."""
-
-    target: Target
-    items: list[dict[str, Any]]
-    arrays: dict[str, Array]
-    usage: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """Why an item got its answer, as JSON types; `picture` is a PNG, empty where none was asked."""
-
-    target: Target
-    told: dict[str, Any]
-    picture: bytes
-    usage: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class TensorExplanation:
-    """Why rows of tensors got their answers: what is told of each row, and weights as tensors.
-
-    `entries` describe the tensors in `body`, as in frames.
-    """
-
-    target: Target
-    rows: list[dict[str, Any]]
-    entries: list[dict[str, Any]]
-    body: bytes
-    usage: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class TensorAnswer:
-    """Output tensors and the version that gave them."""
-
-    target: Target
-    outputs: dict[str, Array]
+from modelry.services.quotas.demands import items_demand, text_demand
 
 
 class InferenceService:
@@ -220,29 +186,11 @@ class InferenceService:
             NotSupported: answers of this version cannot be explained, or not so.
             ModelryError: admission or the engine failed.
         """
-        if wish.method in BY_GRADIENTS:
-            raise NotSupported(
-                f"'{wish.method}' follows gradients, in a process of its own: ask for it at "
-                "POST /v1/explanations.",
-                param="method",
-            )
-        (encoded,), body = encode_items([item])
-        asked = {
-            "items": [encoded],
-            "options": dict(options),
-            "wish": wish.to_wire(),
-            "is_own": principal.tenant_id == target.group.identity[0],
-        }
-        if target.version.task == "chat":
-            asked["cache_salt"] = self._cache_salt(principal, target)
-        call = ItemsCall(principal, Kind.EXPLAIN, orjson.dumps(asked), body)
-        demand = items_demand(target.version.task, 1, call.header)
-        call.demand = demand._replace(explanations=1)
-        call.parameters = parameters_of({**options, **wish.to_wire()})
+        salt = self._cache_salt(principal, target) if target.version.task == "chat" else None
+        call = item_call(principal, target, item, options, wish, cache_salt=salt)
         target.group.submit(call)
         _, picture = await call.answer()
-        answer = call.answer_header
-        return Explanation(target, answer["explanation"], picture, answer["usage"])
+        return explanation_in(call, target, picture)
 
     async def explain_tensors(
         self,
@@ -269,24 +217,10 @@ class InferenceService:
             NotSupported: such tensors, or such outputs, cannot be explained.
             ModelryError: admission or the engine failed.
         """
-        entries, body = tensors
-        count = check_explainable(target.version.signature, entries)
-        header = {
-            "inputs": list(entries),
-            BASELINE: baseline,
-            OUTPUT: output,
-            "wish": wish.to_wire(),
-        }
-        call = ItemsCall(principal, Kind.EXPLAIN, orjson.dumps(header), body)
-        demand = tensor_demand(target.version.task, call.header)
-        call.demand = demand._replace(explanations=count)
-        call.parameters = parameters_of({**wish.to_wire(), BASELINE: baseline})
+        call = tensor_call(principal, target, tensors, wish, baseline=baseline, output=output)
         target.group.submit(call)
         _, weights = await call.answer()
-        answer = call.answer_header
-        return TensorExplanation(
-            target, answer["explanations"], answer["outputs"], weights, answer["usage"]
-        )
+        return explanations_in(call, target, weights)
 
     async def embed(
         self, principal: Principal, target: Target, inputs: Sequence[str | list[int]]
@@ -345,57 +279,6 @@ async def _typed_events(call: StreamedCall) -> AsyncIterator[GenerationEvent]:
             yield event_from_wire(event)
     finally:
         call.cancel()
-
-
-def check_explainable(signature: Signature, entries: Sequence[Mapping[str, Any]]) -> int:
-    """How many rows of tensors are to be explained.
-
-    Raises:
-        InvalidInput: none, or too many.
-        NotSupported: the model takes no rows, or numbers that cannot be changed here.
-    """
-    if not entries or not signature.batched:
-        raise NotSupported(
-            "The model takes no tensors with an open batch dimension, so that changed inputs "
-            "cannot be asked for together; its tensors cannot be explained.",
-            param="model",
-        )
-    for spec in signature.inputs:
-        if spec.datatype in (Datatype.BF16, Datatype.BYTES):
-            raise NotSupported(
-                f"Input '{spec.name}' holds {spec.datatype}, which cannot be explained as a "
-                "tensor; use POST /v1/explanations.",
-                param=spec.name,
-            )
-    count = int(entries[0]["shape"][0])
-    if not 1 <= count <= MOST_EXPLAINED:
-        raise InvalidInput(
-            f"The tensors have {count} rows; explain 1 to {MOST_EXPLAINED} in one request.",
-            param="inputs",
-        )
-    return count
-
-
-def units_of_tensors(
-    entries: Sequence[Mapping[str, Any]], signature: Signature
-) -> Mapping[str, int]:
-    """What tensors count as: the rows of their batch, or 1 where a model takes no batches."""
-    return {"items": int(entries[0]["shape"][0]) if signature.batched else 1}
-
-
-def chosen_in(request: ChatRequest | CompletionRequest) -> Mapping[str, Any]:
-    """What a generation request chose."""
-    chosen = {"n": request.n, "top_logprobs": request.top_logprobs, **asdict(request.sampling)}
-    if isinstance(request, ChatRequest):
-        chosen["json_schema"] = None if request.json_schema is None else True
-        chosen["tools"] = len(request.tools) or None
-    return chosen
-
-
-def parameters_of(chosen: Mapping[str, Any]) -> bytes:
-    """The numbers and switches among `chosen`, as JSON; a text could be anybody's words."""
-    kept = {name: value for name, value in chosen.items() if isinstance(value, int | float)}
-    return orjson.dumps(kept, option=orjson.OPT_SORT_KEYS) if kept else b""
 
 
 def require_task(target: Target, *tasks: str) -> None:
