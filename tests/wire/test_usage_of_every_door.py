@@ -165,6 +165,28 @@ async def test_so_does_one_that_is_refused(served: Served, path: str) -> None:
     assert "unauthenticated" not in exposition([]).decode()
 
 
+DEEP: Any = json.loads("[" * 300 + "]" * 300)
+"""Nested deeper than what is sent on may be, if not deeper than what is read."""
+
+
+@pytest.mark.parametrize("path", EXAMPLES)
+async def test_what_is_nested_too_deeply_is_told_whichever_field_it_is_in(
+    served: Served, path: str
+) -> None:
+    fields = {*EXAMPLES[path][1], "parameters", "background", "goal", "explain"}
+    for field in fields:
+        wishes_too = {"parameters": {"checks": False}} if "{model}" in path else {}
+        answer = await served.ask(path, **{**wishes_too, field: DEEP})
+        assert 400 <= answer.status_code < 500, (field, answer.text)
+    for change in ({"model": "sums", "row": [DEEP]}, {"model": "assistant", "messages": [DEEP]}):
+        answer = await served.ask(path, **change)
+        assert 400 <= answer.status_code < 500, (change["model"], answer.text)
+    wishes = {"model": "sums", "row": [1.0, 2.0], "text": None}
+    for wish in ({"background": [DEEP]}, {"goal": {"above": DEEP}}, {"changeable": {"a": DEEP}}):
+        answer = await served.ask(path, **wishes, **wish)
+        assert 400 <= answer.status_code < 500, (wish.keys(), answer.text)
+
+
 @pytest.mark.parametrize("path", EXAMPLES)
 async def test_an_unknown_model_is_not_named(served: Served, path: str) -> None:
     if "{model}" in path:

@@ -15,6 +15,7 @@ import orjson
 
 from modelry.domain.errors import InvalidInput
 from modelry.explaining.contract import MOST_CALLS, Wish
+from modelry.runtime_api.frames import encode_header
 from modelry.runtime_api.items import decode_item, encode_items
 
 _LENGTH = struct.Struct("<I")
@@ -29,9 +30,13 @@ class Asked:
     wish: Wish
 
     def to_bytes(self) -> bytes:
-        """As one content."""
+        """As one content.
+
+        Raises:
+            InvalidInput: it is nested too deeply.
+        """
         (item,), body = encode_items([self.item])
-        head = orjson.dumps(
+        head = encode_header(
             {"item": item, "options": dict(self.options), "wish": self.wish.to_wire()}
         )
         return _LENGTH.pack(len(head)) + head + body

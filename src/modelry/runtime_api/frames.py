@@ -39,13 +39,14 @@ ERROR = {"code": str, "message": str, "param": str | null, "retry_after_s": numb
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 import orjson
 
-from modelry.domain.errors import ModelryError, error_from_code
+from modelry.domain.errors import InvalidInput, ModelryError, error_from_code
 
 PREFIX = struct.Struct("<IQIIBBH")
 MAX_HEADER_BYTES = 64 * 2**20
@@ -90,6 +91,22 @@ class Frame:
 
 class FrameError(Exception):
     """The peer sent bytes that are not a frame; the link cannot go on."""
+
+
+def encode_header(asked: Mapping[str, Any]) -> bytes:
+    """A header that holds what a caller sent.
+
+    Raises:
+        InvalidInput: it is nested deeper than can be sent on; JSON that is read may be.
+    """
+    try:
+        return orjson.dumps(asked)
+    except orjson.JSONEncodeError as error:
+        if "ecursion" not in str(error):
+            raise
+        raise InvalidInput(
+            "The request is nested deeper than 250 levels; send it flatter."
+        ) from None
 
 
 def encode_prefix(

@@ -12,12 +12,12 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
-from modelry.domain.errors import InvalidInput, MalformedBody
+from modelry.domain.errors import InvalidInput
 from modelry.explaining.contract import MOST_CALLS, Wish
 from modelry.protocols.http.request import ApiRequest
 from modelry.protocols.http.values import flag, number, text, whole
 from modelry.protocols.oip.answer import AnswerHead, render_answer
-from modelry.protocols.oip.plan import make_plan, read_header_length, split_body
+from modelry.protocols.oip.plan import plan_of, read_header_length, read_json, split_body
 from modelry.services.inference.answers import TensorExplanation
 from modelry.services.inference.routing import Target
 from modelry.services.inference.service import InferenceService
@@ -39,8 +39,8 @@ async def explained(inference: InferenceService, target: Target, request: ApiReq
     length = request.header("inference-header-content-length")
     json_bytes = read_header_length(None if length is None else length.encode())
     json_part, binary = split_body(await request.body(), json_bytes)
-    wishes, rest = _without_wishes(json_part)
-    plan = make_plan(rest, target.version.signature)
+    wishes, rest = _without_wishes(read_json(json_part))
+    plan = plan_of(rest, target.version.signature)
     asked = orjson.loads(plan.frame_header)
     if len(asked["outputs"]) > 1:
         raise InvalidInput("Name one output to explain, or none.", param="outputs")
@@ -58,18 +58,14 @@ async def explained(inference: InferenceService, target: Target, request: ApiReq
     return _rendered(found, plan.request_id, is_binary=is_binary)
 
 
-def _without_wishes(json_part: bytes | memoryview) -> tuple[dict[str, Any], bytes]:
-    """The wishes among the parameters, and the request without them."""
-    try:
-        asked = orjson.loads(json_part)
-    except orjson.JSONDecodeError as error:
-        raise MalformedBody(f"The request is not valid JSON: {error}.") from None
+def _without_wishes(asked: Any) -> tuple[dict[str, Any], Any]:
+    """The wishes among the parameters of a request, and the request without them."""
     parameters = asked.get("parameters") if isinstance(asked, dict) else None
     if not isinstance(parameters, dict):
-        return {}, bytes(json_part)
+        return {}, asked
     wishes = {name: value for name, value in parameters.items() if name in WISHES}
     kept = {name: value for name, value in parameters.items() if name not in WISHES}
-    return wishes, orjson.dumps({**asked, "parameters": kept})
+    return wishes, {**asked, "parameters": kept}
 
 
 def _wish(given: dict[str, Any]) -> Wish:

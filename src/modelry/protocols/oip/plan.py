@@ -97,11 +97,28 @@ def make_plan(json_part: bytes | memoryview, signature: Signature) -> Plan:
         UnsupportedField: a field that is not part of the protocol.
         TensorMismatch: tensors that do not fit the signature.
     """
+    return plan_of(read_json(json_part), signature)
+
+
+def read_json(json_part: bytes | memoryview) -> Any:
+    """The JSON part of a request.
+
+    Raises:
+        MalformedBody: not JSON.
+    """
     try:
-        request = orjson.loads(json_part)
+        return orjson.loads(json_part)
     except orjson.JSONDecodeError as error:
         raise MalformedBody(f"The request is not valid JSON: {error}.") from None
-    request = _object(request, "The request", _REQUEST_FIELDS)
+
+
+def plan_of(asked: Any, signature: Signature) -> Plan:
+    """As `make_plan`, of JSON that was read already.
+
+    Raises:
+        MalformedBody, UnsupportedField, TensorMismatch: as `make_plan`.
+    """
+    request = _object(asked, "The request", _REQUEST_FIELDS)
     request_id = request.get("id")
     if request_id is not None and not (isinstance(request_id, str) and len(request_id) <= 256):
         raise MalformedBody("'id' must be a string of at most 256 characters.", param="id")

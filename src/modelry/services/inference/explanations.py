@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from modelry.domain.access import Principal
 from modelry.domain.errors import InvalidInput, NotSupported
 from modelry.domain.signature import Datatype, Signature
 from modelry.explaining.contract import BASELINE, OUTPUT, Wish
 from modelry.gradients.contract import NAMES as BY_GRADIENTS
-from modelry.runtime_api.frames import Kind
+from modelry.runtime_api.frames import Kind, encode_header
 from modelry.runtime_api.items import encode_items
 from modelry.services.inference.answers import Explanation, TensorExplanation
 from modelry.services.inference.call import ItemsCall
@@ -63,7 +61,7 @@ def item_call(
     }
     if cache_salt is not None:
         asked["cache_salt"] = cache_salt
-    call = ItemsCall(principal, Kind.EXPLAIN, orjson.dumps(asked), body)
+    call = ItemsCall(principal, Kind.EXPLAIN, encode_header(asked), body)
     demand = items_demand(target.version.task, 1, call.header)
     call.demand = demand._replace(explanations=1)
     call.parameters = parameters_of({**options, **wish.to_wire()})
@@ -94,7 +92,7 @@ def tensor_call(
     entries, body = tensors
     count = check_explainable(target.version.signature, entries)
     header = {"inputs": list(entries), BASELINE: baseline, OUTPUT: output, "wish": wish.to_wire()}
-    call = ItemsCall(principal, Kind.EXPLAIN, orjson.dumps(header), body)
+    call = ItemsCall(principal, Kind.EXPLAIN, encode_header(header), body)
     demand = tensor_demand(target.version.task, call.header)
     call.demand = demand._replace(explanations=count)
     call.parameters = parameters_of({**wish.to_wire(), BASELINE: baseline})

@@ -13,7 +13,7 @@ import orjson
 from modelry.domain.access import Principal, TenantState
 from modelry.domain.errors import InvalidInput, ModelryError, NotFound, NotSupported
 from modelry.explaining.contract import Wish
-from modelry.runtime_api.frames import Kind
+from modelry.runtime_api.frames import Kind, encode_header
 from modelry.runtime_api.generation import (
     ChatRequest,
     CompletionRequest,
@@ -142,7 +142,7 @@ class InferenceService:
             ModelryError: admission or the engine failed.
         """
         entries, parts = pack_tensors(inputs)
-        header = orjson.dumps({"inputs": entries, "outputs": list(outputs)})
+        header = encode_header({"inputs": entries, "outputs": list(outputs)})
         call = RawCall(principal, Kind.INFER, header, b"".join(parts))
         call.units = units_of_tensors(entries, target.version.signature)
         target.group.submit(call)
@@ -165,7 +165,7 @@ class InferenceService:
         if not items:
             raise InvalidInput("The request holds no items; send at least one.", param="input")
         encoded, body = encode_items(items)
-        header = orjson.dumps({"items": encoded, "options": dict(options or {})})
+        header = encode_header({"items": encoded, "options": dict(options or {})})
         call = ItemsCall(principal, Kind.PREDICT, header, body)
         call.demand = items_demand(target.version.task, len(items), header)
         call.parameters = parameters_of(options or {})
@@ -232,7 +232,7 @@ class InferenceService:
             ModelryError: admission or the engine failed.
         """
         require_task(target, "text-embedding", "chat")
-        call = ItemsCall(principal, Kind.EMBED, orjson.dumps({"inputs": list(inputs)}))
+        call = ItemsCall(principal, Kind.EMBED, encode_header({"inputs": list(inputs)}))
         call.demand = text_demand(call.header)
         return await self._run_items(call, target)
 
@@ -255,7 +255,7 @@ class InferenceService:
         """
         require_task(target, "chat")
         request = replace(request, cache_salt=self._cache_salt(principal, target))
-        call = StreamedCall(principal, orjson.dumps(request_to_wire(request)))
+        call = StreamedCall(principal, encode_header(request_to_wire(request)))
         call.demand = text_demand(call.header, request.n, request.sampling.max_tokens)
         call.parameters = parameters_of(chosen_in(request))
         target.group.submit(call)
