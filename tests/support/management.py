@@ -240,7 +240,7 @@ async def installation(
     encryption = EncryptionService(
         database.data_keys, open_provider(ProviderChoice("file", folder / "key-encryption-keys"))
     )
-    request_logs = RequestLogs(database.request_logs, encryption, inference.groups)
+    request_logs = RequestLogs(database.request_logs, encryption, inference.groups, trail)
     request_logs.queue.start()
     jobs = JobsService(database.jobs, blobs)
     retention = RetentionService(

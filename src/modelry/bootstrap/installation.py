@@ -204,6 +204,7 @@ class Installation:
             database.request_logs,
             self.encryption,
             self.inference.groups,
+            self.trail,
             redactor=_redactor(settings.presidio),
         )
         self.retention = RetentionService(

@@ -188,6 +188,19 @@ def test_frames_are_read():
     assert cut["values"] == {"left_out_bytes": 4}
 
 
+def test_explanations_are_read_as_what_they_explain():
+    wish = {"wish": {"method": None}}
+    tensors = {**orjson.loads(HEADER), "baseline": 0.0, **wish}
+    (described,) = read(Kind.EXPLAIN, tensors, b"\0\0\x80?")["inputs"]
+    assert described == {"name": "x", "datatype": "FP32", "shape": [1]}
+    image = {"items": [{"image": {"$bytes": [1, 3]}}], **wish}
+    assert read(Kind.EXPLAIN, image, b"abcde")["items"] == [{"image": {"left_out_bytes": 3}}]
+    said = {"messages": [{"role": "user", "content": "data:image/png;base64,AA"}]}
+    chat = read(Kind.EXPLAIN, {"items": [said], "cache_salt": "s", **wish})
+    assert chat["items"][0]["messages"][0]["content"] == {"left_out_bytes": 24}
+    assert "cache_salt" not in chat
+
+
 def test_tool_calls_are_put_together():
     events = [
         {"tool": {"index": 0, "call_index": 0, "name": "find", "arguments": '{"q":'}},

@@ -244,6 +244,7 @@ def test_an_answer_comes_with_its_explanation_where_that_is_asked(http: httpx2.C
     [
         ({"explain": "yes"}, "expected true, or an object of: method"),
         ({"explain": {"why": 1}}, "why is not known here; known are: method"),
+        ({"explain": {"model": "prices"}}, "model is not known here"),
         ({"explain": {"method": "grad-cam"}}, "ask for it at POST /v1/explanations"),
         ({"explain": {"calls": "many"}}, "calls is 'many'"),
         ({"explain": True, "image": ["aGk=", "aGk="]}, "explain one at a time"),
@@ -382,6 +383,19 @@ def test_an_earlier_answer_is_explained_by_its_id(http: httpx2.Client, wired: Op
     answer = http.post("/v1/explanations", json=wish, headers=headers)
     assert answer.status_code == 404
     assert "No request" in answer.json()["error"]["message"]
+
+
+def test_a_deployment_that_was_made_anew_explains_no_answers_of_the_one_before(
+    http: httpx2.Client, wired: Operator
+) -> None:
+    request_id = asked_before(http, wired, attachments=True)
+    wired.call("DELETE", "/deployments/bright")
+    wired.deploy("bright")
+    wired.load("bright")
+    wish = {"request_id": request_id, "item": 0, "checks": False}
+    answer = http.post("/v1/explanations", json=wish)
+    assert answer.status_code == 404, answer.text
+    assert "was made later" in answer.json()["error"]["message"]
 
 
 def test_what_was_not_kept_cannot_be_explained_later(http: httpx2.Client, wired: Operator) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 from tests.support import sequence_models
-from tests.support.operating import Operator
+from tests.support.operating import Operator, wait_until
 from tests.support.server import Running
 
 MANIFEST = (
@@ -69,6 +69,83 @@ def test_a_chat_writes_the_answer_itself(http: httpx2.Client) -> None:
     assert "Paris" in told["attribution"]["output"]["text"]
     words = {one["text"]: one["weight"] for one in told["attribution"]["segments"]}
     assert max(words, key=lambda word: words[word]) in ("France", "capital")
+
+
+def kept_chat(http: httpx2.Client, wired: Operator, rule: dict[str, Any], **body: Any) -> str:
+    """The id of a chat that was answered while `rule` held."""
+    path = "/deployments/chat/request-log"
+    wired.call("PUT", path, json=rule)
+    question = [{"role": "user", "content": "Say yes."}]
+    asked_for = {"model": "chat", "messages": question, "max_tokens": 3, **body}
+    answer = http.post("/v1/chat/completions", json=asked_for)
+    assert answer.status_code == 200, answer.text
+    request_id = answer.headers["x-request-id"]
+    wanted = {"request_id": request_id}
+    wait_until(
+        lambda: bool(wired.call("GET", "/request-logs", params=wanted)["requests"]),
+        "the chat is kept",
+    )
+    wired.call("DELETE", path)
+    return request_id
+
+
+def test_the_answer_that_an_earlier_chat_gave_is_explained(
+    http: httpx2.Client, wired: Operator
+) -> None:
+    request_id = kept_chat(http, wired, {}, seed=3, temperature=0.1)
+    (kept,) = wired.call("GET", "/request-logs", params={"request_id": request_id})["requests"]
+    content = wired.call("GET", f"/request-logs/{kept['log_id']}")["content"]
+    wish = {"request_id": request_id, "checks": False, "calls": 8}
+    told = http.post("/v1/explanations", json=wish).json()
+    assert told["attribution"]["output"]["text"] == content["output"]["choices"][0]["text"]
+    assert told["attribution"]["segments"][-1]["role"] == "user"
+    entries = {"action": "request_logs.explain_request_log"}
+    assert not wired.call("GET", "/audit/entries", params=entries)["entries"]
+    reader = wired.call("POST", "/keys", json={"name": "reads", "role": "admin"})
+    headers = {"authorization": f"Bearer {reader['token']}"}
+    answer = http.post("/v1/explanations", json=wish, headers=headers)
+    assert answer.status_code == 200, answer.text
+    (entry,) = wired.call("GET", "/audit/entries", params=entries)["entries"]
+    assert entry["actor"] == reader["key"]["key_id"]
+    assert entry["resource"] == f"/request-logs/{kept['log_id']}"
+
+
+@pytest.mark.parametrize(
+    ("rule", "body", "message"),
+    [
+        ({"keep_output": False}, {}, "its answer was not kept"),
+        ({"keep_input": False}, {}, "what it asked was not kept"),
+        ({}, {"messages": [{"role": "user", "content": "I am bob@example.com"}]}, "(EMAIL)"),
+        (
+            {},
+            {"tools": [{"type": "function", "function": {"name": "find"}}], "tool_choice": "none"},
+            "gave the model tools",
+        ),
+    ],
+)
+def test_a_chat_that_was_not_kept_whole_is_not_explained_later(
+    http: httpx2.Client, wired: Operator, rule: Any, body: Any, message: str
+) -> None:
+    request_id = kept_chat(http, wired, rule, **body)
+    answer = http.post("/v1/explanations", json={"request_id": request_id})
+    assert answer.status_code == 400, answer.text
+    assert message in answer.json()["error"]["message"]
+
+
+def test_embeddings_are_not_explained_by_their_id(http: httpx2.Client, wired: Operator) -> None:
+    path = "/deployments/words/request-log"
+    wired.call("PUT", path, json={})
+    request_id = http.post("/v1/embeddings", json={"model": "words", "input": ["cat"]}).headers[
+        "x-request-id"
+    ]
+    wanted = {"request_id": request_id}
+    wait_until(
+        lambda: bool(wired.call("GET", "/request-logs", params=wanted)["requests"]), "it is kept"
+    )
+    wired.call("DELETE", path)
+    answer = http.post("/v1/explanations", json=wanted)
+    assert answer.status_code == 400, answer.text
+    assert "asked for embeddings, which are not explained" in answer.json()["error"]["message"]
 
 
 def test_each_word_of_a_translation_is_told(http: httpx2.Client) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from starlette.responses import Response
 
 from modelry.domain.access import Permission
-from modelry.domain.errors import InvalidInput, NotSupported, UnsupportedField
+from modelry.domain.errors import InvalidInput, NotFound, NotSupported, UnsupportedField
 from modelry.explaining.asked import Asked
 from modelry.explaining.contract import MOST_CALLS, MOST_CHANGES, Wish
 from modelry.protocols.http.endpoint import Endpoint, json_response
@@ -166,7 +166,7 @@ class _Handlers:
         """What an earlier request asked, and the version that answered it."""
         if self._kept is None:
             raise NotSupported("This server keeps no requests.", param=REQUEST_ID)
-        _check_wishes(question, (REQUEST_ID, ITEM, JOB))
+        _check_wishes(question.names, (REQUEST_ID, ITEM, JOB))
         request_id = question.option(REQUEST_ID, {"type": "string"})
         found = await asyncio.to_thread(self._kept.find, request.principal, request_id)
         if question.model and question.model != found.deployment:
@@ -175,6 +175,12 @@ class _Handlers:
                 param="model",
             )
         target = self._inference.target(request.principal, found.deployment, found.version_number)
+        if target.deployment.created_at > found.at:
+            raise NotFound(
+                f"The deployment '{found.deployment}' that answered that request is gone; the one "
+                "of that name was made later. Send the input itself.",
+                param=REQUEST_ID,
+            )
         require_task(target, *TASKS)
         item = _kept_item(found, question.option(ITEM, _PLACE))
         return target, Asked(item, found.options, wish_in(question))
@@ -289,14 +295,13 @@ def wish_of(value: Any, model: str) -> Wish | None:
             f"{', '.join(WISH_NAMES)}.",
             param=EXPLAIN,
         )
-    wished = JsonQuestion({**value, "model": model})
-    _check_wishes(wished)
-    return wish_in(wished)
+    _check_wishes([name for name, one in value.items() if one is not None])
+    return wish_in(JsonQuestion({**value, "model": model}))
 
 
-def _check_wishes(question: Question, more: Sequence[str] = ()) -> None:
+def _check_wishes(names: Collection[str], more: Sequence[str] = ()) -> None:
     known = (*WISH_NAMES, *more)
-    for name in question.names:
+    for name in names:
         if name not in known:
             raise UnsupportedField(
                 f"{name[:80]} is not known here; known are: {', '.join(known)}.", param=name[:80]

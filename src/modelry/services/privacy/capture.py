@@ -183,9 +183,13 @@ class CaptureQueue:
             for tenant_id, calls in by_tenant.items():
                 try:
                     self._keep(tenant_id, calls)
-                except Exception as error:  # noqa: BLE001 - keeping must go on; no words of calls in the log
-                    self.dropped[tenant_id] += len(calls)
-                    log.error("%d calls could not be kept: %s", len(calls), type(error).__name__)  # noqa: TRY400
+                except Exception as error:  # noqa: BLE001 - keeping must go on
+                    self.lost(tenant_id, len(calls), error)
+
+    def lost(self, tenant_id: str, count: int, error: Exception) -> None:
+        """Count calls that could not be kept; the log tells no words of theirs."""
+        self.dropped[tenant_id] += count
+        log.error("%d calls could not be kept: %s", count, type(error).__name__)
 
     def _next(self) -> list[CapturedCall] | None:
         with self._wake:

@@ -12,12 +12,14 @@ from modelry.domain.errors import ModelryError
 from modelry.runtime_api.frames import Kind
 from modelry.runtime_api.tensors import unpack_tensors
 
+LEFT_OUT = "left_out_bytes"
+"""Stands, with its size, for what is not kept."""
 _SALT = "cache_salt"
 
 
 def left_out(size_bytes: int) -> dict[str, int]:
     """What stands for something that is not kept."""
-    return {"left_out_bytes": size_bytes}
+    return {LEFT_OUT: size_bytes}
 
 
 class Reader:
@@ -35,15 +37,20 @@ class Reader:
     def input(self, kind: int, header: bytes, body: bytes | None) -> Any:
         """What was asked; `body` is None where it is too large to be kept."""
         asked = orjson.loads(header)
-        if kind == Kind.INFER:
-            return {**asked, "inputs": self._tensors(asked["inputs"], body)}
-        if kind in (Kind.PREDICT, Kind.EXPLAIN):
-            return {**asked, "items": [self._attached(item, body) for item in asked["items"]]}
         if kind == Kind.GENERATE:
             for wanted in asked.values():
                 wanted.pop(_SALT, None)
             return self._without_data(asked)
-        return asked
+        asked.pop(_SALT, None)
+        if kind == Kind.EMBED:
+            return asked
+        if "inputs" in asked:
+            return {**asked, "inputs": self._tensors(asked["inputs"], body)}
+        items = [self._attached(item, body) for item in asked["items"]]
+        for item in items:
+            if "messages" in item:  # a conversation that is explained: its images are data URLs
+                item["messages"] = self._without_data(item["messages"])
+        return {**asked, "items": items}
 
     def output(self, header: bytes, body: bytes | None) -> Any:
         """What was answered in one piece."""

@@ -14,6 +14,7 @@ import orjson
 from modelry.domain.access import Permission, Principal
 from modelry.domain.catalog import check_name
 from modelry.domain.errors import InvalidInput, NotFound
+from modelry.services.audit.ports import AuditTrail
 from modelry.services.encryption.ports import Sealer
 from modelry.services.inference.recording import CallRecorder
 from modelry.services.privacy.capture import CapturedCall, CaptureQueue, DeploymentRecorder
@@ -67,6 +68,7 @@ class RequestLogs:
         store: keeps rules and sealed calls.
         sealer: seals what was said.
         groups: gives all replica groups of the data plane.
+        trail: is told when the requests of others are explained.
         redactor: takes personal data out before anything is kept.
         clock: gives the time.
     """
@@ -76,6 +78,7 @@ class RequestLogs:
         store: RequestLogStore,
         sealer: Sealer,
         groups: Callable[[], Iterable[RecordedGroup]],
+        trail: AuditTrail,
         *,
         redactor: Redactor | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -88,7 +91,7 @@ class RequestLogs:
         self._rules: dict[tuple[str, str], LoggingRule] = {}
         self._reading = threading.Lock()
         self.queue = CaptureQueue(self._keep)
-        self.questions = KeptQuestions(store, self.content)
+        self.questions = KeptQuestions(store, self.content, trail)
 
     # ---- rules ------------------------------------------------------------------------------
 
@@ -262,8 +265,14 @@ class RequestLogs:
     def _keep(self, tenant_id: str, calls: Sequence[CapturedCall]) -> None:
         # whoever ended it since then wants nothing more kept
         wanted = [call for call in calls if (tenant_id, call.rule.deployment) in self._rules]
-        if wanted:
-            self._store.add(tenant_id, [self._sealed(call) for call in wanted])
+        sealed: list[SealedLog] = []
+        for call in wanted:
+            try:
+                sealed.append(self._sealed(call))
+            except Exception as error:  # noqa: BLE001 - the others that came with it are kept
+                self.queue.lost(tenant_id, 1, error)
+        if sealed:
+            self._store.add(tenant_id, sealed)
 
     def _sealed(self, call: CapturedCall) -> SealedLog:
         rule = call.rule
