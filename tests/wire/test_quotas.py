@@ -363,6 +363,26 @@ def test_explanations_have_a_limit_of_their_own_at_every_door(
     assert 1 <= int(answers[3].headers["retry-after"]) <= 30
 
 
+def test_nothing_is_asked_for_explanations_that_may_not_all_be_made(
+    models: Operator, caller_with: Make
+) -> None:
+    caller = caller_with(explanations_per_day=3, images_per_day=10)
+    many = {"instances": [picture()] * 4, "parameters": {"checks": False}}
+    answer = caller.http.post("/v1/models/colours:explain", json=many)
+    assert answer.status_code == 429
+    assert "this request asks for up to 4" in answer.json()["error"]
+    wish = {"model": "colours", "image": picture(), "explain": {"method": "grad-cam"}}
+    assert caller.http.post("/v1/classify", json=wish).status_code == 400
+    assert (caller.left("explanations"), caller.left("images")) == (3, 10)
+    answer = caller.http.post(
+        "/v1/models/colours:explain", json={**many, "instances": [picture()] * 3}
+    )
+    assert answer.status_code == 200, answer.text
+    wish["explain"] = True
+    assert caller.http.post("/v1/classify", json=wish).status_code == 429
+    assert (caller.left("explanations"), caller.left("images")) == (0, 7)
+
+
 def test_the_tensor_door_is_no_way_round_the_images(models: Operator, caller_with: Make) -> None:
     caller = caller_with(images_per_day=2)
     tensor = {

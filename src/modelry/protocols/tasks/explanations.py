@@ -24,7 +24,7 @@ from modelry.protocols.tasks.later import ACCEPTED, JOB, JOB_WISH, answer_by_job
 from modelry.protocols.tasks.question import Question, check_names, items_of, options_of
 from modelry.protocols.tasks.reading import read_question
 from modelry.services.explanation.asking import ExplanationJobs
-from modelry.services.explanation.counting import check_explanation
+from modelry.services.explanation.counting import check_explanations
 from modelry.services.inference.answers import Explanation
 from modelry.services.inference.inputs import InputUrls
 from modelry.services.inference.routing import Target
@@ -141,7 +141,7 @@ class _Handlers:
             target, asked = await self._asked_now(request, question)
         is_job_wanted = bool(question.option(JOB, JOB_WISH[JOB]))
         if takes_job(asked, is_job_wanted=is_job_wanted):
-            await check_explanation(self._inference, request.principal)  # before it is kept
+            await check_explanations(self._inference, request.principal)  # before it is kept
             return await answer_by_job(
                 request, self._jobs, target, asked, is_job_wanted=is_job_wanted
             )

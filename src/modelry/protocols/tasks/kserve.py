@@ -30,7 +30,8 @@ from modelry.protocols.tasks.instances import (
     tensors_of,
 )
 from modelry.protocols.tasks.question import MAX_ITEMS, check_names, items_of, options_of
-from modelry.services.inference.explanations import MOST_EXPLAINED
+from modelry.services.explanation.counting import check_explanations
+from modelry.services.inference.explanations import MOST_EXPLAINED, check_method
 from modelry.services.inference.inputs import InputFetcher, InputUrls
 from modelry.services.inference.routing import Target
 from modelry.services.inference.service import InferenceService, require_task
@@ -132,6 +133,9 @@ class _Handlers:
         items = [with_wishes(item, question, task) for item in items_of(question, form)]
         options = options_of(question, form)
         wish = wish_in(question)
+        # each is counted when it is made; if not all of them may be, none is made for nothing
+        check_method(wish)
+        await check_explanations(self._inference, request.principal, len(items))
         items = await request.while_connected(self._urls.fetched(items))
         found = []
         for item in items:  # one after the other: a replica explains one answer at a time

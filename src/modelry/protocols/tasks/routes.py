@@ -29,6 +29,8 @@ from modelry.protocols.tasks.form_question import FormQuestion, place_raw
 from modelry.protocols.tasks.question import check_names, items_of, options_of
 from modelry.protocols.tasks.reading import read_question
 from modelry.services.explanation.asking import ExplanationJobs
+from modelry.services.explanation.counting import check_explanations
+from modelry.services.inference.explanations import check_method
 from modelry.services.inference.inputs import InputFetcher, InputUrls
 from modelry.services.inference.service import InferenceService, require_task
 from modelry.services.privacy.kept_questions import KeptQuestions
@@ -107,6 +109,8 @@ def _handler(inference: InferenceService, tasks: tuple[str, ...], urls: InputUrl
         wish = wish_beside(question) if explains else None
         if wish is not None:
             one_item(items)
+            check_method(wish)
+            await check_explanations(inference, request.principal)
         items = await request.while_connected(urls.fetched(items))
         prediction = await request.while_connected(
             inference.predict(request.principal, target, items, options)

@@ -19,13 +19,15 @@ _ONE = Demand(explanations=1)
 _USED = {"explanations": 1}
 
 
-async def check_explanation(inference: InferenceService, principal: Principal) -> None:
-    """See that the caller's limits allow an explanation now; takes nothing.
+async def check_explanations(
+    inference: InferenceService, principal: Principal, count: int = 1
+) -> None:
+    """See that the caller's limits allow so many explanations now; takes nothing.
 
     Raises:
         QuotaExceeded, BudgetExceeded: they do not.
     """
-    inference.accounts.of(principal).check(_ONE, time.monotonic())
+    inference.accounts.of(principal).check(Demand(explanations=count), time.monotonic())
 
 
 async def count_explanation(

@@ -40,7 +40,7 @@ from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.tensors import pack_tensors, unpack_tensors
 from modelry.runtime_api.work import Answer, InputFile, WorkLimits, WorkOrder, Works
 from modelry.services.catalog.contents import Contents
-from modelry.services.explanation.counting import check_explanation, count_explanation
+from modelry.services.explanation.counting import check_explanations, count_explanation
 from modelry.services.inference.routing import Target
 from modelry.services.inference.service import InferenceService
 from modelry.services.jobs.handlers import JobRun, Json
@@ -107,7 +107,7 @@ class ExplainOneHandler:
         if self.contents.size_of(principal.tenant_id, digest) is None:
             raise NotFound(f"The content {digest[:80]} is not there.", param="input")
         LoopCaller(self.loop(), StopSignal()).result(
-            check_explanation(self.inference, principal), "a look at the limits"
+            check_explanations(self.inference, principal), "a look at the limits"
         )
         return {
             "deployment": target.deployment.name,
