@@ -495,6 +495,7 @@ class LoggingRule:
     tensor_values: bool
     changed_at: datetime | None = None
     changed_by: str = ""
+    max_requests: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

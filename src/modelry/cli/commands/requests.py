@@ -45,6 +45,9 @@ def keep(
     tensor_values: Annotated[
         bool, typer.Option(help="Keep the numbers in tensors, not only names and shapes.")
     ] = False,
+    most: Annotated[
+        int, typer.Option(help="How many are kept; the oldest are deleted first.")
+    ] = 100_000,
     as_json: AsJson = False,
 ) -> None:
     """Keep requests from now on, or change what is kept."""
@@ -59,6 +62,7 @@ def keep(
             max_bytes=max_bytes,
             attachments=attachments,
             tensor_values=tensor_values,
+            max_requests=most,
         )
     output = Output(as_json)
 
@@ -67,7 +71,7 @@ def keep(
         how = "redacted" if rule.redact else "NOT redacted"
         output.say(
             f"Keeping {share} requests of '{rule.deployment}', {how}, for {rule.retention_days} "
-            "days."
+            f"days, the newest {most:,}."
         )
 
     output.result(rule, show)

@@ -38,6 +38,7 @@ def keep_requests(
     max_bytes: int = 65536,
     attachments: bool = False,
     tensor_values: bool = False,
+    max_requests: int = 100_000,
 ) -> Flow[LoggingRule]:
     """Keep requests of a deployment from now on, or change what is kept.
 
@@ -51,6 +52,7 @@ def keep_requests(
         max_bytes: of input and output each; larger ones are told by their size.
         attachments: keep bytes such as images.
         tensor_values: keep the numbers in tensors, not only names and shapes.
+        max_requests: how many are kept; the oldest are deleted first.
     """
     body: dict[str, Any] = {
         "sample_rate": float(sample_rate),
@@ -61,6 +63,7 @@ def keep_requests(
         "max_bytes": max_bytes,
         "attachments": attachments,
         "tensor_values": tensor_values,
+        "max_requests": max_requests,
     }
     path = api("deployments", deployment, "request-log")
     return decode(

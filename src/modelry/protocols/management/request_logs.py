@@ -14,9 +14,10 @@ from modelry.protocols.management.auditing import note
 from modelry.protocols.management.routing import managed_router, needs
 from modelry.protocols.management.services import Caller, KeptRequests
 from modelry.protocols.management.shapes import Answer, Body, Moment
-from modelry.services.privacy.ports import LogFilter, LoggedRequest, LoggingRule
+from modelry.services.privacy.ports import USUAL_REQUESTS, LogFilter, LoggedRequest, LoggingRule
 from modelry.services.privacy.request_logs import (
     MAX_KEPT_BYTES,
+    MAX_KEPT_REQUESTS,
     MAX_LISTED,
     MAX_RETENTION_DAYS,
 )
@@ -38,6 +39,7 @@ class Rule(Answer):
     max_bytes: int
     attachments: bool
     tensor_values: bool
+    max_requests: int
     changed_at: datetime
     changed_by: str
 
@@ -52,7 +54,8 @@ class RuleBody(Body):
 
     `sample_rate`: share of the calls. `redact`: take personal data and secrets out first.
     `max_bytes`: of input and output each; what is larger is told by its size. `attachments`: keep
-    bytes such as images. `tensor_values`: keep numbers, not only names and shapes.
+    bytes such as images. `tensor_values`: keep numbers, not only names and shapes. `max_requests`:
+    how many; the oldest are deleted first.
     """
 
     sample_rate: Annotated[float, Field(strict=True, ge=0, le=1)] = 1.0
@@ -63,6 +66,7 @@ class RuleBody(Body):
     max_bytes: Annotated[int, Field(strict=True, ge=1024, le=MAX_KEPT_BYTES)] = 64 * 1024
     attachments: Annotated[bool, Field(strict=True)] = False
     tensor_values: Annotated[bool, Field(strict=True)] = False
+    max_requests: Annotated[int, Field(strict=True, ge=1, le=MAX_KEPT_REQUESTS)] = USUAL_REQUESTS
 
 
 class Logged(Answer):

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
+USUAL_REQUESTS = 100_000
+"""How many requests of a deployment are kept at most, where its rule does not say."""
+
 
 class Span(NamedTuple):
     """Characters `start` to `end` (excluded) of a text, and what they are."""
@@ -35,7 +38,8 @@ class LoggingRule:
 
     `sample_rate` is the share of calls that are kept, 0 to 1. `max_bytes` bounds input and output
     each, as they are kept. `attachments` are bytes such as images; `tensor_values` are the numbers
-    in tensors, whose names and shapes are kept always.
+    in tensors, whose names and shapes are kept always. `max_requests` bounds how many are kept:
+    the oldest go first.
     """
 
     tenant_id: str
@@ -50,6 +54,7 @@ class LoggingRule:
     tensor_values: bool
     changed_at: datetime
     changed_by: str
+    max_requests: int = USUAL_REQUESTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +137,13 @@ class RequestLogStore(Protocol):
         ...
 
     def delete_expired(self, tenant_id: str, now: datetime) -> int:
-        """Delete those whose time is over, by their own date or by their deployment's rule."""
+        """Delete those whose time is over, by their own date or by their deployment's rule, and
+        those that are more than the rule keeps.
+        """
+        ...
+
+    def delete_beyond(self, tenant_id: str, deployment: str, most: int) -> int:
+        """Delete all kept calls of a deployment but the newest `most`; how many."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,13 +14,14 @@ import orjson
 
 from modelry.domain.access import Permission, Principal
 from modelry.domain.catalog import check_name
-from modelry.domain.errors import InvalidInput, NotFound
+from modelry.domain.errors import InvalidInput, ModelryError, NotFound
 from modelry.services.audit.ports import AuditTrail
 from modelry.services.encryption.ports import Sealer
 from modelry.services.inference.recording import CallRecorder
 from modelry.services.privacy.capture import CapturedCall, CaptureQueue, DeploymentRecorder
 from modelry.services.privacy.kept_questions import KeptQuestions
 from modelry.services.privacy.ports import (
+    USUAL_REQUESTS,
     LogFilter,
     LoggedRequest,
     LoggingRule,
@@ -31,6 +33,9 @@ from modelry.services.privacy.redaction import Redactor
 
 MAX_RETENTION_DAYS = 365
 MAX_KEPT_BYTES = 2**20
+MAX_KEPT_REQUESTS = 1_000_000
+_TRIMS = 20
+"""By the how-manieth part of its bound a deployment's log may grow before it is cut again."""
 MAX_LISTED = 500
 
 
@@ -89,6 +94,7 @@ class RequestLogs:
         self._redactor = redactor or Redactor()
         self._clock = clock
         self._rules: dict[tuple[str, str], LoggingRule] = {}
+        self._added: dict[tuple[str, str], int] = {}  # since it was cut; by the queue's thread
         self._reading = threading.Lock()
         self.queue = CaptureQueue(self._keep)
         self.questions = KeptQuestions(store, self.content, trail)
@@ -123,6 +129,7 @@ class RequestLogs:
         max_bytes: int = 64 * 1024,
         attachments: bool = False,
         tensor_values: bool = False,
+        max_requests: int = USUAL_REQUESTS,
     ) -> LoggingRule:
         """Begin to keep requests of a deployment, or change what is kept.
 
@@ -136,6 +143,7 @@ class RequestLogs:
         _check_range("sample_rate", sample_rate, 0.0, 1.0)
         _check_range("retention_days", retention_days, 1, MAX_RETENTION_DAYS)
         _check_range("max_bytes", max_bytes, 1024, MAX_KEPT_BYTES)
+        _check_range("max_requests", max_requests, 1, MAX_KEPT_REQUESTS)
         if not keep_input and not keep_output:
             raise InvalidInput("Keep the input, the output or both.", param="keep_input")
         rule = LoggingRule(
@@ -151,6 +159,7 @@ class RequestLogs:
             tensor_values=tensor_values,
             changed_at=self._clock(),
             changed_by=principal.key_id,
+            max_requests=max_requests,
         )
         self._store.put_rule(rule)
         self.read_rules()
@@ -273,6 +282,21 @@ class RequestLogs:
                 self.queue.lost(tenant_id, 1, error)
         if sealed:
             self._store.add(tenant_id, sealed)
+            with contextlib.suppress(ModelryError):  # such as a busy database: it is cut later
+                self._trim(tenant_id, Counter(one.request.deployment for one in sealed))
+
+    def _trim(self, tenant_id: str, added: Mapping[str, int]) -> None:
+        """Delete what is more than the rules keep, now and then: it looks through all of it."""
+        for deployment, count in added.items():
+            rule = self._rules.get((tenant_id, deployment))
+            if rule is None:
+                continue
+            before = self._added.get((tenant_id, deployment))
+            grown = rule.max_requests if before is None else before + count
+            if grown * _TRIMS >= rule.max_requests:
+                self._store.delete_beyond(tenant_id, deployment, rule.max_requests)
+                grown = 0
+            self._added[tenant_id, deployment] = grown
 
     def _sealed(self, call: CapturedCall) -> SealedLog:
         rule = call.rule

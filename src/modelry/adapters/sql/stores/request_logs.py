@@ -118,7 +118,19 @@ class SqlRequestLogStore:
                 over.append(
                     and_(RequestLogRow.deployment == rule.deployment, RequestLogRow.at <= oldest)
                 )
+                beyond = _beyond(session, rule.deployment, rule.max_requests)
+                if beyond is not None:
+                    over.append(beyond)
             return _delete(session, [or_(*over)])
+
+        return self._transactions.write(tenant_id, work)
+
+    def delete_beyond(self, tenant_id: str, deployment: str, most: int) -> int:
+        """See `RequestLogStore.delete_beyond`."""
+
+        def work(session: Session) -> int:
+            beyond = _beyond(session, deployment, most)
+            return 0 if beyond is None else _delete(session, [beyond])
 
         return self._transactions.write(tenant_id, work)
 
@@ -149,6 +161,14 @@ class SqlRequestLogStore:
                     session.delete(row)
 
         self._transactions.write(tenant_id, work)
+
+
+def _beyond(session: Session, deployment: str, most: int) -> ColumnElement[bool] | None:
+    """Which calls of a deployment are older than its newest `most`; None where none is."""
+    row = RequestLogRow
+    newest = select(row.log_id).where(row.deployment == deployment).order_by(row.log_id.desc())
+    first = session.scalar(newest.offset(most).limit(1))
+    return None if first is None else and_(row.deployment == deployment, row.log_id <= first)
 
 
 def _delete(session: Session, conditions: Sequence[ColumnElement[bool]]) -> int:

@@ -34,6 +34,7 @@ class LoggingRuleRow(TenantScoped, Base):
     max_bytes: Mapped[int]
     attachments: Mapped[bool]
     tensor_values: Mapped[bool]
+    max_requests: Mapped[int]
     changed_at: Mapped[datetime]
     changed_by: Mapped[str] = mapped_column(String(NAME_CHARS))
 
@@ -46,6 +47,7 @@ class RequestLogRow(TenantScoped, Base):
         ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"]),
         Index("ix_request_logs_request_id", "tenant_id", "request_id"),
         Index("ix_request_logs_expires_at", "tenant_id", "expires_at"),
+        Index("ix_request_logs_deployment", "tenant_id", "deployment", "log_id"),
     )
 
     log_id: Mapped[str] = mapped_column(String(NAME_CHARS), primary_key=True)
