@@ -33,7 +33,7 @@ from benchmarks.explained_models import ExplainedModel
 from benchmarks.peers.asking import Peer, asked
 from benchmarks.peers.environment import pinned
 from benchmarks.served import Served, modelry
-from modelry.client.operations.explanations import Explanation
+from modelry.client.explained import Explanation
 from modelry.explaining.faithfulness import rank_agreement
 
 GOALS = {"agreement": 0.9, "x": 1.0, "x batched": 3.0}

@@ -34,7 +34,7 @@ from benchmarks import detection, machine, made_detection
 from benchmarks.served import modelry
 from benchmarks.training_data import fashion_mnist
 from modelry.client import Client
-from modelry.client.operations.explanations import Explanation
+from modelry.client.explained import Explanation
 from modelry.metrics.detection import box_iou
 
 MARK_SIDE, SQUARE_SIDE = 6, 2

@@ -192,6 +192,30 @@ def test_answers_are_explained(client, tmp_path):
         client.explain("echo", text="abc")
 
 
+def test_answers_come_with_their_explanations(client):
+    wish = {"method": "shapley", "target": 3, "checks": False}
+    found = client.classify("mood", text="a bb", top_k=1, explain=wish)
+    assert (found.label, len(found.labels)) == ("cat", 1)
+    why = found.explanation
+    assert (why.method, why.target.label, why.faithfulness) == ("shapley", "3", None)
+    assert client.classify("mood", text="a bb").explanation is None
+    for wanted, method in ((True, "usual"), ({}, "usual"), ({"method": "rise"}, "rise")):
+        found = client.classify("pets", image=png(), explain=wanted)
+        assert (found.label, found.explanation.method) == ("cat", method)
+        assert found.explanation.faithfulness["is_better_than_random"]
+    drawn = client.classify("pets", image=png(), explain={"picture": True, "checks": False})
+    assert drawn.explanation.picture == b"PNG"
+    boxed = client.detect("things", png(), explain=True)
+    assert boxed.objects[0].label == boxed.explanation.target.label == "dog"
+    written = client.translate("polyglot", "abc", explain={"target": "c"})
+    assert (written.text, written.explanation.attribution["output"]["text"]) == ("cba", "cba")
+    assert client.summarize("brief", "abc", explain=True).explanation.model == "brief"
+    with pytest.raises(UnsupportedField, match="odd is not known here"):
+        client.classify("mood", text="a", explain={"odd": 1})
+    with pytest.raises(InvalidInput, match="2 rows; explain one at a time"):
+        client.tabular("sums", [[1], [2]], explain=True)
+
+
 def test_written_answers_and_pairs_are_explained(client):
     talk = [{"role": "user", "content": "one"}, {"role": "user", "content": "two"}]
     found = client.explain(

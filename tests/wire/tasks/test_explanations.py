@@ -268,6 +268,18 @@ def test_rows_that_were_kept_with_a_version_are_its_background(http: httpx2.Clie
     assert told["sentence"] == "It would be the answer (8.5) if age were 5 instead of 40."
 
 
+def test_the_sdk_has_a_row_explained_with_its_answer(wired: Operator, http: httpx2.Client) -> None:
+    del http  # it deploys
+    wish = {"background": [{"rooms": 1, "age": 0}, (2, 0)], "seed": 4}
+    with Client(wired.server.url, wired.server.key) as client:
+        (found,) = client.tabular("prices", [{"rooms": 3, "age": 40}], explain=wish)
+    assert found.value == pytest.approx(5.0)
+    why = found.explanation
+    assert why is not None
+    weights = {one["name"]: one["weight"] for one in why.attribution["columns"]}
+    assert weights == pytest.approx({"rooms": 2 * (3 - 1.5), "age": -4}, abs=1e-5)
+
+
 def test_kserves_first_protocol_predicts_and_explains(http: httpx2.Client) -> None:
     plain = http.post("/v1/classify", json={"model": "bright", "image": image()}).json()
     for instance in (image(), {"b64": image()}, {"image": {"b64": image()}}):

@@ -15,7 +15,7 @@ from modelry.cli.output import AsJson, Output
 from modelry.cli.session import client_of
 
 if TYPE_CHECKING:
-    from modelry.client.operations.explanations import Explanation
+    from modelry.client.explained import Explanation
 
 _SHOWN = 10
 _DOWNLOAD = "its artefact explanation.json will be the explanation"

@@ -1,102 +1,23 @@
-"""Why a model answers as it does."""
+"""Asking why a model answers as it does."""
 
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from modelry.client.decoding import decode
 from modelry.client.errors import InvalidInput, JobFailed
 from modelry.client.exchange import Flow, Request, send_json, sleep, work
-from modelry.client.explanation_pages import html_of, page_of
+from modelry.client.explained import Explanation, Row, as_sent, cells, decode_explanation
 from modelry.client.images import ImageInput, image_bytes
 from modelry.client.job_records import JobRecord, KnownById, ids_of
 from modelry.client.operations.jobs import get_job
 from modelry.client.operations.paths import api
-from modelry.client.operations.tables import Row
 
 PATH = "/v1/explanations"
 ARTEFACT = "explanation.json"
 JOB_ID = "job_id"
 LOOK_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class ExplainedTarget:
-    """What is explained: a class, or the number that the model gives, and its score.
-
-    Of an object in an image `index` is its place in the answer, and `box` tells where it is.
-    """
-
-    index: int
-    score: float
-    label: str | None = None
-    box: tuple[float, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """Why one answer came out.
-
-    `attribution` has the weights in the input's own terms: `grid` and `regions` (boxes in pixels)
-    of an image, `objects` with such a map each, `words` with their places in characters, `columns`,
-    or `segments` of a conversation; of a written answer also its tokens (`output`) and what each of
-    them loses without each part (`matrix`). `faithfulness` compares them with random ones: where
-    `is_better_than_random` is false they are not to be relied on; it is None where no checks were
-    asked. `picture` is a PNG of an image with what spoke for and against the target, empty where
-    none was asked. A notebook shows all of it as a small page.
-    """
-
-    model: str
-    version: int
-    method: str
-    target: ExplainedTarget
-    attribution: Mapping[str, Any]
-    sentence: str
-    baseline: str = ""
-    interval: tuple[float, ...] | None = None
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    faithfulness: Mapping[str, Any] | None = None
-    cost: Mapping[str, Any] = field(default_factory=dict)
-    usage: Mapping[str, int] = field(default_factory=dict)
-    picture: bytes = b""
-
-    def save(self, path: str | Path) -> Path:
-        """Write it to a file: .png is the picture, .html what a notebook shows, .json all of it.
-
-        Raises:
-            InvalidInput: another kind of file, or there is no picture.
-        """
-        file = Path(path)
-        match file.suffix.lower():
-            case ".png" if self.picture:
-                file.write_bytes(self.picture)
-            case ".html":
-                file.write_text(page_of(self), "utf-8")
-            case ".json":
-                file.write_text(json.dumps(as_json(self), indent=2, ensure_ascii=False), "utf-8")
-            case ".png":
-                raise InvalidInput("There is no picture; ask for one of an image.", param="path")
-            case other:
-                raise InvalidInput(
-                    f"Files of the kind '{other[:20]}' cannot be written; write .png, .html or "
-                    ".json.",
-                    param="path",
-                )
-        return file
-
-    def _repr_png_(self) -> bytes | None:
-        return self.picture or None
-
-    def _repr_html_(self) -> str:
-        return html_of(self)
-
-    def __str__(self) -> str:
-        return self.sentence
 
 
 def explain(
@@ -186,7 +107,7 @@ def explain(
     told = yield from send_json(Request("POST", PATH, json=sent, idempotent=True))
     if JOB_ID in told:  # it takes longer than a request waits
         return (yield from _awaited(str(told[JOB_ID])))
-    return _decoded(told)
+    return decode_explanation(told)
 
 
 def start_explanation(model: str, **wishes: Any) -> Flow[JobRecord]:
@@ -220,18 +141,7 @@ def _awaited(job_id: str) -> Flow[Explanation]:
         why = job.error.message if job.error is not None else f"Job '{job_id}' was cancelled."
         raise JobFailed(why)
     request = Request("GET", api("jobs", job_id, "artefacts", ARTEFACT), idempotent=True)
-    return _decoded((yield from send_json(request)))
-
-
-def _decoded(answer: Mapping[str, Any]) -> Explanation:
-    drawn = answer.get("picture")
-    return decode(Explanation, {**answer, "picture": base64.b64decode(drawn) if drawn else b""})
-
-
-def as_json(found: Explanation) -> dict[str, Any]:
-    """An explanation as its JSON."""
-    told = asdict(found)
-    return {**told, "picture": base64.b64encode(found.picture).decode() or None}
+    return decode_explanation((yield from send_json(request)))
 
 
 def _asked(
@@ -264,35 +174,32 @@ def _asked(
     given = [value for value in (image, text, row, messages, request_id) if value is not None]
     if len(given) != 1:
         raise InvalidInput("Give one of image, text, row, messages and request_id.", param="image")
-    rules = changeable if isinstance(changeable, Mapping) else dict.fromkeys(changeable, True)
-    body: dict[str, Any] = {
-        "model": model or None,
-        "request_id": request_id,
-        "item": item,
-        "changeable": dict(rules) or None,
-        "goal": None if goal is None else dict(goal),
-        "most_changes": most_changes,
-        "text": text,
-        "row": None if row is None else _cells(row),
-        "messages": None if messages is None else [dict(one) for one in messages],
-        "answer": answer,
-        "compared_with": compared_with,
-        "within": None if within is None else list(within),
-        "level": level,
-        "max_tokens": max_tokens,
-        "background": [_cells(one) for one in background] or None,
-        "target": None if target is None else str(target),
-        "method": method,
-        "calls": calls,
-        "seed": seed,
-        "min_score": min_score,
-        "checks": checks,
-        "picture": (image is not None) if picture is None else picture,
-    }
+    body: dict[str, Any] = as_sent(
+        {
+            "model": model or None,
+            "request_id": request_id,
+            "item": item,
+            "changeable": changeable or None,
+            "goal": goal,
+            "most_changes": most_changes,
+            "text": text,
+            "row": None if row is None else cells(row),
+            "messages": None if messages is None else [dict(one) for one in messages],
+            "answer": answer,
+            "compared_with": compared_with,
+            "within": None if within is None else list(within),
+            "level": level,
+            "max_tokens": max_tokens,
+            "background": background or None,
+            "target": target,
+            "method": method,
+            "calls": calls,
+            "seed": seed,
+            "min_score": min_score,
+            "checks": checks,
+            "picture": (image is not None) if picture is None else picture,
+        }
+    )
     if image is not None:
         body["image"] = yield from work(lambda: base64.b64encode(image_bytes(image)).decode())
-    return {name: value for name, value in body.items() if value is not None}
-
-
-def _cells(row: Row) -> Any:
-    return dict(row) if isinstance(row, Mapping) else list(row)
+    return body

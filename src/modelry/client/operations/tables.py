@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modelry.client.decoding import decode_list
-from modelry.client.exchange import Flow, Request, send_json
+from modelry.client.errors import InvalidInput
+from modelry.client.exchange import Flow
+from modelry.client.explained import Explain, Explanation, Row, cells
 from modelry.client.operations.batches import ITEMS, gathered
-from modelry.client.operations.typed_tasks import LabelScore
-
-Row = Mapping[str, Any] | Sequence[Any]
-"""Cells by column name, or in the model's order."""
+from modelry.client.operations.typed_tasks import LabelScore, Question
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +20,7 @@ class RowPrediction:
     labels: tuple[LabelScore, ...] = ()
     value: Any = None
     values: tuple[Any, ...] = ()
+    explanation: Explanation | None = None
 
     @property
     def label(self) -> str:
@@ -35,6 +34,7 @@ def tabular(
     *,
     top_k: int | None = None,
     min_score: float | None = None,
+    explain: Explain = False,
 ) -> Flow[list[RowPrediction]]:
     """Predict from rows of a table.
 
@@ -43,14 +43,14 @@ def tabular(
         rows: one mapping (column to cell) or list of cells per row.
         top_k: how many labels to tell, for models that tell labels.
         min_score: leave out labels that the model is less sure of (0 to 1).
+        explain: also explain the answer to the only row: True, or wishes as for `explain`.
     """
-    options = {"top_k": top_k, "min_score": min_score}
-    shared = {"model": model} | {k: v for k, v in options.items() if v is not None}
+    if explain is not False and len(rows) != 1:
+        raise InvalidInput(f"There are {len(rows)} rows; explain one at a time.", param="explain")
+    options = {"model": model, "top_k": top_k, "min_score": min_score}
+    ask = Question("/v1/tabular", RowPrediction, options, explain=explain)
 
-    def ask(part: Sequence[Row]) -> Flow[list[RowPrediction]]:
-        wire = [dict(row) if isinstance(row, Mapping) else list(row) for row in part]
-        body = {**shared, "row": wire}
-        request = Request("POST", "/v1/tabular", json=body, idempotent=True)
-        return decode_list(RowPrediction, (yield from send_json(request)), "results")
+    def part(some: Sequence[Row]) -> Flow[list[RowPrediction]]:
+        return (yield from ask.ask("row", [cells(row) for row in some]))
 
-    return (yield from gathered(rows, ITEMS, ask))
+    return (yield from gathered(rows, ITEMS, part))

@@ -9,7 +9,8 @@ from typing import Any, Generic, TypeVar
 
 from modelry.client.decoding import decode_list
 from modelry.client.errors import InvalidInput, UnexpectedAnswer
-from modelry.client.exchange import Flow, Params, Request, send_json, work
+from modelry.client.exchange import Flow, Param, Request, send_json, work
+from modelry.client.explained import Explain, Explanation, explain_as_sent, with_picture
 from modelry.client.images import ImageInput, image_bytes, media_type
 from modelry.client.operations.batches import IMAGES, ITEMS, gathered
 
@@ -27,9 +28,10 @@ class LabelScore:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """What one input is: labels, best first."""
+    """What one input is: labels, best first; and why, where that was asked."""
 
     labels: tuple[LabelScore, ...]
+    explanation: Explanation | None = None
 
     @property
     def label(self) -> str:
@@ -59,6 +61,7 @@ class Detections:
     objects: tuple[DetectedObject, ...]
     width: int = 0
     height: int = 0
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class WrittenText:
     text: str
     score: float = 0.0
     is_complete: bool = True
+    explanation: Explanation | None = None
 
 
 def classify(
@@ -80,6 +84,7 @@ def classify(
     image: ImageInput | None = None,
     text: str | None = None,
     top_k: int | None = None,
+    explain: Explain = False,
 ) -> Flow[Classification]:
     """Tell what an image (path, bytes or PIL image) or a text is.
 
@@ -88,15 +93,16 @@ def classify(
         image: the image; or
         text: the text.
         top_k: how many labels to tell.
+        explain: also explain the answer: True, or wishes as for `explain`.
     """
     if (image is None) == (text is None):
         raise InvalidInput("Give either image or text.", param="image")
+    options = {"model": model, "top_k": top_k}
+    ask = Question("/v1/classify", Classification, options, explain=explain)
     if text is not None:
-        found = yield from classify_many(model, texts=[text], top_k=top_k)
-        return _only(found)
+        return (yield from ask.text(text))
     assert image is not None
-    params = {"model": model, "top_k": top_k}
-    return (yield from _one_image("/v1/classify", Classification, image, params))
+    return (yield from ask.image(image))
 
 
 def classify_many(
@@ -109,7 +115,7 @@ def classify_many(
     """Tell what several images or texts are, in as few requests as they fit in."""
     if (images is None) == (texts is None):
         raise InvalidInput("Give either images or texts.", param="images")
-    ask = _Question("/v1/classify", Classification, {"model": model, "top_k": top_k})
+    ask = Question("/v1/classify", Classification, {"model": model, "top_k": top_k})
     if texts is not None:
         return (yield from gathered(texts, ITEMS, ask.texts))
     return (yield from gathered(images or (), IMAGES, ask.images))
@@ -121,6 +127,7 @@ def detect(
     *,
     min_score: float | None = None,
     max_objects: int | None = None,
+    explain: Explain = False,
 ) -> Flow[Detections]:
     """Find the objects of an image (path, bytes or PIL image).
 
@@ -129,9 +136,10 @@ def detect(
         image: the image.
         min_score: leave out what the model is less sure of (0 to 1).
         max_objects: tell at most so many.
+        explain: also explain the answer: True, or wishes as for `explain`.
     """
-    params = {"model": model, "min_score": min_score, "max_objects": max_objects}
-    return (yield from _one_image("/v1/detect", Detections, image, params))
+    options = {"model": model, "min_score": min_score, "max_objects": max_objects}
+    return (yield from Question("/v1/detect", Detections, options, explain=explain).image(image))
 
 
 def detect_many(
@@ -143,7 +151,7 @@ def detect_many(
 ) -> Flow[list[Detections]]:
     """Find the objects of several images, in as few requests as they fit in."""
     options = {"model": model, "min_score": min_score, "max_objects": max_objects}
-    ask = _Question("/v1/detect", Detections, options)
+    ask = Question("/v1/detect", Detections, options)
     return (yield from gathered(images, IMAGES, ask.images))
 
 
@@ -154,6 +162,7 @@ def translate(
     beams: int | None = None,
     max_tokens: int | None = None,
     length_penalty: float | None = None,
+    explain: Explain = False,
 ) -> Flow[WrittenText]:
     """Translate a text.
 
@@ -163,9 +172,10 @@ def translate(
         beams: how many candidates are followed at once; 1 is fastest.
         max_tokens: of the answer, at most.
         length_penalty: 0 favours short answers, larger values longer ones.
+        explain: also explain the answer: True, or wishes as for `explain`.
     """
     options = _writing(model, beams, max_tokens, length_penalty)
-    return _only((yield from _Question("/v1/translate", WrittenText, options).texts([text])))
+    return (yield from Question("/v1/translate", WrittenText, options, explain=explain).text(text))
 
 
 def translate_many(
@@ -178,7 +188,7 @@ def translate_many(
 ) -> Flow[list[WrittenText]]:
     """Translate several texts, in as few requests as they fit in; see `translate`."""
     options = _writing(model, beams, max_tokens, length_penalty)
-    ask = _Question("/v1/translate", WrittenText, options)
+    ask = Question("/v1/translate", WrittenText, options)
     return (yield from gathered(texts, ITEMS, ask.texts))
 
 
@@ -189,6 +199,7 @@ def summarize(
     beams: int | None = None,
     max_tokens: int | None = None,
     length_penalty: float | None = None,
+    explain: Explain = False,
 ) -> Flow[WrittenText]:
     """Summarize a text.
 
@@ -198,9 +209,10 @@ def summarize(
         beams: how many candidates are followed at once; 1 is fastest.
         max_tokens: of the answer, at most.
         length_penalty: 0 favours short answers, larger values longer ones.
+        explain: also explain the answer: True, or wishes as for `explain`.
     """
     options = _writing(model, beams, max_tokens, length_penalty)
-    return _only((yield from _Question("/v1/summarize", WrittenText, options).texts([text])))
+    return (yield from Question("/v1/summarize", WrittenText, options, explain=explain).text(text))
 
 
 def summarize_many(
@@ -213,7 +225,7 @@ def summarize_many(
 ) -> Flow[list[WrittenText]]:
     """Summarize several texts, in as few requests as they fit in; see `summarize`."""
     options = _writing(model, beams, max_tokens, length_penalty)
-    ask = _Question("/v1/summarize", WrittenText, options)
+    ask = Question("/v1/summarize", WrittenText, options)
     return (yield from gathered(texts, ITEMS, ask.texts))
 
 
@@ -228,42 +240,71 @@ def _writing(
     }
 
 
-class _Question(Generic[T]):
-    """Asks a typed door for several items at once."""
+class Question(Generic[T]):
+    """Asks a typed door for one item or several at once.
 
-    def __init__(self, path: str, cls: type[T], options: Mapping[str, Any]) -> None:
+    Args:
+        path: of the endpoint.
+        cls: what a result is.
+        options: of the task, and the model; those that are None are not sent.
+        explain: what is wished of an explanation, for a question of one item.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        cls: type[T],
+        options: Mapping[str, Param],
+        *,
+        explain: Explain = False,
+    ) -> None:
         self._path = path
         self._cls = cls
         self._options = {name: value for name, value in options.items() if value is not None}
+        self._explain = explain_as_sent(explain)
+
+    def text(self, text: str) -> Flow[T]:
+        """The result of a text."""
+        return _only((yield from self.texts([text])))
 
     def texts(self, texts: Sequence[str]) -> Flow[list[T]]:
         """Results of texts."""
-        return (yield from self._ask("text", list(texts)))
+        return (yield from self.ask("text", list(texts)))
+
+    def image(self, image: ImageInput) -> Flow[T]:
+        """The result of an image: sent as it is, unless wishes beside it need JSON."""
+        if isinstance(self._explain, dict):
+            return _only((yield from self.images([image])))
+        raw = yield from work(lambda: image_bytes(image))
+        params = {**self._options, "explain": self._explain}
+        head = {"content-type": media_type(raw)}
+        request = Request("POST", self._path, params, head, content=raw, idempotent=True)
+        return _only(self._results((yield from send_json(request))))
 
     def images(self, images: Sequence[ImageInput]) -> Flow[list[T]]:
         """Results of images."""
         encoded = yield from work(
             lambda: [base64.b64encode(image_bytes(image)).decode() for image in images]
         )
-        return (yield from self._ask("image", encoded))
+        return (yield from self.ask("image", encoded))
 
-    def _ask(self, field: str, values: list[str]) -> Flow[list[T]]:
-        body = {**self._options, field: values}
+    def ask(self, field: str, values: Sequence[Any]) -> Flow[list[T]]:
+        """Results of items of one field."""
+        body: dict[str, Any] = {**self._options, field: values}
+        if self._explain is not None:
+            body["explain"] = self._explain
         request = Request("POST", self._path, json=body, idempotent=True)
-        return decode_list(self._cls, (yield from send_json(request)), "results")
+        return self._results((yield from send_json(request)))
 
-
-def _one_image(path: str, cls: type[T], image: ImageInput, params: Params) -> Flow[T]:
-    raw = yield from work(lambda: image_bytes(image))
-    request = Request(
-        "POST",
-        path,
-        params,
-        {"content-type": media_type(raw)},
-        content=raw,
-        idempotent=True,
-    )
-    return _only(decode_list(cls, (yield from send_json(request)), "results"))
+    def _results(self, answer: Any) -> list[T]:
+        if self._explain is None:
+            return decode_list(self._cls, answer, "results")
+        told = answer.get("explanation") if isinstance(answer, dict) else None
+        if not isinstance(told, dict):
+            raise UnexpectedAnswer("The server's answer has no 'explanation'.")
+        why = {"explanation": with_picture(told)}
+        results = [{**one, **why} for one in answer.get("results", ())]
+        return decode_list(self._cls, {"results": results}, "results")
 
 
 def _only(results: list[T]) -> T:
