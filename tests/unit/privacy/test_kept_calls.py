@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -66,9 +68,9 @@ def logs(database: Database, group: ReplicaGroup) -> RequestLogs:
     )
 
 
-async def ask(group: ReplicaGroup, *names: str) -> None:
-    for name in names:
-        header = orjson.dumps({"items": [{"row": {"name": name}}], "options": {}})
+async def ask(group: ReplicaGroup, *rows: Any) -> None:
+    for row in rows:
+        header = orjson.dumps({"items": [{"row": row}], "options": {}})
         call = RawCall(OWNER, Kind.PREDICT, header)
         group.submit(call)
         await call.answer()
@@ -90,6 +92,18 @@ async def test_a_call_that_cannot_be_read_costs_no_other(
     assert logs.dropped(OWNER) == 2
 
 
+async def test_what_is_kept_can_be_told_and_exported_within_other_json(
+    database: Database, group: ReplicaGroup, logs: RequestLogs
+) -> None:
+    logs.put_rule(OWNER, NAME)
+    logs.queue.start()
+    await ask(group, *[json.loads("[" * levels + "]" * levels) for levels in (200, 248)])
+    logs.queue.stop()
+    (one,) = kept(database)
+    assert logs.dropped(OWNER) == 1
+    assert orjson.dumps({"log_id": "", "content": [logs.get(OWNER, one.log_id).content]})
+
+
 async def test_the_oldest_calls_go_first(
     database: Database, group: ReplicaGroup, logs: RequestLogs
 ) -> None:
@@ -100,7 +114,7 @@ async def test_the_oldest_calls_go_first(
     found = kept(database)
     assert 40 <= len(found) <= 42
     contents = [logs.get(OWNER, one.log_id).content for one in found]
-    names = [int(one["input"]["items"][0]["row"]["name"]) for one in contents]
+    names = [int(one["input"]["items"][0]["row"]) for one in contents]
     assert names == list(range(149, 149 - len(found), -1))
     logs.put_rule(OWNER, NAME, max_requests=10)
     now = datetime.now(UTC)

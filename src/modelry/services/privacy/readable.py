@@ -15,6 +15,27 @@ from modelry.runtime_api.tensors import unpack_tensors
 LEFT_OUT = "left_out_bytes"
 """Stands, with its size, for what is not kept."""
 _SALT = "cache_salt"
+_MOST_LEVELS = 240
+"""Of what is kept; JSON is written up to 254 levels deep."""
+
+
+def check_depth(content: Any) -> None:
+    """See that what is kept can be told and exported: that is written within other JSON.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    level = [content]
+    for _ in range(_MOST_LEVELS):
+        level = [
+            child
+            for parent in level
+            if isinstance(parent, dict | list)
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+        ]
+        if not level:
+            return
+    raise ValueError("nested too deeply")
 
 
 def left_out(size_bytes: int) -> dict[str, int]:

@@ -28,7 +28,7 @@ from modelry.services.privacy.ports import (
     RequestLogStore,
     SealedLog,
 )
-from modelry.services.privacy.readable import Reader, left_out, whole_generation
+from modelry.services.privacy.readable import Reader, check_depth, left_out, whole_generation
 from modelry.services.privacy.redaction import Redactor
 
 MAX_RETENTION_DAYS = 365
@@ -318,6 +318,7 @@ class RequestLogs:
             duration_s=call.duration_s,
             redacted=dict(counts),
         )
+        check_depth(content)
         plain = orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
         sealed = self._sealer.seal(rule.tenant_id, _purpose(call.log_id), plain)
         return SealedLog(request, sealed)
