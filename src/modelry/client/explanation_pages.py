@@ -10,6 +10,8 @@ from typing import Any, Protocol
 _FOR, _AGAINST = "214,39,40", "31,119,180"
 """Red and blue, as in the pictures of images."""
 _MOST_ROWS = 20
+_MOST_COLUMNS = 40
+_MOST_CHARS = 80
 
 
 class Told(Protocol):
@@ -85,6 +87,20 @@ def _weights(attribution: Mapping[str, Any]) -> str:
     match attribution.get("kind"):
         case "text":
             return _words(attribution["words"])
+        case "pair":
+            both = (attribution["words"], attribution["compared_with"])
+            most = max(_most(words) for words in both)
+            return "".join(_words(words, most) for words in both)
+        case "sequence":
+            words = attribution["words"]
+            return _words(words) + _answer(attribution["output"]) + _matrix(words, attribution)
+        case "chat":
+            segments = attribution["segments"]
+            return (
+                _messages(segments)
+                + _answer(attribution["output"])
+                + _matrix(segments, attribution)
+            )
         case "table":
             cells = [
                 (f"{one['name']} = {one['value']}", one["weight"]) for one in attribution["columns"]
@@ -96,8 +112,48 @@ def _weights(attribution: Mapping[str, Any]) -> str:
             return ""
 
 
-def _words(words: Sequence[Mapping[str, Any]]) -> str:
-    most = max((abs(one["weight"]) for one in words), default=0.0) or 1.0
+def _most(words: Sequence[Mapping[str, Any]]) -> float:
+    return max((abs(one["weight"]) for one in words), default=0.0) or 1.0
+
+
+def _messages(segments: Sequence[Mapping[str, Any]]) -> str:
+    """The parts of each message that were left out in turn, under who said them."""
+    by_message: dict[int, list[Mapping[str, Any]]] = {}
+    for one in segments:
+        by_message.setdefault(one["message"], []).append(one)
+    most = _most(segments)
+    return "".join(
+        f"<p><small>{escape(str(parts[0]['role']))}</small></p>{_words(parts, most)}"
+        for parts in by_message.values()
+    )
+
+
+def _answer(output: Mapping[str, Any]) -> str:
+    return f"<p><small>answer</small></p><p>{escape(output['text'])}</p>"
+
+
+def _matrix(parts: Sequence[Mapping[str, Any]], attribution: Mapping[str, Any]) -> str:
+    """What each token of the answer loses without each of the parts that count most."""
+    matrix, tokens = attribution.get("matrix"), attribution["output"].get("tokens", ())
+    if not matrix or len(tokens) > _MOST_COLUMNS:
+        return ""
+    order = sorted(range(len(parts)), key=lambda at: -abs(parts[at]["weight"]))[:_MOST_ROWS]
+    most = max((abs(value) for row in matrix for value in row), default=0.0) or 1.0
+    head = "".join(f"<th>{escape(one['text'])}</th>" for one in tokens)
+    rows = [
+        f"<tr><td>{escape(parts[at]['text'][:_MOST_CHARS])}</td>"
+        + "".join(
+            f'<td title="{value:+.4g}" style="background: {_colour(value / most)}"></td>'
+            for value in matrix[at]
+        )
+        + "</tr>"
+        for at in sorted(order)
+    ]
+    return f"<table><tr><th></th>{head}</tr>{''.join(rows)}</table>"
+
+
+def _words(words: Sequence[Mapping[str, Any]], most: float | None = None) -> str:
+    most = most or _most(words)
     shown: list[str] = []
     end = 0
     for one in words:
