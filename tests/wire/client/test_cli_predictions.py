@@ -105,6 +105,8 @@ def test_answers_are_explained(run, tmp_path):
     told = json.loads(run("explain", "mood", "--text", "a", "--target", "dog", "--json").stdout)
     assert told["target"]["label"] == "dog"
     run("explain", "mood", code=2)
+    refused = run("explain", "sums", "--row", "[[1, 2], [3, 4]]", code=2)
+    assert "it has 2 rows; explain one at a time" in refused.stderr
 
 
 def test_objects_are_explained_each_with_its_box(run):
@@ -128,6 +130,8 @@ def test_written_answers_and_pairs_are_explained(run, tmp_path):
     talk.write_text('[{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]')
     told = json.loads(run("explain", "assistant", "--messages", talk, "--json").stdout)
     assert [one["text"] for one in told["attribution"]["segments"]] == ["a", "b"]
+    words = ("explain", "assistant", "--messages", talk, "--within", "1", "--json")
+    assert json.loads(run(*words).stdout)["parameters"]["within"] == [1]
     assert "+3.0000  abc\n" in run("explain", "polyglot", "--text", "abc").stdout
     shown = run("explain", "minilm", "--text", "a", "--compared-with", "b")
     assert "+1.0000  b\n   +0.0000  a\n" in shown.stdout

@@ -53,6 +53,14 @@ def explain(
         str | None,
         typer.Option(help="What is left out at a time: messages, lines, sentences or words."),
     ] = None,
+    within: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=0,
+            help="Of chats: the place of a message that is taken apart; may be repeated. "
+            "[default: all]",
+        ),
+    ] = None,
     request_id: Annotated[
         str | None,
         typer.Option(help="An earlier request instead, where its deployment keeps requests."),
@@ -123,6 +131,8 @@ def explain(
             "give an image file, --text, --row, --prompt, --messages or --request-id.", "IMAGE"
         )
     rows = None if row is None else read_rows(row)
+    if rows is not None and len(rows) != 1:
+        raise usage_error(f"it has {len(rows)} rows; explain one at a time.", "--row")
     wishes: dict[str, Any] = {
         "image": image,
         "text": text,
@@ -131,6 +141,7 @@ def explain(
         "answer": answer,
         "compared_with": compared_with,
         "level": level,
+        "within": within,
         "request_id": request_id,
         "item": item,
         "changeable": _changeable(changeable),
