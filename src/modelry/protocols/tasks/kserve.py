@@ -60,11 +60,17 @@ def build_kserve_door(
             handler,
             summary,
             max_body_bytes,
-            _described(answers),
+            _described(answers, most),
         )
-        for verb, handler, summary, answers in (
-            ("predict", handlers.predict, "Predict instances", "predictions"),
-            ("explain", handlers.explain, "Explain the answers to instances", "explanations"),
+        for verb, handler, summary, answers, most in (
+            ("predict", handlers.predict, "Predict instances", "predictions", MAX_ITEMS),
+            (
+                "explain",
+                handlers.explain,
+                "Explain the answers to instances",
+                "explanations",
+                MOST_EXPLAINED,
+            ),
         )
     )
     return Door("kserve", endpoints, render_error, inference.meter)
@@ -148,11 +154,11 @@ def _version(target: Target) -> dict[str, str]:
     return {"model_version": str(target.version.number)}
 
 
-def _described(answers: str) -> dict[str, Any]:
+def _described(answers: str, most: int) -> dict[str, Any]:
     body = {
         "type": "object",
         "properties": {
-            INSTANCES: {"type": "array", "items": {}, "minItems": 1, "maxItems": MAX_ITEMS},
+            INSTANCES: {"type": "array", "items": {}, "minItems": 1, "maxItems": most},
             PARAMETERS: {"type": "object"},
         },
         "required": [INSTANCES],
