@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from modelry import Client
 from modelry.client.jobs import Job
 from modelry.studying.rows import chosen
 
-ROWS, BACKGROUND = 250, 50
+ROWS, BACKGROUND = 400, 50
 WEIGHTS = np.array([2.0, -0.5, 0.25])
 MANIFEST = """\
 name: worth
@@ -35,7 +36,7 @@ def started(running: Running, client: Client, cells: np.ndarray, file: Path) -> 
     file.write_text("a,b,c\n" + "\n".join(",".join(map(str, row)) for row in cells), "utf-8")
     client.datasets.import_(file, "cells")
     job = client.explanations.start(
-        "worth@1", "cells", rows=ROWS, checked=0, background=BACKGROUND, permutations=0
+        "worth@1", "cells", rows=ROWS, checked=ROWS, background=BACKGROUND, permutations=0
     )
     next(one for one in job.events(timeout_s=60) if one.kind == "checkpoint")
     return job
@@ -51,7 +52,11 @@ def test_it_goes_on_and_tells_what_it_would_have_told(tmp_path: Path) -> None:
         with server(data, key=key, port=str(httpx2.URL(first.url).port)):
             job.wait(60, progress=False)
             found, lines = client.explanations.get(job.id), client.explanations.rows(job.id)
+            log = "\n".join(one.line for one in job.log())
     assert [one.outcome for one in job.record.history] == ["lost", "succeeded"]
+    goes_on = re.search(r"Goes on after (\d+) explained rows", log)
+    assert goes_on, log
+    assert 0 < int(goes_on[1]) < ROWS
 
     # Shapley values of a linear model: weight x (cell - mean of the background)
     usual = cells[chosen(ROWS, BACKGROUND, 0)].mean(axis=0)
