@@ -32,7 +32,7 @@ from modelry.studying.randomising import randomisation_check
 from modelry.studying.report import report_of
 from modelry.studying.rows import RowReader, chosen, spread
 
-FIRST_CHECKPOINT_S, CHECKPOINT_S = 1.0, 20.0
+FIRST_CHECKPOINT_S, CHECKPOINT_S = 0.5, 20.0
 _SHARE_LOST = 0.1
 """Of the time since the beginning that may be lost; `CHECKPOINT_S` at most."""
 _SHARE_SAVING = 0.05

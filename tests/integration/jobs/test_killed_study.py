@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from tests.support.explained import linear
 from tests.support.operating import Operator
-from tests.support.server import Running, server, start
+from tests.support.server import Running, start
 
 from modelry import Client
 from modelry.client.jobs import Job
 from modelry.studying.rows import chosen
 
-ROWS, BACKGROUND = 400, 50
+ROWS, BACKGROUND = 200, 50
 WEIGHTS = np.array([2.0, -0.5, 0.25])
 MANIFEST = """\
 name: worth
@@ -49,10 +49,11 @@ def test_it_goes_on_and_tells_what_it_would_have_told(tmp_path: Path) -> None:
     with Client(first.url, key) as client:
         job = started(first, client, cells, tmp_path / "cells.csv")
         first.kill()
-        with server(data, key=key, port=str(httpx2.URL(first.url).port)):
-            job.wait(60, progress=False)
-            found, lines = client.explanations.get(job.id), client.explanations.rows(job.id)
-            log = "\n".join(one.line for one in job.log())
+        second = start(data, key=key, port=str(httpx2.URL(first.url).port))
+        job.wait(60, progress=False)
+        found, lines = client.explanations.get(job.id), client.explanations.rows(job.id)
+        log = "\n".join(one.line for one in job.log())
+    second.kill()  # that it ends in order is told by others
     assert [one.outcome for one in job.record.history] == ["lost", "succeeded"]
     goes_on = re.search(r"Goes on after (\d+) explained rows", log)
     assert goes_on, log
