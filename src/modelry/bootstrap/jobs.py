@@ -70,6 +70,7 @@ def handlers_of(installation: Installation) -> Sequence[JobHandler]:
             contents=catalog.contents,
             engines=engines,
             works=installation.works,
+            limits=limits,
         ),
         ExplainOneHandler(
             installation.inference,

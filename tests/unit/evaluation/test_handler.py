@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 import pyarrow as pa
@@ -34,12 +35,15 @@ from modelry.domain.errors import (
     ModelryError,
     NotFound,
     NotSupported,
+    PayloadTooLarge,
     PermissionDenied,
     QuotaExceeded,
+    WorkFailed,
 )
 from modelry.domain.evaluations import Evaluation
 from modelry.domain.signature import Signature
-from modelry.scoring.work import Score
+from modelry.runtime_api.work import WorkHost
+from modelry.scoring.work import REPORT, Score
 from modelry.services.deployments.service import DeploymentsService
 from modelry.services.evaluation import engines
 from modelry.services.evaluation.engines import EngineLoader
@@ -249,6 +253,39 @@ def test_another_attempt_adds_no_second_evaluation(kit: Kit) -> None:
     run = FakeJobRun(kit.handler.check(ME, {"version": "filter", "dataset": "mails"}))
     assert kit.handler.run(run)["evaluation_id"] == kit.handler.run(run)["evaluation_id"]
     assert len(kit.store.kept) == 1
+
+
+class Careless:
+    """Work that hands over a file of some size as its report, or none."""
+
+    name: ClassVar[str] = "score"
+
+    def __init__(self, size_bytes: int | None) -> None:
+        self._size_bytes = size_bytes
+
+    def run(self, host: WorkHost) -> Any:
+        if self._size_bytes is not None:
+            file = host.scratch / REPORT
+            file.touch()
+            os.truncate(file, self._size_bytes)
+            host.put(REPORT, file)
+        return {"rows": 1, "metrics": {}, "speed": {}}
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "error", "told"),
+    [(None, WorkFailed, "without a report"), (2**26 + 1, PayloadTooLarge, "at most 64 MiB")],
+)
+def test_what_no_report_can_be_is_not_kept(
+    kit: Kit, size_bytes: int | None, error: type[ModelryError], told: str
+) -> None:
+    kit.handler.works = ThreadWorks(Careless(size_bytes))
+    with pytest.raises(error, match=told):
+        kit.handler.run(
+            FakeJobRun(kit.handler.check(ME, {"version": "filter", "dataset": "mails"}))
+        )
+    assert not kit.store.kept
+    assert not kit.contents.kept
 
 
 def test_a_job_that_is_stopped_ends_and_keeps_nothing(kit: Kit) -> None:

@@ -174,7 +174,7 @@ def test_rows_that_cannot_be_explained_are_counted_and_named(text: Kit) -> None:
         text.contents.path("x").parent, TEXTS, {"new": {"words": ["good", " ", "bad"] * 4,
                                                         "kind": ["yes"] * 12}},
     )  # fmt: skip
-    text.handler._datasets = text.datasets
+    text.handler.datasets = text.datasets
     report, lines = explained(text, checked=0)
     assert len(lines) == 8
     assert report["unexplained"]["rows"] == 4

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from modelry.domain.access import Permission, Principal
-from modelry.domain.catalog import Version
-from modelry.domain.datasets import DatasetVersion, Split
+from modelry.domain.access import Principal
+from modelry.domain.datasets import Split
 from modelry.domain.errors import InvalidInput, NotFound
 from modelry.domain.evaluations import Evaluation, Measured
 from modelry.runtime_api.items import decode_item
 from modelry.runtime_api.tensors import pack_tensors, unpack_tensors
-from modelry.runtime_api.work import Answer, InputFile, WorkLimits, WorkOrder, Works
+from modelry.runtime_api.work import Answer, InputFile, WorkOrder
 from modelry.scoring.scorers import scorer_for
 from modelry.scoring.work import INFER, PREDICT, REPORT, Score, subject_to_wire
 from modelry.services.catalog.contents import Contents
-from modelry.services.evaluation.asked import (
-    check_known,
-    columns_in,
-    subject_of,
-    the_split,
-    word_in,
-)
-from modelry.services.evaluation.engines import EngineLoader, OpenEngine
-from modelry.services.evaluation.ports import Datasets, EvaluationStore, Versions
+from modelry.services.evaluation.asked import check_known, columns_in, subject_of
+from modelry.services.evaluation.assessing import Assessing, Subject, check_report
+from modelry.services.evaluation.engines import OpenEngine
+from modelry.services.evaluation.ports import Datasets
 from modelry.services.jobs.handlers import JobRun, Json
-from modelry.services.jobs.handoff import VERSION, VERSION_OF, check_one_is_named, version_meant
+from modelry.services.jobs.handoff import VERSION, VERSION_OF
 from modelry.services.jobs.telling import TellsJob
 
 KIND = "evaluate"
@@ -41,40 +33,13 @@ _KNOWN = frozenset(
 )
 
 
-class EvaluateHandler:
+@dataclass(kw_only=True)
+class EvaluateHandler(Assessing[Evaluation]):
     """A `JobHandler`: `{version, dataset, split?, slices?, groups?, favourable?, batch_rows?}`, or
     `version_of`, the id of a job that makes the version.
-
-    Args:
-        store: keeps evaluations.
-        versions: the catalogue.
-        datasets: the datasets.
-        contents: keeps reports.
-        engines: loads versions.
-        works: runs the work `score`.
-        clock: gives the time.
     """
 
     kind: ClassVar[str] = KIND
-
-    def __init__(
-        self,
-        *,
-        store: EvaluationStore,
-        versions: Versions,
-        datasets: Datasets,
-        contents: Contents,
-        engines: EngineLoader,
-        works: Works,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._store = store
-        self._versions = versions
-        self._datasets = datasets
-        self._contents = contents
-        self._engines = engines
-        self._works = works
-        self._clock = clock
 
     def check(self, principal: Principal, parameters: Json) -> Json:
         """See `JobHandler.check`.
@@ -84,12 +49,7 @@ class EvaluateHandler:
             InvalidInput: a parameter is wrong, or the dataset lacks what the task needs.
             NotSupported: versions of this task cannot be evaluated.
         """
-        principal.require(Permission.MODELS_WRITE)
-        principal.require(Permission.DATASETS_READ)
         check_known(parameters, _KNOWN, "an evaluation")
-        reference = check_one_is_named(parameters)
-        dataset = self._datasets.find(principal, word_in(parameters, "dataset"))
-        split = the_split(dataset, parameters.get("split"))
         batch_rows = parameters.get("batch_rows", BATCH_ROWS)
         if type(batch_rows) is not int or not 1 <= batch_rows <= MOST_BATCH_ROWS:
             raise InvalidInput(
@@ -97,16 +57,12 @@ class EvaluateHandler:
                 param="batch_rows",
             )
         apart = _told_apart(parameters)
-        if reference is None:
-            which = {VERSION_OF: parameters[VERSION_OF]}
-        else:
-            version = self._versions.resolve(principal, reference)
-            scorer_for(replace(subject_of(version, dataset), **apart))
-            which = {VERSION: version.ref}
+
+        def suits(asked: Subject) -> None:
+            scorer_for(replace(subject_of(asked.version, asked.dataset), **apart))
+
         return {
-            **which,
-            "dataset": dataset.ref,
-            "split": split.name,
+            **self._checked(principal, parameters, suits),
             "slices": list(apart["slices"]),
             "groups": list(apart["groups"]),
             "favourable": apart["favourable"],
@@ -115,11 +71,8 @@ class EvaluateHandler:
 
     def run(self, run: JobRun) -> Json:
         """See `JobHandler.run`."""
-        told = run.parameters
-        principal = run.principal
-        version = self._versions.resolve(principal, version_meant(run))
-        dataset = self._datasets.find(principal, told["dataset"])
-        split = the_split(dataset, told["split"])
+        told, asked = run.parameters, self._meant(run)
+        version, dataset, split = asked
         subject = replace(subject_of(version, dataset), **_told_apart(told))
         order = WorkOrder(
             Score.name,
@@ -130,46 +83,24 @@ class EvaluateHandler:
                 "rows": split.rows,
                 "batch_rows": told["batch_rows"],
             },
-            WorkLimits(threads=1),
+            self.limits,
         )
         run.log(f"{version.ref} is loaded to be measured on {dataset.ref}, split '{split.name}'")
-        with self._engines.loaded(principal, version, run.stop) as engine:
-            client = _ScoreClient(run, self._datasets, self._contents, engine, split)
-            outcome = self._works.run(order, client, run.stop)
-        evaluation = self._kept(run, (version, dataset, split), outcome, client.report_digest)
+        with self.engines.loaded(run.principal, version, run.stop) as engine:
+            client = _ScoreClient(run, self.datasets, self.contents, engine, split)
+            outcome = self.works.run(order, client, run.stop)
+        evaluation = Evaluation(
+            **self._common(run, asked, outcome, client.report_digest),
+            evaluation_id=run.job_id,  # so that another attempt at the job adds no second one
+            metrics={name: Measured.from_wire(one) for name, one in outcome["metrics"].items()},
+            speed=outcome["speed"],
+        )
+        self.store.add(evaluation)
         return {
             "evaluation_id": evaluation.evaluation_id,
             "version": version.ref,
             "metrics": outcome["metrics"],
         }
-
-    def _kept(
-        self,
-        run: JobRun,
-        measured: tuple[Version, DatasetVersion, Split],
-        outcome: Json,
-        report_digest: str,
-    ) -> Evaluation:
-        version, dataset, split = measured
-        evaluation = Evaluation(
-            tenant_id=version.tenant_id,
-            evaluation_id=run.job_id,  # so that another attempt at the job adds no second one
-            model_name=version.model_name,
-            version_number=version.number,
-            version_digest=version.digest,
-            dataset=dataset.ref,
-            dataset_digest=dataset.digest,
-            split=split.name,
-            rows=int(outcome["rows"]),
-            metrics={name: Measured.from_wire(one) for name, one in outcome["metrics"].items()},
-            speed=outcome["speed"],
-            report_digest=report_digest,
-            job_id=run.job_id,
-            created_at=self._clock(),
-            created_by=run.principal.key_id,
-        )
-        self._store.add(evaluation)
-        return evaluation
 
 
 class _ScoreClient(TellsJob):
@@ -188,7 +119,7 @@ class _ScoreClient(TellsJob):
         self._contents = contents
         self._engine = engine
         self._shards = {one.digest for one in split.shards}
-        self.report_digest = ""
+        self.report_digest: str | None = None
 
     def open_input(self, name: str) -> InputFile:
         """A shard of the split."""
@@ -201,6 +132,7 @@ class _ScoreClient(TellsJob):
         del about
         if name != REPORT:
             raise NotFound(f"The evaluation has no output '{name[:80]}'.")
+        check_report(file)
         kept = self._contents.keep_file(self.run.principal.tenant_id, file)
         self.report_digest = kept.digest
         return {"digest": kept.digest, "size_bytes": kept.size_bytes}

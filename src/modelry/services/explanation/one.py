@@ -40,6 +40,7 @@ from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.tensors import pack_tensors, unpack_tensors
 from modelry.runtime_api.work import Answer, InputFile, WorkLimits, WorkOrder, Works
 from modelry.services.catalog.contents import Contents
+from modelry.services.evaluation.assessing import check_report
 from modelry.services.explanation.counting import check_explanations, count_explanation
 from modelry.services.inference.routing import Target
 from modelry.services.inference.service import InferenceService
@@ -257,6 +258,7 @@ class _Client:
         del about
         if name != EXPLANATION:
             raise NotFound(f"The explanation has no output '{name[:80]}'.")
+        check_report(file)
         told: Mapping[str, Any] = orjson.loads(file.read_bytes())
         return keep(self._run, self._contents, self._target, told)
 

@@ -13,6 +13,7 @@ from modelry.domain.errors import DataDamaged, NotFound
 from modelry.runtime_api.items import decode_item
 from modelry.runtime_api.work import Answer, InputFile
 from modelry.services.catalog.contents import Contents
+from modelry.services.evaluation.assessing import check_report
 from modelry.services.evaluation.engines import OpenEngine
 from modelry.services.evaluation.ports import Datasets
 from modelry.services.explanation.planning import model_file
@@ -147,6 +148,8 @@ class StudyClient(TellsJob):
         """Rows, report, a checkpoint, or a copy of the model file."""
         if name not in (ROWS, REPORT, CHECKPOINT) and not name.startswith(RANDOMISED):
             raise NotFound(f"The explanations have no output '{name[:80]}'.")
+        if name == REPORT:
+            check_report(file)
         kept = self._contents.keep_file(self.run.principal.tenant_id, file)
         if name == CHECKPOINT:
             self.run.save_checkpoint(int(about["step"]), kept.digest, kept.size_bytes)
