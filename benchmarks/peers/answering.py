@@ -15,8 +15,6 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
-MOST_ROWS = 4096
-"""Of a run: more at once is slower on the CPUs that were tried."""
 NOTHING = "."
 
 Question = Mapping[str, Any]
@@ -40,11 +38,12 @@ class Model:
         """(n,) of the target."""
         count = len(next(iter(feed.values())))
         self.rows += count
+        at_once = question.get("rows_at_once") or count
         found = [
-            self._session.run(
-                None, {name: each[at : at + MOST_ROWS] for name, each in feed.items()}
-            )[0]
-            for at in range(0, count, MOST_ROWS)
+            self._session.run(None, {name: each[at : at + at_once] for name, each in feed.items()})[
+                0
+            ]
+            for at in range(0, count, at_once)
         ]
         scores = np.concatenate(found).reshape(count, -1)
         if question["softmax"]:

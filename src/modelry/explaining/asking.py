@@ -22,6 +22,9 @@ MADE_AT_ONCE_BYTES = 2**22
 MOST_AT_ONCE = 256
 """Presences whose inputs are made at once: texts are padded to the longest of them."""
 
+READ_AT_ONCE = 2**18
+"""Numbers of outputs from which scores are read together: each time costs as much as some rows."""
+
 Run = Callable[[Mapping[str, Array], int], Mapping[str, Array]]
 """Runs rows through the engine, behind whatever else waits for it."""
 MoreMethods = Callable[[str, Prepared, int], Mapping[str, Method]]
@@ -105,22 +108,31 @@ class Asking:
         """What `read` gives for the engine's inputs of n items (n, …)."""
         total = len(next(iter(inputs.values())))
         found: list[Array] = []
-        start = 0
+        unread: list[Mapping[str, Array]] = []
+        start = read = 0
         while start < total:
             if self._stop.is_set():
                 raise Cancelled("The explanation was stopped because its caller went away.")
             end = min(total, start + self._pace.rows)
-            began = time.perf_counter()
-            found.append(self._of_rows({name: one[start:end] for name, one in inputs.items()}))
-            if self._subject.pace is None:
-                self._pace.ran(end - start, time.perf_counter() - began)
+            unread.append(self._ran({name: one[start:end] for name, one in inputs.items()}))
+            if end == total or not _can_wait(unread, end - start):
+                part = {name: one[read:end] for name, one in inputs.items()}
+                found.append(self._of_rows(part, _joined(unread)))
+                unread, read = [], end
             start = end
         self.calls += total
         return np.concatenate(found)
 
-    def _of_rows(self, inputs: Mapping[str, Array]) -> Array:
+    def _ran(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         rows = len(next(iter(inputs.values())))
+        began = time.perf_counter()
         outputs = self._subject.run(inputs, rows)
+        if self._subject.pace is None:
+            self._pace.ran(rows, time.perf_counter() - began)
+        return outputs
+
+    def _of_rows(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Array:
+        rows = len(next(iter(inputs.values())))
         context = self._prepared.context.take([0] * rows)
         return self.read(
             replace(self._prepared, inputs=inputs, count=rows, context=context), outputs
@@ -136,6 +148,23 @@ class Asking:
         if scores.shape[1] <= self._index or not np.isfinite(scores[:, self._index]).all():
             raise ModelFailed("The model gave no finite score for a changed input.")
         return scores[:, self._index].astype(np.float64)
+
+
+def _can_wait(unread: Sequence[Mapping[str, Array]], rows: int) -> bool:
+    """Whether outputs, the last of which are of so many rows, can be read with those that follow.
+
+    Those of one row cannot: engines that take no more may have other first dimensions.
+    """
+    is_by_row = all(array.ndim and len(array) == rows for array in unread[-1].values())
+    numbers = sum(array.size for one in unread for array in one.values())
+    return rows > 1 and is_by_row and numbers < READ_AT_ONCE
+
+
+def _joined(outputs: Sequence[Mapping[str, Array]]) -> Mapping[str, Array]:
+    """Outputs of runs as those of one."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return {name: np.concatenate([one[name] for one in outputs]) for name in outputs[0]}
 
 
 def _different(presences: Array) -> tuple[Array, Array]:
