@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from modelry.domain.errors import InvalidInput, NotSupported
-from modelry.explaining.contract import OUTPUT, TENSORS, Attribution
+from modelry.explaining.contract import BASELINE, OUTPUT, TENSORS, Attribution
 from modelry.explaining.smoothing import even_weights
 from modelry.processing.values import Context, Detections
 from modelry.runtime_api.tensors import Array
@@ -93,9 +93,10 @@ class TensorPredictor:
 class TensorParts:
     """Tensors of one row; a part that is away has the baseline's number everywhere.
 
-    Tensors of integers whose rows have the same shape (tokens and their mask) go together, place
-    by place. What looks like an image is cut into cells, all channels together. Of other tensors
-    each number is a part, or runs of neighbours where there are more than `MOST_PARTS`.
+    Tensors of integers whose rows have the same shape of several numbers (tokens and their mask)
+    go together, place by place. What looks like an image is cut into cells, all channels together.
+    Of other tensors each number is a part, or runs of neighbours where there are more than
+    `MOST_PARTS`.
 
     Args:
         prepared: the tensors.
@@ -103,6 +104,7 @@ class TensorParts:
 
     Raises:
         NotSupported: a tensor holds texts.
+        InvalidInput: the number is none that a tensor can hold.
     """
 
     def __init__(self, prepared: Prepared, baseline: float) -> None:
@@ -112,7 +114,7 @@ class TensorParts:
                 raise NotSupported(
                     f"Tensor '{name[:80]}' has no numbers that could be taken away.", param=name
                 )
-        self._value = baseline
+        self._away = {name: _away(name, one, baseline) for name, one in self._arrays.items()}
         self._groups: dict[str, Array] = {}
         self._names: list[str] = []
         self._extents: list[int | tuple[int, int]] = []
@@ -120,7 +122,8 @@ class TensorParts:
         most = max(1, MOST_PARTS // len(self._arrays))
         for name, array in self._arrays.items():
             shape = array.shape[1:]
-            if array.dtype.kind in "iu" and shape in shared:
+            goes_along = array.dtype.kind in "iu" and array.size > 1
+            if goes_along and shape in shared:
                 self._groups[name] = shared[shape]
                 continue
             groups, names = _grouped(shape, most)
@@ -128,7 +131,7 @@ class TensorParts:
             self._names += [f"{name}{one}" for one in names]
             pixels = _pixels(shape)
             self._extents.append(len(names) if pixels is None else _grid(shape, pixels)[1:])
-            if array.dtype.kind in "iu":
+            if goes_along:
                 shared[shape] = self._groups[name]
         self.repeats = 1
         self.baseline = f"the number {baseline:g}"
@@ -142,12 +145,10 @@ class TensorParts:
         """The engine's inputs for presences (n, parts)."""
         made: dict[str, Array] = {}
         for name, array in self._arrays.items():
-            keep = presences[:, self._groups[name].reshape(-1)]
-            flat = array.reshape(1, -1).astype(np.float64)
-            blended = flat * keep + self._value * (1 - keep)
-            if array.dtype.kind in "iub":
-                blended = np.rint(blended)
-            made[name] = blended.astype(array.dtype).reshape(len(presences), *array.shape[1:])
+            is_there = (presences >= 0.5)[:, self._groups[name].reshape(-1)]
+            # chosen, not calculated: large whole numbers, and those that are infinite, stay so
+            chosen = np.where(is_there, array.reshape(1, -1), self._away[name])
+            made[name] = chosen.reshape(len(presences), *array.shape[1:])
         return made
 
     def noisy(self, random: np.random.Generator) -> TensorParts | None:
@@ -192,6 +193,27 @@ class TensorParts:
                 for name, array in self._arrays.items()
             },
         }
+
+
+def _away(name: str, array: Array, baseline: float) -> Array:
+    """The number of a tensor's own type.
+
+    Raises:
+        InvalidInput: it can be none.
+    """
+    if array.dtype.kind == "b":
+        return np.array(round(baseline) != 0)
+    is_whole = array.dtype.kind in "iu"
+    value: float = round(baseline) if is_whole else baseline
+    bounds = np.iinfo(array.dtype) if is_whole else np.finfo(array.dtype)
+    least, most = (one if is_whole else float(one) for one in (bounds.min, bounds.max))
+    if not least <= value <= most:
+        raise InvalidInput(
+            f"{BASELINE} is {baseline:g}; tensor '{name[:80]}' holds {array.dtype}, of "
+            f"{least} to {most}.",
+            param=BASELINE,
+        )
+    return np.array(value, array.dtype)
 
 
 def row_of(inputs: Mapping[str, Array], row: int) -> dict[str, Array]:

@@ -68,8 +68,33 @@ def test_tokens_go_with_their_mask(tmp_path: Path) -> None:
         explained(version, {"input_ids": ids, "attention_mask": np.ones_like(ids)}, "nothing")
 
 
-def parts_of(**arrays: Any) -> TensorParts:
-    return TensorParts(Prepared(arrays, 1, Context(1), {}, {}), 0.0)
+def parts_of(baseline: float = 0.0, **arrays: Any) -> TensorParts:
+    return TensorParts(Prepared(arrays, 1, Context(1), {}, {}), baseline)
+
+
+def test_numbers_that_stay_are_not_touched() -> None:
+    """Whole numbers beyond 2^53, such as hashes, and what is infinite, come through."""
+    large, endless = np.array([[2**53 + 1, -(2**63)]]), np.array([[np.inf, 1]], "f4")
+    parts = parts_of(ids=large, values=endless)
+    made = parts.inputs(np.array([[1, 1, 1, 1], [1, 0, 0, 1]]))
+    assert made["ids"].tolist() == [[2**53 + 1, -(2**63)], [2**53 + 1, 0]]
+    assert made["values"].tolist() == [[np.inf, 1], [0, 1]]
+    assert (made["ids"].dtype, made["values"].dtype) == (np.int64, np.float32)
+
+
+def test_columns_that_are_tensors_of_one_whole_number_are_parts_of_their_own() -> None:
+    parts = parts_of(age=np.array([[44]]), rooms=np.array([[3]]))
+    assert parts.count == 2
+    made = parts.inputs(np.array([[0, 1]]))
+    assert (made["age"].tolist(), made["rooms"].tolist()) == ([[0]], [[3]])
+
+
+def test_a_number_that_a_tensor_cannot_hold_is_no_baseline() -> None:
+    assert parts_of(255, a=np.zeros((1, 2), "u1")).inputs(np.zeros((1, 2)))["a"].max() == 255
+    assert parts_of(1, a=np.zeros((1, 2), bool)).inputs(np.zeros((1, 2)))["a"].all()
+    for baseline, array in ((300, "u1"), (-1, "u2"), (1e20, "i8"), (1e6, "f2")):
+        with pytest.raises(InvalidInput, match=f"baseline is .* holds {np.dtype(array)}, of"):
+            parts_of(baseline, a=np.zeros((1, 2), array))
 
 
 def test_many_numbers_are_taken_in_runs() -> None:
