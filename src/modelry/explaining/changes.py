@@ -55,13 +55,15 @@ class Changeable:
         """A number about half way that may stand there, None where there is none."""
         if self.is_fixed or not _is_number(near) or not _is_number(far):
             return None
-        made = self.allowed((float(near) + float(far)) / 2, like=far)  # type: ignore[arg-type] # numbers
+        made = self.allowed(float(near) / 2 + float(far) / 2, like=far)  # type: ignore[arg-type] # numbers
         return None if made is None or made in (near, far) else made
 
     def allowed(self, number: float, *, like: Value) -> Value:
         """The nearest number on a step, None where it is out of range; whole as `like` is."""
-        if self.step:
-            number = self.origin + round((number - self.origin) / self.step) * self.step
+        if self.step and math.isfinite(steps := (number - self.origin) / self.step):
+            number = self.origin + round(steps) * self.step
+        if not math.isfinite(number):
+            return None
         made: int | float = round(number) if isinstance(like, int) else number
         return made if self.low <= made <= self.high else None
 

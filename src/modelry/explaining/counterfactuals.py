@@ -27,6 +27,8 @@ _BEAM = 8
 _TOLD = 3
 _HALVINGS = 8
 _NOISY_COPIES = 16
+_CELLS_AT_ONCE = 2**18
+"""Of rows that are made and read at once."""
 
 Ask = Callable[[Sequence[Mapping[str, Any]]], Array]
 """Scores (n, outputs) of rows, cells by column."""
@@ -125,10 +127,11 @@ class Search:
                 if column.name not in taken:
                     for value in column.values:
                         made[self._with(changes, column.name, value)] = None
-        room = self._left - _TOLD * _HALVINGS * self._most
-        if len(made) > max(room, 1):
+        # what is left is for bringing nearer what will be found, but never more than half
+        room = max(1, self._left - _TOLD * _HALVINGS * self._most, self._left // 2)
+        if len(made) > room:
             self._is_complete = False
-            every = -(-len(made) // max(room, 1))
+            every = -(-len(made) // room)
             return list(islice(made, 0, None, every))
         return list(made)
 
@@ -140,11 +143,16 @@ class Search:
         if not candidates or self._left <= 0:
             self._is_complete = self._is_complete and not candidates
             return []
-        scores = self._asked([{**self._row, **dict(one)} for one in candidates])
-        return [
-            _Tried(changes, row, self._distance(changes))
-            for changes, row in zip(candidates, scores, strict=True)
-        ]
+        at_once = max(1, _CELLS_AT_ONCE // max(1, len(self._row)))
+        tried: list[_Tried] = []
+        for start in range(0, len(candidates), at_once):
+            some = candidates[start : start + at_once]
+            scores = self._asked([{**self._row, **dict(one)} for one in some])
+            tried += [
+                _Tried(changes, row, self._distance(changes))
+                for changes, row in zip(some, scores, strict=True)
+            ]
+        return tried
 
     def _asked(self, rows: Sequence[Mapping[str, Any]]) -> Array:
         self._calls += len(rows)

@@ -111,6 +111,11 @@ def decision_of(
                 param="target",
             )
         return decision
+    if target is not None:
+        raise InvalidInput(
+            "target is for classes; the model gives a number, so say by goal which it shall be.",
+            param="target",
+        )
     decision = _within(goal)
     if decision.is_flipped(scores):
         raise InvalidInput(

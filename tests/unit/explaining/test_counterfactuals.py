@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.support.explained import Explainer, linear
 from tests.support.task_models import ServedVersion, linear_classifier, written
 
 from modelry.domain.errors import InvalidInput
+from modelry.explaining.contract import Wish
+from modelry.explaining.counterfactuals import Search
+from modelry.explaining.decisions import Decision
 
 BACKGROUND = tuple([float(a), float(b), float(c)] for a, b, c in zip(
     range(0, 40, 2), range(20, 0, -1), [0, 5] * 10, strict=True
@@ -111,6 +116,7 @@ def test_rows_that_were_kept_with_the_version_are_used(priced: Explainer) -> Non
         ({"changeable": {"a": {"step": -1}}}, "above 0"),
         ({"changeable": {"a": {"values": [10.0]}}}, "Nothing is left that could change"),
         ({"background": ()}, "background has 0 rows"),
+        ({"picture": True}, "picture is for images alone"),
         ({"calls": 1}, "needs at least 2"),
     ],
 )
@@ -131,6 +137,8 @@ def test_wishes_that_cannot_be_are_told(decided: Explainer, wish: Any, words: st
 def test_goals_of_numbers_that_cannot_be_are_told(priced: Explainer, goal: Any, words: str) -> None:
     with pytest.raises(InvalidInput, match=words):
         flipped(priced, [4.0, 6.0, 1.0], goal=goal)
+    with pytest.raises(InvalidInput, match="target is for classes"):
+        flipped(priced, [4.0, 6.0, 1.0], goal={"above": 9}, target="0")
 
 
 def test_few_calls_are_not_exceeded_and_it_is_told_that_not_all_was_tried(
@@ -139,3 +147,42 @@ def test_few_calls_are_not_exceeded_and_it_is_told_that_not_all_was_tried(
     told = flipped(decided, [10.0, 2.0, 3.0], calls=30, checks=False).told
     assert told["parameters"]["calls"] <= 30
     assert not told["parameters"]["is_complete"]
+    assert told["attribution"]["found"]  # half of them at least are for looking
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"min": -1e308, "max": 1e308, "step": 5e-324},
+        {"min": -1e308, "max": 1e308},
+        {"min": -1e308, "step": 1e307},
+    ],
+)
+@pytest.mark.parametrize("cell", [10.0, 10])
+def test_ranges_as_wide_as_numbers_go_are_kept_to(rule: dict[str, float], cell: float) -> None:
+    def ask(rows: Sequence[Mapping[str, Any]]) -> Any:
+        return np.array([[float(row[name]) for name in "ab"] for row in rows])
+
+    wish = Wish(background=([0.0, 1.0], [5.0, 6.0]), changeable={"a": rule}, checks=False)
+    found = Search([cell, 2.0], ["a", "b"], ask, Decision(0), wish).found()
+    (change,) = found.attribution["counterfactuals"][0]["changes"]
+    assert change["to"] < 2
+
+
+def test_rows_of_many_columns_are_asked_a_few_at_a_time() -> None:
+    names = [f"c{at}" for at in range(20_000)]
+    asked: list[int] = []
+
+    def ask(rows: Sequence[Mapping[str, Any]]) -> Any:
+        asked.append(len(rows))
+        return np.array([[1.0, row["c0"] + row["c1"]] for row in rows])
+
+    row, usual = [0.0] * len(names), [0.3] * len(names)
+    wish = Wish(
+        background=(usual,),
+        changeable={name: {"values": [0.1, 0.2, 0.3, 0.6]} for name in names[:5]},
+    )
+    found = Search(row, names, ask, Decision(0), wish).found()
+    assert found.attribution["found"]
+    assert sum(asked) > 50
+    assert max(asked) <= 16  # of 148 in all, in 3 steps
