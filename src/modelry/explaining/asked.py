@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from modelry.domain.errors import InvalidInput
-from modelry.explaining.contract import MOST_CALLS, Wish
+from modelry.explaining.contract import MOST_CALLS, MOST_CHANGES, Wish
 from modelry.runtime_api.frames import encode_header
 from modelry.runtime_api.items import decode_item, encode_items
 
@@ -62,10 +62,10 @@ class Asked:
 
 
 def _is_fit(wish: Mapping[str, Any]) -> bool:
-    calls, seed = wish.get("calls"), wish.get("seed")
+    calls, seed, changes = (wish.get(name) for name in ("calls", "seed", "most_changes"))
     return (
         isinstance(wish.get("method"), str | None)
-        and isinstance(wish.get("target"), str | int | None)
+        and (wish.get("target") is None or type(wish["target"]) in (str, int))
         and (calls is None or (type(calls) is int and 2 <= calls <= MOST_CALLS))
         and type(seed) is int
         and 0 <= seed < 2**32
@@ -75,7 +75,7 @@ def _is_fit(wish: Mapping[str, Any]) -> bool:
         and not wish.get("given")
         and isinstance(wish.get("changeable"), dict)
         and isinstance(wish.get("goal"), dict)
-        and isinstance(wish.get("most_changes"), int | None)
+        and (changes is None or (type(changes) is int and 1 <= changes <= MOST_CHANGES))
     )
 
 

@@ -19,6 +19,7 @@ MOST_PRESENCES = 5_000_000
 TENSORS, BASELINE, OUTPUT = "tensors", "baseline", "output"
 """Fields of the item that stands for raw tensors: arrays (1, …) by name, the number that stands
 where a part is away, and the output that is explained where no step after the engine tells."""
+_MOST_DIGITS = 9
 Scores = Callable[[Array], Array]
 """For presences (n, parts) in 0..1, of which 1 keeps a part as it is and 0 takes it away, the
 scores (n,) of the target, or (n, targets) of several."""
@@ -135,6 +136,14 @@ class Target:
     index: int
     label: str | None
     score: float
+
+
+def index_meant(wanted: str | int | None) -> int | None:
+    """The index that a target is, also written as a text; None where it is something else."""
+    if isinstance(wanted, str):
+        is_index = wanted.isascii() and wanted.isdigit() and len(wanted) <= _MOST_DIGITS
+        return int(wanted) if is_index else None
+    return wanted if type(wanted) is int else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,19 @@ import numpy as np
 
 from modelry.domain.errors import InvalidInput, ModelFailed
 from modelry.explaining.asking import Asking, Subject
-from modelry.explaining.contract import Attribution, Explained, Method, Parts, Target, Wish
+from modelry.explaining.contract import (
+    Attribution,
+    Explained,
+    Method,
+    Parts,
+    Target,
+    Wish,
+    index_meant,
+)
 from modelry.explaining.counterfactuals import COUNTERFACTUAL, Search, told_in_words
 from modelry.explaining.decisions import AskingDecisions, decision_of
 from modelry.explaining.faithfulness import Faithfulness, measure, rank_agreement
-from modelry.explaining.methods import method_for, parts_of
+from modelry.explaining.methods import TABLE, check_wishes, method_for, parts_of
 from modelry.explaining.objects import explain_objects
 from modelry.explaining.pictures import heat_map
 from modelry.explaining.sentences import sentence
@@ -119,6 +127,7 @@ def _flipped(
     subject: Subject, prepared: Prepared, target: Target, wish: Wish, stop: StopSignal
 ) -> _Result:
     """Explain a decision by what would flip it."""
+    check_wishes(wish, TABLE)
     predictor = subject.predictor
     asking = AskingDecisions(subject, prepared, target.index, stop)
 
@@ -169,10 +178,9 @@ def _index(wanted: str | int | None, row: Array, labels: Sequence[str] | None) -
         return int(np.argmax(row))
     if isinstance(wanted, str) and labels is not None and wanted in labels:
         return list(labels).index(wanted)
-    if isinstance(wanted, str) and wanted.isascii() and wanted.isdigit():
-        wanted = int(wanted)
-    if isinstance(wanted, int) and 0 <= wanted < len(row):
-        return wanted
+    index = index_meant(wanted)
+    if index is not None and 0 <= index < len(row):
+        return index
     known = f"an index from 0 to {len(row) - 1}"
     if labels is not None:
         shown = ", ".join(labels[:10]) + (", …" if len(labels) > 10 else "")

@@ -20,24 +20,45 @@ from modelry.explaining.tensors import TensorParts
 from modelry.explaining.texts import TextParts
 from modelry.tasks.prediction import Prepared
 
+IMAGE, OBJECTS, TEXT, TABLE = "image", "objects", "text", "table"
+CONVERSATION, PAIR = "conversation", "pair"
+"""Kinds of input, beside `TENSORS`."""
 METHODS: Mapping[str, Mapping[str, Method]] = {
-    "image": {"occlusion": occlusion, "rise": rise},
-    "objects": {"d-rise": rise, "occlusion": occlusion},
-    "text": {"leave-one-out": leave_one_out, "shapley": shapley},
-    "table": {"shapley": shapley, "leave-one-out": leave_one_out},
-    "conversation": {"leave-one-out": leave_one_out, "shapley": shapley},
-    "pair": {"leave-one-out": leave_one_out, "shapley": shapley},
-    "tensors": {"leave-one-out": leave_one_out, "shapley": shapley},
+    IMAGE: {"occlusion": occlusion, "rise": rise},
+    OBJECTS: {"d-rise": rise, "occlusion": occlusion},
+    TEXT: {"leave-one-out": leave_one_out, "shapley": shapley},
+    TABLE: {"shapley": shapley, "leave-one-out": leave_one_out},
+    CONVERSATION: {"leave-one-out": leave_one_out, "shapley": shapley},
+    PAIR: {"leave-one-out": leave_one_out, "shapley": shapley},
+    TENSORS: {"leave-one-out": leave_one_out, "shapley": shapley},
 }
 _KINDS = {
-    "image": "an image",
-    "objects": "objects in an image",
-    "text": "a text",
-    "table": "a table",
-    "conversation": "a written answer",
-    "pair": "a pair of texts",
-    "tensors": "tensors",
+    IMAGE: "an image",
+    OBJECTS: "objects in an image",
+    TEXT: "a text",
+    TABLE: "a table",
+    CONVERSATION: "a written answer",
+    PAIR: "a pair of texts",
+    TENSORS: "tensors",
 }
+_OF_COUNTERFACTUALS = ("changeable", "goal", "most_changes")
+
+
+def check_wishes(wish: Wish, kind: str) -> None:
+    """Refuse what an input of a kind has no use for, rather than pass it over.
+
+    Raises:
+        InvalidInput: it was wished.
+    """
+    if wish.background and kind != TABLE:
+        raise InvalidInput("background is for rows of tables alone.", param="background")
+    if wish.picture and kind not in (IMAGE, OBJECTS):
+        raise InvalidInput("picture is for images alone.", param="picture")
+    for name in _OF_COUNTERFACTUALS if wish.method != COUNTERFACTUAL else ():
+        if getattr(wish, name):
+            raise InvalidInput(
+                f"{name} is for the method '{COUNTERFACTUAL}' of tables alone.", param=name
+            )
 
 
 def parts_of(
@@ -51,20 +72,25 @@ def parts_of(
 
     Raises:
         NotSupported: nothing is known of how to take such an input apart.
-        InvalidInput: it, or the background, cannot be taken apart.
+        InvalidInput: it, or the background, cannot be taken apart, or another wish is for others.
     """
-    if wish.background and "row" not in item:
-        raise InvalidInput("background is for rows of tables alone.", param="background")
-    if wish.picture and prepared.context.geometry is None:
-        raise InvalidInput("picture is for images alone.", param="picture")
+    kind = _kind_of(item, prepared)
+    check_wishes(wish, kind)
+    if kind == IMAGE:
+        return kind, ImageParts(prepared)
+    if kind == TENSORS:
+        return kind, TensorParts(prepared, item[BASELINE])
+    if kind == TEXT:
+        return kind, TextParts(item, prepare)
+    return kind, RowParts(item, wish.background, prepare, columns)
+
+
+def _kind_of(item: Mapping[str, Any], prepared: Prepared) -> str:
     if prepared.context.geometry is not None:
-        return "image", ImageParts(prepared)
-    if TENSORS in item:
-        return "tensors", TensorParts(prepared, item[BASELINE])
-    if "text" in item:
-        return "text", TextParts(item, prepare)
-    if "row" in item:
-        return "table", RowParts(item, wish.background, prepare, columns)
+        return IMAGE
+    for field, kind in ((TENSORS, TENSORS), ("text", TEXT), ("row", TABLE)):
+        if field in item:
+            return kind
     raise NotSupported("Inputs of this kind cannot be explained.")
 
 

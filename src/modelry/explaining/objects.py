@@ -16,10 +16,17 @@ import numpy as np
 
 from modelry.domain.errors import InvalidInput
 from modelry.explaining.asking import Asking, Subject
-from modelry.explaining.contract import Attribution, Explained, Method, Target, Wish
+from modelry.explaining.contract import (
+    Attribution,
+    Explained,
+    Method,
+    Target,
+    Wish,
+    index_meant,
+)
 from modelry.explaining.faithfulness import Faithfulness, measure_each, rank_agreement
 from modelry.explaining.images import ImageParts
-from modelry.explaining.methods import method_for
+from modelry.explaining.methods import OBJECTS, check_wishes, method_for
 from modelry.explaining.object_maps import object_maps
 from modelry.explaining.sentences import objects_sentence, sentence
 from modelry.metrics.detection import box_iou
@@ -51,12 +58,11 @@ class Chosen:
 def explain_objects(subject: Subject, wish: Wish, stop: StopSignal) -> Explained:
     """Explain the boxes of one answer; see `explain`."""
     began = time.monotonic()
-    if wish.background:
-        raise InvalidInput("background is for rows of tables alone.", param="background")
+    check_wishes(wish, OBJECTS)
     prepared = subject.predictor.before([subject.item], subject.options)
     chosen = _chosen(subject, prepared, wish)
     asking = AskingObjects(subject, prepared, chosen.boxes, stop)
-    name, method = method_for("objects", wish, {})
+    name, method = method_for(OBJECTS, wish)
     parts = ImageParts(prepared, MOST_CELLS, MASK_CELLS)
     found = method(lambda presences: asking.scores(parts, presences), parts, wish)
     explaining = asking.calls
@@ -149,10 +155,9 @@ def _meant(wanted: str | int | None, names: Sequence[str]) -> list[int]:
         return list(range(len(names)))
     if wanted in names:
         return [place for place, name in enumerate(names) if name == wanted]
-    if isinstance(wanted, str) and wanted.isascii() and wanted.isdigit() and len(wanted) < 10:
-        wanted = int(wanted)
-    if isinstance(wanted, int) and 0 <= wanted < len(names):
-        return [wanted]
+    index = index_meant(wanted)
+    if index is not None and 0 <= index < len(names):
+        return [index]
     known = list(dict.fromkeys(names))
     shown = ", ".join(known[:10]) + (", …" if len(known) > 10 else "")
     raise InvalidInput(

@@ -91,6 +91,15 @@ def test_columns_that_do_nothing_have_no_weight_and_the_check_tells_the_order_is
     assert "spoke most: a = 5, c = 5; against it: b = 5" in explained.told["sentence"]
 
 
+@pytest.mark.parametrize(
+    "wish", [{"goal": {"above": 1}}, {"changeable": {"a": 1}}, {"most_changes": 2}]
+)
+def test_wishes_of_another_method_are_not_passed_over(tmp_path: Path, wish: Any) -> None:
+    (name,) = wish
+    with pytest.raises(InvalidInput, match=f"{name} is for the method 'counterfactual'"):
+        table(tmp_path)({"row": [5.0] * 4}, background=([0.0] * 4,), **wish)
+
+
 @pytest.mark.parametrize("method", ["occlusion", "rise"])
 def test_the_square_that_decides_is_found(tmp_path: Path, method: str) -> None:
     explained = image(tmp_path)({"image": bright_square(8, 20, scale=3)}, method=method)
@@ -141,8 +150,9 @@ def test_another_class_is_explained_when_it_is_asked_for(tmp_path: Path) -> None
         InvalidInput, match=r"one of the labels \(no, yes\) or an index from 0 to 1"
     ):
         explainer({"text": "good cat"}, target="maybe")
-    with pytest.raises(InvalidInput, match="index from 0 to 1"):
-        explainer({"text": "good cat"}, target=7)
+    for none in (7, -1, True, "9" * 5000, "\u0663"):
+        with pytest.raises(InvalidInput, match="index from 0 to 1"):
+            explainer({"text": "good cat"}, target=none)
 
 
 def test_a_text_of_one_word_and_of_none(tmp_path: Path) -> None:

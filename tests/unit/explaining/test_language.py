@@ -224,9 +224,12 @@ def test_the_fact_is_found_and_looked_into() -> None:
     assert told["faithfulness"]["prediction"][0] > 0.9
     assert told["parameters"]["tokens_without_score"] == 1
     assert told["target"]["score"] == pytest.approx(-0.5 * 6)
-    assert found.usage["model_calls"] == told["cost"]["model_calls"] == len(engine.asked)
+    calls = 1 + len(engine.asked)  # with the one by which the model wrote its answer
+    assert found.usage["model_calls"] == told["cost"]["model_calls"] == calls
+    assert told["cost"]["explaining_calls"] < calls
     assert len({tuple(one) for one in engine.asked}) == len(engine.asked)
-    assert found.usage["input_tokens"] == 3 * len(engine.asked)
+    assert found.usage["input_tokens"] == 3 * calls
+    assert found.usage["output_tokens"] == 7 * calls
     assert "Anna works as a dentist" in told["sentence"]
 
 
@@ -255,6 +258,16 @@ def test_shapley_values_of_a_long_conversation_take_few_calls() -> None:
     best = max(told["attribution"]["segments"], key=lambda one: one["weight"])
     assert best["text"] == "dentist here."
     assert told["parameters"]["calls"] <= 130
+
+
+def test_words_that_no_token_stands_for_are_no_target() -> None:
+    class Silent(Recalling):
+        def given_answer(self, text: str) -> GivenAnswer:
+            given = super().given_answer(text)
+            return GivenAnswer(text, given.tokens[:3], given.spans[:3])
+
+    with pytest.raises(InvalidInput, match="of which the model's tokens say nothing"):
+        explained(about_chat(FACTS, answer="dentist"), Silent(), target="ist")
 
 
 def test_answers_that_are_nothing_or_impossible_are_told() -> None:
@@ -309,6 +322,14 @@ def test_shapley_values_of_a_side_add_up_to_its_likeness(embed: Any) -> None:
         for side in ("words", "compared_with")
     ]
     assert sums == pytest.approx([whole - blank, whole - other_blank], abs=1e-6)
+
+
+def test_a_text_and_itself_are_as_alike_as_can_be(embed: Any) -> None:
+    told = similar(embed, "the cat", "the cat", checks=False)
+    assert told["target"]["score"] == pytest.approx(1)
+    assert told["cost"]["model_calls"] == 3  # both, and either word alone
+    words = [one["weight"] for one in told["attribution"]["words"]]
+    assert words == [one["weight"] for one in told["attribution"]["compared_with"]]
 
 
 @pytest.mark.parametrize(

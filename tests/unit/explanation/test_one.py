@@ -218,6 +218,7 @@ def test_explanations_that_no_worker_makes_count_and_are_in_the_ledger(kit: Kit)
         ({"task": "chat"}, {}, InvalidInput, "of those by gradients the task 'chat' has: none"),
         ({}, {"method": "grad-cam"}, InvalidInput, "has: integrated-gradients"),
         ({}, {"why": 1}, InvalidInput, "'why' is no parameter"),
+        ({}, {"method": []}, InvalidInput, "'method' must be a text"),
         ({}, {"version": "3"}, InvalidInput, "number of one that is served"),
         ({}, {"deployment": "ham"}, NotFound, "There is none"),
         ({}, {"input": "sha256:no"}, NotFound, "is not there"),

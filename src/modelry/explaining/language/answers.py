@@ -20,7 +20,7 @@ from modelry.explaining.contract import Attribution, Explained, Target, Wish
 from modelry.explaining.faithfulness import Faithfulness, measure
 from modelry.explaining.language.asking import AnswerAsking, AsQuestion
 from modelry.explaining.language.cutting import Piece, fitting, words_of
-from modelry.explaining.methods import method_for
+from modelry.explaining.methods import CONVERSATION, check_wishes, method_for
 from modelry.explaining.sentences import sentence
 from modelry.explaining.shapley import EXACT_PARTS, usual_calls
 from modelry.runtime_api.answer_scores import GivenAnswer, SupportsAnswerScores
@@ -79,13 +79,16 @@ def explain_answer(
         ModelFailed: the engine broke.
     """
     began = time.monotonic()
-    refuse_other_wishes(wish)
-    name, method = method_for("conversation", wish)
+    check_wishes(wish, CONVERSATION)
+    name, method = method_for(CONVERSATION, wish)
     level, pieces = fitting(asked.texts, asked.level, asked.within, asked.param)
     answer = _answer(asked, engine, stop)
     columns = _columns(answer, wish.target)
     asking = AnswerAsking(engine, asked.as_question, asked.texts, answer, stop)
     (whole,) = asking.log_probs(pieces, np.ones((1, len(pieces))))
+    # the call by which the model wrote the answer itself read the question, too
+    own_calls = int(asked.answer is None)
+    own_tokens = own_calls * asking.input_tokens
 
     def scores(presences: Array) -> Array:
         summed: Array = asking.log_probs(pieces, presences)[:, columns].sum(axis=1)
@@ -104,6 +107,7 @@ def explain_answer(
     if wish.checks and len(pieces) > 1:
         checked = _checked(scores, found.weights, wish, asked)
         checked = replace(checked, calls=asking.calls - explaining)
+    calls = own_calls + asking.calls
     target = _target(answer, columns, whole)
     described = _described(asked, pieces, found, refined, level)
     parameters = {**found.parameters, "level": level, "seed": wish.seed}
@@ -123,32 +127,20 @@ def explain_answer(
         "faithfulness": None if checked is None else checked.to_wire(),
         "sentence": sentence(target, described, checked),
         "cost": {
-            "model_calls": asking.calls,
+            "model_calls": calls,
             "explaining_calls": explaining,
             "seconds": round(time.monotonic() - began, 4),
         },
     }
     usage = {
-        "input_tokens": asking.input_tokens,
-        "output_tokens": asking.calls * len(answer.tokens),
+        "input_tokens": asking.input_tokens + own_tokens,
+        "output_tokens": calls * len(answer.tokens),
         "explanations": 1,
-        "model_calls": asking.calls,
+        "model_calls": calls,
     }
     if asking.cached_tokens:
         usage["cached_tokens"] = asking.cached_tokens
     return Explained(told, usage)
-
-
-def refuse_other_wishes(wish: Wish) -> None:
-    """Refuse what is for other kinds of input.
-
-    Raises:
-        InvalidInput: it was wished.
-    """
-    if wish.background:
-        raise InvalidInput("background is for rows of tables alone.", param="background")
-    if wish.picture:
-        raise InvalidInput("picture is for images alone.", param="picture")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +182,14 @@ def _columns(answer: GivenAnswer, wanted: str | int | None) -> list[int]:
             param="target",
         )
     end = begin + len(str(wanted))
-    return [at for at, (start, stop) in enumerate(answer.spans) if start < end and stop > begin]
+    touched = [at for at, (start, stop) in enumerate(answer.spans) if start < end and stop > begin]
+    if not touched:
+        raise InvalidInput(
+            f"target is {str(wanted)[:80]!r}, of which the model's tokens say nothing; name other "
+            "words of the answer.",
+            param="target",
+        )
+    return touched
 
 
 def _target(answer: GivenAnswer, columns: Sequence[int], whole: Array) -> Target:

@@ -20,20 +20,18 @@ from modelry.explaining.language.answers import (
     USUAL_CHEAP_CALLS,
     PartCount,
     bounded,
-    refuse_other_wishes,
     told_piece,
 )
 from modelry.explaining.language.cutting import MOST_PIECES, Piece, pieces_of, without
-from modelry.explaining.methods import method_for
+from modelry.explaining.methods import PAIR, check_wishes, method_for
 from modelry.explaining.pace import Pace
 from modelry.explaining.sentences import sentence
+from modelry.explaining.texts import NOTHING
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.tensors import Array
 
 OTHER = "compared_with"
 """The field of an item that holds the second text."""
-NOTHING = "."
-"""What stands for a text of which no word is left: engines take no empty one."""
 MOST_AT_ONCE = 64
 _SIDES = 2
 
@@ -59,10 +57,10 @@ def explain_pair(
         Cancelled: `stop` was raised.
     """
     began = time.monotonic()
-    refuse_other_wishes(wish)
+    check_wishes(wish, PAIR)
     if wish.target is not None:
         raise InvalidInput("target is for classes; a pair has one similarity.", param="target")
-    name, method = method_for("pair", wish)
+    name, method = method_for(PAIR, wish)
     texts = _texts(item)
     pieces = _pieces(texts)
     asking = _Similarities(texts, pieces, embed, stop, pace)
@@ -136,7 +134,9 @@ def _pieces(texts: Sequence[str]) -> list[Piece]:
 
 
 class _Similarities:
-    """Similarities of texts without some words; each text is embedded once."""
+    """Similarities of texts without some words; each text is embedded once, and its vector let go
+    of as soon as its likeness to both whole texts is known.
+    """
 
     def __init__(
         self,
@@ -152,37 +152,47 @@ class _Similarities:
         self._pieces = pieces
         self._embed = embed
         self._stop = stop
-        self._vectors: dict[str, Array] = {}
         self._pace = pace
+        self._whole = np.empty((0, 0))
+        self._like: dict[str, tuple[float, float]] = {}
 
     def scores(self, presences: Array) -> Array:
         """The mean over both sides (n,) for presences (n, words)."""
         asked = [without(self._texts, self._pieces, one) for one in presences]
         sides = [[texts[side] or NOTHING for texts in asked] for side in range(_SIDES)]
-        whole = list(self._texts)
-        self._know({*sides[0], *sides[1], *whole})
-        first, second = (self._vectors[text] for text in whole)
-        left = np.stack([self._vectors[text] for text in sides[0]]) @ second
-        right = np.stack([self._vectors[text] for text in sides[1]]) @ first
+        if not self._whole.size:
+            vectors = {text: self._vectors([text]) for text in dict.fromkeys(self._texts)}
+            self._whole = np.concatenate([vectors[text] for text in self._texts])
+            self._keep(self._texts, self._whole)
+        self._know({*sides[0], *sides[1]})
+        left = np.array([self._like[text][1] for text in sides[0]])
+        right = np.array([self._like[text][0] for text in sides[1]])
         mean: Array = (left + right) / _SIDES
         return mean
 
     def _know(self, texts: set[str]) -> None:
         # by length: texts of a run are filled up to the longest of them
-        new = sorted(texts - self._vectors.keys(), key=lambda text: (len(text), text))
+        new = sorted(texts - self._like.keys(), key=lambda text: (len(text), text))
         start = 0
         while start < len(new):
-            if self._stop.is_set():
-                raise Cancelled("The explanation was stopped because its caller went away.")
             part = new[start : start + min(MOST_AT_ONCE, self._pace.rows)]
-            vectors, tokens = self._embed(part)
-            self._keep(part, np.asarray(vectors, np.float64))
-            self.tokens += tokens
+            self._keep(part, self._vectors(part))
             start += len(part)
-        self.calls += len(new)
 
     def _keep(self, texts: Sequence[str], vectors: Array) -> None:
+        for text, (first, second) in zip(texts, (vectors @ self._whole.T).tolist(), strict=True):
+            self._like[text] = (first, second)
+
+    def _vectors(self, texts: Sequence[str]) -> Array:
+        """(texts, dimensions), each of length 1."""
+        if self._stop.is_set():
+            raise Cancelled("The explanation was stopped because its caller went away.")
+        found, tokens = self._embed(texts)
+        vectors = np.asarray(found, np.float64)
+        self.tokens += tokens
+        self.calls += len(texts)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         if not np.isfinite(lengths).all():
             raise ModelFailed("The model gave a vector with numbers that are not finite.")
-        self._vectors.update(zip(texts, vectors / np.maximum(lengths, 1e-12), strict=True))
+        unit: Array = vectors / np.maximum(lengths, 1e-12)
+        return unit

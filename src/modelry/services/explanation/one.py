@@ -102,8 +102,10 @@ class ExplainOneHandler:
             )
         target = self._target(principal, parameters)
         method = parameters.get("method")
+        if not isinstance(method, str | None):
+            raise InvalidInput("'method' must be a text.", param="method")
         if method in NAMES:
-            check_gradients(principal, target, str(method))
+            check_gradients(principal, target, method)
         digest = _word(parameters, "input")
         if self.contents.size_of(principal.tenant_id, digest) is None:
             raise NotFound(f"The content {digest[:80]} is not there.", param="input")
