@@ -25,4 +25,5 @@ EXPLANATION = "explanation.json"
 INFER = "infer"
 MEASURE = "measure"
 """What the server is asked: as frames of the first name, `{inputs}`; its answer has `{arrays}`. Or
-to have weights of the same item measured, `{weights, target}`; its answer has `{faithfulness}`."""
+to have weights of the same item measured, `{weights, target}`; its answer has `{faithfulness,
+model_calls}`."""

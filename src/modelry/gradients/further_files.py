@@ -8,6 +8,7 @@ from typing import Any
 
 import onnx
 
+from modelry.domain.errors import NotSupported
 from modelry.gradients.twin import no_twin
 
 MOST_BYTES = 2 * 10**9
@@ -38,7 +39,7 @@ def in_one_piece(content: bytes, files: Mapping[str, Path]) -> bytes:
         data = _read(tensor, files)
         size += len(data)
         if size > MOST_BYTES:
-            raise no_twin(f"its weights have more than {MOST_BYTES} bytes.")
+            raise _too_large()
         tensor.raw_data = data
         tensor.ClearField("external_data")
         tensor.data_location = onnx.TensorProto.DEFAULT
@@ -51,11 +52,20 @@ def _read(tensor: Any, files: Mapping[str, Path]) -> bytes:
     path = files.get(told.get("location", ""))
     if path is None:
         raise no_twin(f"the file with its weight '{tensor.name[:80]}' is not there.")
+    size = path.stat().st_size
     try:
         offset = int(told.get("offset", "0"))
-        length = int(told["length"]) if "length" in told else -1
+        length = int(told.get("length", size - offset))
     except ValueError:
-        raise no_twin(f"its weight '{tensor.name[:80]}' is at no place in its file.") from None
+        offset, length = -1, -1
+    if offset < 0 or length < 0 or offset + length > size:
+        raise no_twin(f"its weight '{tensor.name[:80]}' is at no place in its file.")
+    if length > MOST_BYTES:
+        raise _too_large()
     with path.open("rb") as file:
         file.seek(offset)
         return file.read(length)
+
+
+def _too_large() -> NotSupported:
+    return no_twin(f"its weights have more than {MOST_BYTES} bytes.")

@@ -78,12 +78,14 @@ class ExplainOne:
                 measure=engine.measured,
             )
             explained = explain(subject, asked.wish, host.stop)
+        told = {**explained.told, "cost": {**explained.told["cost"], "model_calls": engine.calls}}
+        usage = {**explained.usage, "model_calls": engine.calls}
         picture = base64.b64encode(explained.picture).decode() if explained.picture else None
-        found = {**explained.told, "picture": picture, "usage": explained.usage}
+        found = {**told, "picture": picture, "usage": usage}
         made = host.scratch / EXPLANATION
         made.write_bytes(orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY))
         host.put(EXPLANATION, made)
-        return {"usage": explained.usage}
+        return {"usage": usage}
 
 
 def _by_name(manifest: Mapping[str, Any], files: Mapping[str, Path]) -> dict[str, Path]:
@@ -110,25 +112,26 @@ def _rows_at_once(predictor: Predictor, asked: Asked, signature: Signature) -> i
 
 
 class _Engine:
-    """The engine that serves the version, through the server; tells how often it was asked."""
+    """The engine that serves the version, through the server; counts how often it was asked."""
 
     def __init__(self, host: WorkHost) -> None:
+        self.calls = 0
         self._host = host
-        self._calls = 0
 
     def run(self, inputs: Mapping[str, Array], rows: int) -> Mapping[str, Array]:
         """Its outputs for rows."""
         entries, parts = pack_tensors(inputs)
         answer = self._host.ask(INFER, {"inputs": entries}, b"".join(parts))
-        self._calls += rows
-        self._host.progress(self._calls, None, "model calls")
+        self._count(rows)
         return unpack_tensors(answer.header["arrays"], answer.body)
 
     def measured(self, weights: Array, target: int) -> Faithfulness:
         """How faithful weights of the item's parts are; the worker measures it between requests."""
         told = {"weights": weights.tolist(), "target": target}
         answer = self._host.ask(MEASURE, told)
-        found = Faithfulness.from_wire(answer.header["faithfulness"])
-        self._calls += found.calls
-        self._host.progress(self._calls, None, "model calls")
-        return found
+        self._count(int(answer.header["model_calls"]))
+        return Faithfulness.from_wire(answer.header["faithfulness"])
+
+    def _count(self, calls: int) -> None:
+        self.calls += calls
+        self._host.progress(self.calls, None, "model calls")

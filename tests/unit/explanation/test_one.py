@@ -104,6 +104,7 @@ class Inference:
     ) -> Any:
         if wish.given:
             told = {"faithfulness": {"of": list(wish.given), "for": wish.target}}
+            told["cost"] = {"model_calls": 40}
             return SimpleNamespace(told=told, picture=b"", usage={})
         told = {"method": wish.method, "of": item["text"]}
         return SimpleNamespace(told=told, picture=b"png", usage={"explanations": 1})
@@ -123,8 +124,7 @@ class Doubling:
         made = host.scratch / EXPLANATION
         measured = None
         if asked.wish.checks:
-            weights = {"weights": [0.5, 2], "target": 1}
-            measured = host.ask(MEASURE, weights).header["faithfulness"]
+            measured = host.ask(MEASURE, {"weights": [0.5, 2], "target": 1}).header
         told = {"of": asked.item["text"], "found": doubled.tolist(), "measured": measured}
         made.write_bytes(orjson.dumps(told))
         host.put(EXPLANATION, made)
@@ -169,7 +169,7 @@ def test_gradients_are_work_that_asks_the_engine_that_serves(kit: Kit) -> None:
     outcome = kit.handler.run(run)
     assert outcome == {"deployment": "spam", "version": VERSION.ref}
     named = {"model": "spam", "version": VERSION.number}
-    measured = {"of": [0.5, 2.0], "for": 1}
+    measured = {"faithfulness": {"of": [0.5, 2.0], "for": 1}, "model_calls": 40}
     assert kit.told(run) == {**named, "of": "a", "found": [[6.0]], "measured": measured}
 
 

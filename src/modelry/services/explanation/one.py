@@ -278,7 +278,9 @@ class _Client:
             explained = self._answered(
                 lambda: self._inference.explain(principal, target, item, options, wish)
             )
-            return Answer({"faithfulness": explained.told["faithfulness"]})
+            told = explained.told
+            calls = told["cost"]["model_calls"]
+            return Answer({"faithfulness": told["faithfulness"], "model_calls": calls})
         raise NotFound(f"The explanation cannot be asked '{what[:80]}'.")
 
     def _measuring(self, header: Json) -> Wish:
