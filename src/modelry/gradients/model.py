@@ -21,9 +21,9 @@ from modelry.gradients.grad_cam import grad_cam
 from modelry.gradients.integral import MOST_AT_ONCE, Integral, Way, integrated
 from modelry.gradients.lookups import Lookups
 from modelry.gradients.parity import distance
-from modelry.gradients.scores import ScoreSteps, score_steps
+from modelry.gradients.scores import SOFTMAX, ScoreSteps, score_steps
 from modelry.gradients.tokens import by_column, by_word, places_of
-from modelry.gradients.twin import Twin, as_tensor, no_twin
+from modelry.gradients.twin import Scored, Twin, as_tensor, no_twin
 from modelry.processing.casting import from_output
 from modelry.processing.steps.text import MEANINGS
 from modelry.processing.text_encoder import TextEncoder
@@ -103,12 +103,16 @@ class _OneInput:
         del scores, wish
         parity = self._checked({})
         output = self._steps.output
-        scored = output if self._steps.activations else self._twin.scored(output)
+        if self._steps.activations:
+            scored = Scored(output, before_softmax=self._steps.activations[0] == SOFTMAX)
+        else:
+            scored = self._twin.scored(output)
         held = {name: as_tensor(one) for name, one in _floats(_full(parts)).items()}
         heat = grad_cam(self._twin, scored, self._index, held, parts.size)
         weights = parts.by_cell(heat.pixels) / parts.by_cell(np.ones(parts.size))
         told = {"layer": heat.layer, "places": list(heat.places), "parity": parity}
-        return Attribution(weights, {"gradients": 1, **told})
+        remark = "" if weights.any() else "Nothing in its last maps of features speaks for this."
+        return Attribution(weights, {"gradients": 1, **told}, remark=remark)
 
     def of_image(self, scores: Scores, parts: ImageParts, wish: Wish) -> Attribution:
         """Integrated gradients from the image's mean colour on; sums over cells."""
@@ -271,8 +275,9 @@ def _check_cells(base: Mapping[str, Array], full: Mapping[str, Array]) -> None:
 
 def _owners(lookups: Lookups, name: str, parts: RowParts, base: Array) -> Array:
     """Which column decides what is looked up (columns,), as shares of 1."""
-    alone = lookups.of(parts.inputs(np.eye(parts.count)))[name]
-    moved = np.abs(alone.reshape(parts.count, *base.shape) - base).reshape(parts.count, -1)
-    changed: Array = moved.sum(axis=1)
+    changed = np.zeros(parts.count)
+    for at, presence in enumerate(np.eye(parts.count)):  # all at once would not fit into memory
+        alone = lookups.of(parts.inputs(presence[None]))[name]
+        changed[at] = float(np.abs(alone - base).sum())
     total = float(changed.sum())
     return changed / total if total else changed

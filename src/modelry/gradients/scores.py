@@ -11,8 +11,9 @@ from torch import Tensor
 
 from modelry.gradients.twin import no_twin
 
+SOFTMAX = "softmax"
 _ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "softmax": lambda values: torch.softmax(values, dim=-1),
+    SOFTMAX: lambda values: torch.softmax(values, dim=-1),
     "sigmoid": torch.sigmoid,
 }
 _ENDS = frozenset({"top_k", "label"})

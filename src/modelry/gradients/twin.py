@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from modelry.training.backbones.operators import OPERATORS, Operation
 _HALVES = frozenset({"float16", "bfloat16"})
 _HALF_TYPES = (10, 16)
 """ONNX's numbers for them: gradients are computed with 32 bits throughout."""
-_ACTIVATIONS = frozenset({"Softmax", "Sigmoid", "LogSoftmax"})
+_ACTIVATIONS = {"Softmax": True, "LogSoftmax": True, "Sigmoid": False}
+"""Whether they compare the scores with each other."""
 _PASSING = frozenset({"Identity", "Cast", "Flatten", "Squeeze", "Reshape"})
 _NO_ROOM = ("memory", "alloc")
 
@@ -29,6 +31,14 @@ def no_twin(why: str) -> NotSupported:
         "explain any version: occlusion and rise for images, leave-one-out and shapley for others.",
         param="method",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The tensor with a version's scores, and whether a softmax comes behind it."""
+
+    name: str
+    before_softmax: bool = False
 
 
 class Twin:
@@ -114,17 +124,17 @@ class Twin:
                 seen.update(zip(node.outputs, made, strict=False))
         return [self._value(name, values) for name in wanted]
 
-    def scored(self, output: str) -> str:
+    def scored(self, output: str) -> Scored:
         """The tensor before the softmax or sigmoid that an output ends in, if it does."""
         name = output
         while (at := self.makers.get(name)) is not None:
             node = self.nodes[at]
             if node.op in _ACTIVATIONS:
-                return node.inputs[0]
+                return Scored(node.inputs[0], _ACTIVATIONS[node.op])
             if node.op not in _PASSING:
                 break
             name = node.inputs[0]
-        return output
+        return Scored(output)
 
     def _value(self, name: str, values: Mapping[str, Any]) -> Any:
         if name in values:

@@ -203,6 +203,49 @@ def test_grad_cam_finds_the_places_that_speak_for_a_class(tmp_path: Path, ends_i
     assert told["faithfulness"]["is_better_than_random"]
 
 
+def weighed_by_place(counted: int = TensorProto.FLOAT) -> onnx.ModelProto:
+    """A dense layer on maps: 'bright' has a square, and all places lower both classes alike."""
+    square = np.zeros((32, 32))
+    square[8:16, 20:28] = 4 / 64
+    dense = np.stack([np.zeros(32 * 32), square.ravel()], axis=1) - 4 / 64
+    return model_of(
+        [
+            helper.make_node("Conv", ["image", "kernel"], ["found"]),
+            helper.make_node("Relu", ["found"], ["maps"]),
+            helper.make_node("Flatten", ["maps"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "dense"], ["sums"]),
+            helper.make_node("Cast", ["sums"], ["counts"], to=counted),
+            helper.make_node("Cast", ["counts"], ["logits"], to=TensorProto.FLOAT),
+        ],
+        {"image": (TensorProto.FLOAT, ["batch", 1, 32, 32])},
+        {"logits": (TensorProto.FLOAT, ["batch", 2])},
+        {"kernel": np.ones((1, 1, 1, 1), "f4"), "dense": dense.astype("f4")},
+    )
+
+
+def test_grad_cam_keeps_places_apart_where_the_last_layer_does(tmp_path: Path) -> None:
+    """The mean gradient over places is below 0 here, and a map by it 0 everywhere; so is one of a
+    logit by itself, as all places lower all of them."""
+    files = written(tmp_path, model=weighed_by_place())
+    follow = Following("image-classification", files, labels=LABELS, post=["softmax", {"top_k": 2}])
+    told = follow({"image": bright_square(8, 20)}, method="grad-cam", target="bright").told
+    grid = np.array(told["attribution"]["grid"])
+    assert (grid[4:8, 10:14] > 0.1 * grid.max()).all()
+    assert np.count_nonzero(grid) == 16
+    assert told["parameters"]["layer"] == "maps"
+    assert told["faithfulness"]["is_better_than_random"]
+    against = follow({"image": bright_square(8, 20)}, method="grad-cam", target="dark").told
+    assert not np.any(against["attribution"]["grid"])
+    assert "Nothing in its last maps of features speaks for this." in against["sentence"]
+
+
+def test_maps_that_no_gradient_leads_to_are_told(tmp_path: Path) -> None:
+    files = written(tmp_path, model=weighed_by_place(TensorProto.INT64))
+    follow = Following("image-classification", files, labels=LABELS)
+    with pytest.raises(NotSupported, match="between its last maps of features and its scores"):
+        follow({"image": bright_square(8, 20)}, method="grad-cam")
+
+
 def test_maps_behind_residual_blocks_are_those_after_the_sum(tmp_path: Path) -> None:
     files = written(tmp_path, model=backbones.network(3))
     follow = Following("image-classification", files, labels=["a", "b", "c"], pre=backbones.PRE)
@@ -275,4 +318,11 @@ def test_weights_in_a_further_file_are_put_in(tmp_path: Path) -> None:
     assert given.item() == pytest.approx(3 + 8 + 3)
     with pytest.raises(NotSupported, match="the file with its weight 'weights' is not there"):
         in_one_piece(apart.SerializeToString(), {})
+    for name, value in (("offset", "-1"), ("length", "-2"), ("length", "99"), ("offset", "x")):
+        wrong = onnx.ModelProto()
+        wrong.CopyFrom(apart)
+        for told_of in wrong.graph.initializer[0].external_data:
+            told_of.value = value if told_of.key == name else told_of.value
+        with pytest.raises(NotSupported, match="'weights' is at no place in its file"):
+            in_one_piece(wrong.SerializeToString(), {"data": tmp_path / "data"})
     assert in_one_piece(whole.SerializeToString(), {}) == whole.SerializeToString()
