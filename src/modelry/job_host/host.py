@@ -25,13 +25,12 @@ class ProcessHost:
 
     Args:
         link: the way to the server.
-        request: what the work was asked for.
         folder: may be written to; the work's scratch folder and links to its inputs lie in it.
         stop: raised when the server asks the work to end.
     """
 
-    def __init__(self, link: ServerLink, request: Json, folder: Path, stop: StopSignal) -> None:
-        self.request = request
+    def __init__(self, link: ServerLink, folder: Path, stop: StopSignal) -> None:
+        self.request: Json = {}
         self.stop = stop
         self.scratch = folder / "scratch"
         self.scratch.mkdir()
@@ -43,6 +42,11 @@ class ProcessHost:
         self._progress: Json | None = None
         self._told_at = 0.0
         self._phase = ""
+
+    def await_request(self) -> None:
+        """Tell the server that all is imported, and wait for what the work is asked for."""
+        _, answer = self._link.call(WorkKind.READY, {})
+        self.request = answer.frame.json()["request"]
 
     @contextmanager
     def open(self, name: str) -> Iterator[Path]:

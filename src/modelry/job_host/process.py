@@ -48,7 +48,7 @@ def run(start: Start, report: SandboxReport, folder: Path, refused: ModelryError
     if refused is not None:
         link.tell(WorkKind.FAILED, error_to_wire(refused))
         leave(0)
-    host = ProcessHost(link, start.order["request"], folder, stop)
+    host = ProcessHost(link, folder, stop)
     memory = start.limit_memory()
     silent_s = float(start.limits["silent_s"])
     threading.Thread(target=_read, args=(link,), name="reader", daemon=True).start()
@@ -71,6 +71,7 @@ def leave(status: int) -> None:
 def _do(name: str, host: ProcessHost, limits: WorkLimits) -> tuple[WorkKind, dict[str, object]]:
     try:
         work = load_work(name)
+        host.await_request()
         if host.stop.is_set():
             raise Cancelled("The work was stopped before it began.")
         return WorkKind.OUTCOME, {"outcome": work.run(host)}

@@ -27,7 +27,7 @@ _LIKELIEST_TO_END = "900"
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What to do, for whom, within which limits, and what to compute on beside the CPU."""
+    """Which work to do, within which limits, and what to compute on beside the CPU."""
 
     connection: socket.socket
     order: Mapping[str, Any]

@@ -135,11 +135,20 @@ class WorkLimits:
 
 @dataclass(frozen=True, slots=True)
 class WorkOrder:
-    """What to do: `work` names an entry of `modelry.works`, `request` is given to it."""
+    """What to do.
+
+    Attributes:
+        work: names an entry of `modelry.works`.
+        request: is given to it.
+        limits: what it may use.
+        is_recurring: whether the next order of this work and these limits shall find a process
+            that waits for one, its libraries imported; somebody waits for the outcome.
+    """
 
     work: str
     request: Json
     limits: WorkLimits = field(default_factory=WorkLimits)
+    is_recurring: bool = False
 
 
 class InputFile(Protocol):

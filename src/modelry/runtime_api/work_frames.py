@@ -7,14 +7,15 @@ the process names, nor reads what the process can still change.
 
 Headers by kind (JSON objects); `call_id` ties an answer to what it answers:
 
-    ORDER     {"work", "request", "limits"}           -> BEGUN, then OUTCOME | FAILED
+    ORDER     {"work", "limits"}                      -> BEGUN, READY, then OUTCOME | FAILED
     STOP      {}                                      the work is to end soon
     INPUT     {}  and a file                          answers OPEN
     PLACE     {}  and an empty file                   answers PUT
-    ANSWER    what the server says, and a body        answers WRITTEN, ASK
+    ANSWER    what the server says, and a body        answers READY, WRITTEN, ASK
     FAULT     an error                                answers OPEN, PUT, WRITTEN, ASK
 
     BEGUN     {"sandbox": report}                     it is shut in, the work begins
+    READY     {}   libraries are imported             -> ANSWER {"request"}
     ALIVE     {}                                      now and then
     OPEN      {"name"}                                -> INPUT | FAULT
     PUT       {"name"}                                -> PLACE | FAULT
@@ -54,6 +55,7 @@ class WorkKind(IntEnum):
     LOG = 73
     OUTCOME = 74
     FAILED = 75
+    READY = 76
 
 
 EXIT_OUT_OF_MEMORY = 137

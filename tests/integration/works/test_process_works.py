@@ -19,7 +19,13 @@ from tests.support import poor_kernel
 from tests.support.works import install_works
 
 from modelry.adapters.processes.works import ProcessWorks
-from modelry.domain.errors import Cancelled, MemoryExhausted, ScratchExhausted, WorkFailed
+from modelry.domain.errors import (
+    Cancelled,
+    InvalidInput,
+    MemoryExhausted,
+    ScratchExhausted,
+    WorkFailed,
+)
 from modelry.domain.jobs import is_retryable
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.work import WorkLimits, WorkOrder
@@ -246,11 +252,53 @@ def test_it_ends_with_the_server(tmp_path):
 
 
 def _processes_of_work() -> list[psutil.Process]:
-    return [
+    """Those that this process started, with what they started; servers of tests have their own."""
+    started = [
         one
-        for one in psutil.Process().children(recursive=True)
+        for one in psutil.Process().children()
         if one.status() != psutil.STATUS_ZOMBIE and "modelry.job_host" in one.cmdline()
     ]
+    return [*started, *(more for one in started for more in one.children(recursive=True))]
+
+
+def _spare(count: int = 1) -> list[psutil.Process]:
+    """So many processes of work, as soon as there are."""
+    deadline = time.monotonic() + 10
+    while len(found := _processes_of_work()) != count:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.02)
+    return found
+
+
+def test_recurring_work_finds_a_process_that_waits_and_does_one_order_alone(client):
+    works = ProcessWorks(spare_s=60)
+
+    def echo(number: int, **limits):
+        asked = {"do": "echo", "number": number}
+        order = WorkOrder("contract", asked, WorkLimits(**limits), is_recurring=True)
+        assert works.run(order, client, StopSignal()) == {"request": asked, "scratch": []}
+
+    echo(1)
+    (waiting,) = _spare()
+    echo(2)
+    assert not waiting.is_running()  # it would have waited for a minute
+    (waiting,) = _spare()
+    with pytest.raises(WorkFailed, match="SIGSEGV"):
+        works.run(WorkOrder("rogue", {"do": "crash"}, is_recurring=True), client, StopSignal())
+    assert waiting.is_running()  # for its own work
+    waiting.kill()  # it may be found dead, or die on the way: another one does it
+    echo(3)
+    for one in _spare(2):
+        one.kill()
+    with pytest.raises(InvalidInput, match="Row 7"):
+        works.run(WorkOrder("contract", {"do": "refuse", "row": 7}), client, StopSignal())
+    _spare(0)
+
+
+def test_a_process_that_nobody_wants_ends(client):
+    order = WorkOrder("contract", {"do": "echo"}, is_recurring=True)
+    ProcessWorks(spare_s=0.1).run(order, client, StopSignal())
+    _spare(0)
 
 
 def test_killing_it_is_told_at_once(client):

@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from modelry.runtime_api.frames import (
     error_from_wire,
     error_to_wire,
 )
-from modelry.runtime_api.work import InputFile, WorkClient
+from modelry.runtime_api.work import InputFile, Json, WorkClient
 from modelry.runtime_api.work_frames import MAX_FRAME_BYTES, WITH_FILE, WorkKind
 
 POLL_S = 0.1
@@ -31,6 +31,7 @@ _RECEIVE_BYTES = 2**18
 _MOST_INPUTS = 256
 """Inputs that a work may hold open at once; each takes memory of the server."""
 _ENDS = frozenset({WorkKind.OUTCOME, WorkKind.FAILED})
+_BEFORE = frozenset({WorkKind.BEGUN, WorkKind.READY, WorkKind.ALIVE})
 
 
 class LinkBroken(Exception):
@@ -49,18 +50,23 @@ class WorkServing:
     Args:
         connection: the socket to the process.
         client: what is asked is passed on to it.
+        request: what the work is asked for.
     """
 
-    def __init__(self, connection: socket.socket, client: WorkClient) -> None:
+    def __init__(self, connection: socket.socket, client: WorkClient, request: Json) -> None:
         self.last_heard = time.monotonic()
         self.sandbox: Mapping[str, Any] = {}
+        self.is_begun = False
+        """Whether it has asked for anything, or told what came of its work."""
         self._socket = connection
         self._client = client
+        self._request = request
         self._decoder = FrameDecoder()
         self._inputs: dict[int, InputFile] = {}
         self._place: tuple[int, _Place] | None = None
         self._take: dict[int, Callable[[Frame], None]] = {
             WorkKind.BEGUN: self._begun,
+            WorkKind.READY: self._ready,
             WorkKind.ALIVE: lambda _: None,
             WorkKind.OPEN: self._open,
             WorkKind.PUT: self._put,
@@ -88,16 +94,7 @@ class WorkServing:
             LinkBroken: it is gone, or does not read for so long.
         """
         frame = encode(kind, call_id, orjson.dumps(header or {}), body)
-        files = [file] if kind in WITH_FILE else []
-        self._socket.settimeout(timeout_s)
-        try:
-            sent = socket.send_fds(self._socket, [frame], files)
-            if sent < len(frame):  # to send nothing fails when the process has left meanwhile
-                self._socket.sendall(memoryview(frame)[sent:])
-        except TimeoutError:
-            raise LinkBroken(f"it took nothing for {timeout_s:g} s") from None
-        except OSError as error:
-            raise LinkBroken(f"the connection ended ({error.strerror})") from None
+        send_frame(self._socket, frame, [file] if kind in WITH_FILE else [], timeout_s)
 
     def receive(self, timeout_s: float) -> Frame | None:
         """Serve what is asked until there is a pause, or the last frame, which is given.
@@ -121,6 +118,7 @@ class WorkServing:
         if self._decoder.needed_bytes > MAX_FRAME_BYTES:
             raise LinkBroken("it sent a frame beyond the limit")
         for frame in frames:
+            self.is_begun = self.is_begun or frame.kind not in _BEFORE
             if frame.kind in _ENDS:
                 return frame
             self._serve(frame, timeout_s)
@@ -162,6 +160,9 @@ class WorkServing:
 
     def _begun(self, frame: Frame) -> None:
         self.sandbox = frame.json()["sandbox"]
+
+    def _ready(self, frame: Frame) -> None:
+        self._answer(WorkKind.ANSWER, frame, {"request": self._request})
 
     def _open(self, frame: Frame) -> None:
         if len(self._inputs) >= _MOST_INPUTS:
@@ -235,6 +236,25 @@ class WorkServing:
             with contextlib.suppress(ModelryError, OSError):
                 file.close()
         self._inputs.clear()
+
+
+def send_frame(
+    connection: socket.socket, frame: bytes, files: Sequence[int], timeout_s: float
+) -> None:
+    """Send a frame, and open files with it.
+
+    Raises:
+        LinkBroken: the process is gone, or does not read for so long.
+    """
+    connection.settimeout(timeout_s)
+    try:
+        sent = socket.send_fds(connection, [frame], files)
+        if sent < len(frame):  # to send nothing fails when the process has left meanwhile
+            connection.sendall(memoryview(frame)[sent:])
+    except TimeoutError:
+        raise LinkBroken(f"it took nothing for {timeout_s:g} s") from None
+    except OSError as error:
+        raise LinkBroken(f"the connection ended ({error.strerror})") from None
 
 
 def outcome_of(frame: Frame) -> Mapping[str, Any]:

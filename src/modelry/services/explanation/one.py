@@ -170,6 +170,7 @@ class ExplainOneHandler:
                 "roles": [one.role for one in version.files],
             },
             self.limits,
+            is_recurring=True,
         )
         self.works.run(order, _Client(run, self, target, asked), run.stop)
 
