@@ -17,7 +17,7 @@ import openai
 import pytest
 from PIL import Image
 from tests.support import sequence_models
-from tests.support.operating import Operator
+from tests.support.operating import Operator, wait_until
 from tests.support.server import Running
 from tests.support.task_models import linear_classifier
 from tests.support.wire_models import DETECTOR_MANIFEST, left_half_detector, multiplier
@@ -27,6 +27,8 @@ from modelry.adapters.sql.database import open_database
 from modelry.client import Client
 from modelry.client.errors import QuotaExceeded
 from modelry.domain.prices import Price
+from modelry.explaining.asked import Asked
+from modelry.explaining.contract import Wish
 from modelry.protocols.oip.generated import open_inference_pb2 as pb
 
 TENSOR = {"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}
@@ -98,9 +100,9 @@ string takes an infer request off the hot path."""
 class Caller:
     """A key of its own, its limits, and what is left of them."""
 
-    def __init__(self, wired: Operator, **limits: float) -> None:
+    def __init__(self, wired: Operator, role: str = "inference", **limits: float) -> None:
         self._wired = wired
-        made = wired.call("POST", "/keys", json={"name": "bounded", "role": "inference"})
+        made = wired.call("POST", "/keys", json={"name": "bounded", "role": role})
         self.token: str = made["token"]
         self.key_id: str = made["key"]["key_id"]
         self.limit(**limits)
@@ -124,7 +126,7 @@ def caller_with(wired: Operator) -> Iterator[Make]:
     """Makes callers with limits."""
     made: list[Caller] = []
 
-    def make(**limits: float) -> Caller:
+    def make(**limits: Any) -> Caller:
         made.append(Caller(wired, **limits))
         return made[-1]
 
@@ -381,6 +383,26 @@ def test_nothing_is_asked_for_explanations_that_may_not_all_be_made(
     wish["explain"] = True
     assert caller.http.post("/v1/classify", json=wish).status_code == 429
     assert (caller.left("explanations"), caller.left("images")) == (0, 7)
+
+
+def test_explanations_that_jobs_make_count_as_well(models: Operator, caller_with: Make) -> None:
+    caller = caller_with(role="developer", explanations_per_day=1)
+    asked = Asked({"image": base64.b64decode(picture())}, {}, Wish(checks=False))
+    parameters = {
+        "deployment": "colours",
+        "version": 1,
+        "method": None,
+        "input": models.upload(asked.to_bytes()),
+    }
+    body = {"kind": "explain-one", "parameters": parameters}
+    first = caller.http.post("/api/v1/jobs", json=body)
+    assert first.status_code == 201, first.text
+    path = f"/api/v1/jobs/{first.json()['job_id']}"
+    wait_until(lambda: caller.http.get(path).json()["state"] == "succeeded", "it is explained")
+    assert caller.left("explanations") == 0
+    second = caller.http.post("/api/v1/jobs", json=body)
+    assert second.status_code == 429, second.text
+    assert "may use 1 explanations per day" in second.json()["error"]["message"]
 
 
 def test_the_tensor_door_is_no_way_round_the_images(models: Operator, caller_with: Make) -> None:
