@@ -31,6 +31,7 @@ from PIL import Image
 from benchmarks import explained_models as known
 from benchmarks import judged_explanations, machine
 from benchmarks.explained_models import ExplainedModel
+from benchmarks.judged_explanations import weights_of
 from benchmarks.peers.asking import Peer, asked
 from benchmarks.peers.environment import pinned
 from benchmarks.served import Served, modelry
@@ -38,6 +39,7 @@ from modelry.client.explained import Explanation
 from modelry.explaining.faithfulness import rank_agreement
 
 GOALS = {"agreement": 0.9, "x": 1.0, "x batched": 3.0}
+GRADIENTS = {"integrated-gradients", "grad-cam"}
 PEERS = {"shap": "shap_answers.py", "captum": "captum_answers.py"}
 SUITED_ROWS = 1024
 """Of a run of the engine: more are slower on the CPUs that were tried."""
@@ -80,6 +82,8 @@ class Case:
 
 CASES = (
     Case("garments", "occlusion", "captum", "occlusion", 64, 1),
+    Case("garments", "integrated-gradients", "captum", "integrated gradients"),
+    Case("garments", "grad-cam", "captum", "gradients of maps"),
     Case("things", "occlusion", "captum", "occlusion", 16, 1),
     Case("mails", "leave-one-out", "captum", "ablation of text", 64, 1),
     Case("read-mails", "leave-one-out", "captum", "ablation of text", 16, 1),
@@ -172,7 +176,8 @@ class Comparison:
             mine, other = _weights(explained), np.array(theirs["weights"])
             found.agreement.append(rank_agreement(mine, other))
             found.parts = len(mine)
-            found.ours_rows.append(int(explained.cost["explaining_calls"]))
+            asked_for = explained.parameters.get("gradients", explained.cost["explaining_calls"])
+            found.ours_rows.append(int(asked_for))
             found.theirs_rows.append(theirs["rows"])
         return found
 
@@ -214,9 +219,11 @@ class Comparison:
             }
         elif isinstance(given, np.ndarray):
             arrays["image"] = tensor_of(given)
-            square = ours.parameters["square"]
             cells = np.array(ours.attribution["grid"]).shape
-            more = {"square": square, "cell": -(-max(given.shape[:2]) // max(cells))}
+            more = {"cell": -(-max(given.shape[:2]) // max(cells))}
+            more |= {name: ours.parameters.get(name) for name in ("square", "points")}
+            if case.method in GRADIENTS:
+                arrays |= weights_of(self._model)
         else:
             background = np.array(self._background(case), np.float32)
             arrays = {
@@ -230,7 +237,7 @@ class Comparison:
             model=str(self._model.files["model"]),
             softmax=self._model.has_softmax,
             target=ours.target.index,
-            calls=int(ours.parameters["calls"]),
+            calls=int(ours.parameters.get("calls", 0)),
             batch=batch,
             rows_at_once=rows_at_once,
             seed=0,
@@ -284,6 +291,11 @@ def speed(given: argparse.Namespace) -> list[str]:
         (
             "- budget: SHAP and sampling are told to ask as often as ours did, which stops when "
             "the order is settled; occlusion and ablation ask as often as their windows need"
+        ),
+        (
+            "- gradients: ours in a process of its own that is shut in and does one explanation; "
+            "Captum's on the same network in torch, in its process; grad-cam with the gradient of "
+            "each place, as Captum's LayerGradientXActivation"
         ),
         (
             "- things: EfficientNet-Lite0, 224 x 224; read-mails: a transformer; tumours: trees; "

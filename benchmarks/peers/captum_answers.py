@@ -10,7 +10,16 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from answering import Answer, Arrays, Model, Question, Texts, serve, timed
-from captum.attr import FeatureAblation, KernelShap, Occlusion, ShapleyValueSampling
+from captum.attr import (
+    FeatureAblation,
+    IntegratedGradients,
+    KernelShap,
+    LayerGradientXActivation,
+    Occlusion,
+    ShapleyValueSampling,
+)
+from small_network import network
+from torch.nn import functional
 
 
 def occlusion(model: Model, question: Question, arrays: Arrays) -> Answer:
@@ -40,6 +49,44 @@ def occlusion(model: Model, question: Question, arrays: Arrays) -> Answer:
         )
         pixels = found[0].mean(0)[edge : edge + height, edge : edge + width]
         return _by_cell(pixels.numpy(), cell)
+
+    return timed(model, explain)
+
+
+def integrated_gradients(model: Model, question: Question, arrays: Arrays) -> Answer:
+    """IntegratedGradients of a class's probability, from the image's mean colour on."""
+    image = torch.from_numpy(arrays["image"])
+    small = network(arrays)
+
+    def explain() -> np.ndarray:
+        found = IntegratedGradients(lambda given: torch.softmax(small(given), 1)).attribute(
+            image,
+            baselines=image.mean(dim=(2, 3), keepdim=True).expand_as(image),
+            target=question["target"],
+            n_steps=question["points"],
+            method="gausslegendre",
+        )
+        return _by_cell(found[0].sum(0).detach().numpy(), question["cell"])
+
+    return timed(model, explain)
+
+
+def gradients_of_maps(model: Model, question: Question, arrays: Arrays) -> Answer:
+    """LayerGradientXActivation of the last maps, what speaks for a class alone, by cell."""
+    image = torch.from_numpy(arrays["image"])
+    small = network(arrays)
+
+    def above_mean(given: torch.Tensor) -> torch.Tensor:
+        logits = small(given)
+        return logits - logits.mean(dim=1, keepdim=True)
+
+    def explain() -> np.ndarray:
+        found = LayerGradientXActivation(above_mean, small.rectifier).attribute(
+            image, target=question["target"]
+        )
+        heat = torch.relu(found.sum(dim=1, keepdim=True))
+        wide = functional.interpolate(heat, size=image.shape[2:], mode="bilinear")
+        return _by_cell(wide[0, 0].detach().numpy(), question["cell"])
 
     return timed(model, explain)
 
@@ -115,6 +162,8 @@ if __name__ == "__main__":
         {
             "ablation of row": ablation_of_row,
             "ablation of text": ablation_of_text,
+            "gradients of maps": gradients_of_maps,
+            "integrated gradients": integrated_gradients,
             "kernel of row": kernel_of_row,
             "occlusion": occlusion,
             "shapley of row": shapley_of_row,

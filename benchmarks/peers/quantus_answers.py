@@ -11,31 +11,11 @@ from typing import Any
 import numpy as np
 import quantus
 import torch
+from small_network import network
 from torch import nn
 
 FLIPPED_AT_ONCE = 56
 """Pixels: 14 steps for a picture of 28 x 28."""
-
-
-class SmallNetwork(nn.Module):
-    """The network that the recipe `image-classification` trains by default."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.convolution = nn.Conv2d(1, 32, 3)
-        self.dense = nn.Linear(32 * 13 * 13, 10)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Logits."""
-        features = torch.max_pool2d(torch.relu(self.convolution(image)), 2)
-        return self.dense(features.flatten(1))
-
-
-def network(arrays: dict[str, np.ndarray]) -> SmallNetwork:
-    """The network with the weights that it is asked about."""
-    made = SmallNetwork()
-    made.load_state_dict({name: torch.tensor(arrays[name]) for name in made.state_dict()})
-    return made.eval()
 
 
 def faithfulness(question: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
