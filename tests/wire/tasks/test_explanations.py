@@ -386,6 +386,7 @@ def test_an_earlier_answer_is_explained_by_its_id(http: httpx2.Client, wired: Op
         ({"item": 2}, "item is 2; that request had 2 items"),
         ({"model": "prices"}, "answered by 'bright'"),
         ({"image": image()}, "image is not known here"),
+        ({"within": [0]}, "within is not for models of the task 'image-classification'"),
     ]
     for change, words in refused:
         answer = http.post("/v1/explanations", json={**wish, **change})

@@ -103,8 +103,10 @@ def test_the_answer_that_an_earlier_chat_gave_is_explained(
     assert not wired.call("GET", "/audit/entries", params=entries)["entries"]
     reader = wired.call("POST", "/keys", json={"name": "reads", "role": "admin"})
     headers = {"authorization": f"Bearer {reader['token']}"}
-    answer = http.post("/v1/explanations", json=wish, headers=headers)
+    apart = {"level": "words", "within": [0]}
+    answer = http.post("/v1/explanations", json={**wish, **apart}, headers=headers)
     assert answer.status_code == 200, answer.text
+    assert [one["text"] for one in answer.json()["attribution"]["segments"]] == ["Say", "yes", "."]
     (entry,) = wired.call("GET", "/audit/entries", params=entries)["entries"]
     assert entry["actor"] == reader["key"]["key_id"]
     assert entry["resource"] == f"/request-logs/{kept['log_id']}"

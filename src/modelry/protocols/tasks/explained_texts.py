@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from modelry.domain.errors import InvalidInput
+from modelry.domain.errors import InvalidInput, UnsupportedField
 from modelry.protocols.tasks.description import MODEL
 from modelry.protocols.tasks.question import MAX_ITEMS, Question, check_names
 from modelry.tasks.contract import ItemForm, Schema
@@ -43,6 +43,11 @@ _LISTS: Mapping[str, Schema] = {
     "messages": {"type": "object"},
     "within": {"type": "integer"},
 }
+WAYS: Mapping[str, Sequence[str]] = {
+    CHAT: ("level", "within"),
+    **dict.fromkeys(WRITING, ("level",)),
+}
+"""By task, in which ways the text of an earlier request may be taken apart."""
 _NO_ITEMS = ItemForm(item={"properties": {"messages": {}}}, options={}, result={})
 
 
@@ -63,6 +68,24 @@ def with_wishes(item: Mapping[str, Any], question: Question, task: str) -> dict[
     return {**item, **{name: value for name, value in given.items() if value is not None}}
 
 
+def with_ways(item: Mapping[str, Any], question: Question, task: str) -> dict[str, Any]:
+    """An earlier request's item with how its text shall be taken apart.
+
+    Raises:
+        InvalidInput: a value is of another type.
+        UnsupportedField: the task's texts are not taken apart so.
+    """
+    found = dict(item)
+    for name in WAYS[CHAT]:
+        if name not in question.names:
+            continue
+        if name not in WAYS.get(task, ()):
+            raise UnsupportedField(f"{name} is not for models of the task '{task}'.", param=name)
+        is_list = name in _LISTS
+        found[name] = _list_of(question, name) if is_list else question.option(name, _LEVEL)
+    return found
+
+
 def read_chat(question: Question, more: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The conversation as an item, and the options of the model's own answer.
 
@@ -78,17 +101,33 @@ def read_chat(question: Question, more: tuple[str, ...]) -> tuple[dict[str, Any]
     if "messages" not in question.names:
         raise InvalidInput("messages is missing; it is required.", param="messages")
     item: dict[str, Any] = {}
-    for name, schema in _LISTS.items():
+    for name in _LISTS:
         if name in question.names:
-            item[name] = question.column(name, schema)
-            if not 1 <= len(item[name]) <= MAX_ITEMS:
-                raise InvalidInput(
-                    f"{name} has {len(item[name])} entries; expected 1 to {MAX_ITEMS}.", param=name
-                )
+            item[name] = _list_of(question, name)
     given = {name: question.option(name, schema) for name, schema in _OF_CHATS.items()}
     tokens = given.pop("max_tokens")
     item |= {name: value for name, value in given.items() if value is not None}
     return item, {} if tokens is None else {"max_tokens": tokens}
+
+
+def _list_of(question: Question, name: str) -> list[Any]:
+    found = question.column(name, _LISTS[name])
+    if not 1 <= len(found) <= MAX_ITEMS:
+        raise InvalidInput(
+            f"{name} has {len(found)} entries; expected 1 to {MAX_ITEMS}.", param=name
+        )
+    return found
+
+
+def described_ways() -> Mapping[str, Schema]:
+    """How a conversation may be taken apart."""
+    within: Schema = {
+        "type": "array",
+        "items": {"type": "integer", "minimum": 0},
+        "description": "Places of the messages of which parts are left out; all of them by "
+        "default.",
+    }
+    return {"within": within, "level": _LEVEL}
 
 
 def described_chat(wishes: Mapping[str, Schema]) -> Schema:
@@ -104,12 +143,7 @@ def described_chat(wishes: Mapping[str, Schema]) -> Schema:
                 "maxItems": MAX_ITEMS,
                 "description": "A conversation, as for /v1/chat/completions.",
             },
-            "within": {
-                "type": "array",
-                "items": {"type": "integer", "minimum": 0},
-                "description": "Places of the messages of which parts are left out; all of them "
-                "by default.",
-            },
+            **described_ways(),
             **_OF_CHATS,
             **wishes,
         },

@@ -166,7 +166,8 @@ class _Handlers:
         """What an earlier request asked, and the version that answered it."""
         if self._kept is None:
             raise NotSupported("This server keeps no requests.", param=REQUEST_ID)
-        _check_wishes(question.names, (REQUEST_ID, ITEM, JOB))
+        ways = explained_texts.WAYS[explained_texts.CHAT]
+        _check_wishes(question.names, (REQUEST_ID, ITEM, JOB, *ways))
         request_id = question.option(REQUEST_ID, {"type": "string"})
         found = await asyncio.to_thread(self._kept.find, request.principal, request_id)
         if question.model and question.model != found.deployment:
@@ -182,7 +183,9 @@ class _Handlers:
                 param=REQUEST_ID,
             )
         require_task(target, *TASKS)
-        item = _kept_item(found, question.option(ITEM, _PLACE))
+        item = explained_texts.with_ways(
+            _kept_item(found, question.option(ITEM, _PLACE)), question, target.version.task
+        )
         return target, Asked(item, found.options, wish_in(question))
 
 
@@ -363,6 +366,7 @@ def _described_by_id(rows: Schema) -> Schema:
             **JOB_WISH,
             **OBJECTS,
             BACKGROUND: rows,
+            **explained_texts.described_ways(),
         },
         "required": [REQUEST_ID],
         "additionalProperties": False,
