@@ -267,6 +267,9 @@ def test_rows_that_were_kept_with_a_version_are_its_background(http: httpx2.Clie
     (change,) = told["attribution"]["counterfactuals"][0]["changes"]
     assert change == {"name": "age", "from": 40.0, "to": 5.0}
     assert told["sentence"] == "It would be the answer (8.5) if age were 5 instead of 40."
+    drawn = http.post("/v1/explanations", json={**body, **wish, "picture": True})
+    assert drawn.status_code == 400, drawn.text
+    assert "picture is for images alone" in drawn.json()["error"]["message"]
 
 
 def test_the_sdk_has_a_row_explained_with_its_answer(wired: Operator, http: httpx2.Client) -> None:
