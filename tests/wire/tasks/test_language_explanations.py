@@ -162,6 +162,20 @@ def test_what_two_texts_share_is_told(http: httpx2.Client) -> None:
     assert max(told["attribution"]["words"], key=lambda one: one["weight"])["text"] == "cat"
 
 
+def test_kserve_embeds_texts_and_tokens(http: httpx2.Client) -> None:
+    def predicted(*instances: Any) -> httpx2.Response:
+        return http.post("/v1/models/words:predict", json={"instances": instances})
+
+    body = {"model": "words", "input": ["cat", "dog"]}
+    vectors = [one["embedding"] for one in http.post("/v1/embeddings", json=body).json()["data"]]
+    assert predicted("cat", "dog").json()["predictions"] == vectors
+    assert len(predicted({"tokens": [1, 2]}, [1]).json()["predictions"]) == 2
+    for wrong in ([], [-1], [2**31], [True], ["cat"], {"text": "cat", "tokens": [1]}):
+        answer = predicted(wrong, wrong)
+        assert answer.status_code == 400, answer.text
+        assert "neither a text nor a list of token ids" in answer.json()["error"]
+
+
 @pytest.mark.parametrize(
     ("model", "body", "message"),
     [

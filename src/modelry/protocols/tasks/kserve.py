@@ -8,13 +8,13 @@ the task, as in Vertex AI's form of the protocol, and for `:explain` the wishes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.responses import Response
 
 from modelry.domain.access import Permission
-from modelry.domain.errors import ModelryError, NotSupported
+from modelry.domain.errors import InvalidInput, ModelryError, NotSupported
 from modelry.protocols.http.endpoint import DEFAULT_BODY_BYTES, Door, Endpoint, json_response
 from modelry.protocols.http.errors import error_headers, status_of
 from modelry.protocols.http.request import ApiRequest
@@ -36,6 +36,8 @@ from modelry.services.inference.inputs import InputFetcher, InputUrls
 from modelry.services.inference.routing import Target
 from modelry.services.inference.service import InferenceService, require_task
 from modelry.tasks.registry import task_called
+
+_TOKENS = 2**31
 
 
 def build_kserve_door(
@@ -100,7 +102,7 @@ class _Handlers:
             check_names(question, target.deployment.name, form)
             items, options = items_of(question, form), options_of(question, form)
             if task == "text-embedding":
-                inputs = [item["text"] for item in items]
+                inputs = [_embedded(at, item) for at, item in enumerate(items)]
                 work = self._inference.embed(request.principal, target, inputs)
             else:
                 items = await request.while_connected(self._urls.fetched(items))
@@ -148,6 +150,25 @@ class _Handlers:
             work = self._inference.explain(request.principal, target, item, options, wish)
             found.append(told(await request.while_connected(work)))
         return json_response({"explanations": found, **_version(target)})
+
+
+def _embedded(at: int, item: Mapping[str, Any]) -> str | list[int]:
+    """What is embedded of an item: its text, or its tokens.
+
+    Raises:
+        InvalidInput: it has neither, or both.
+    """
+    if set(item) == {"text"}:
+        return str(item["text"])
+    tokens = item.get("tokens")
+    is_fit = isinstance(tokens, list) and all(
+        type(one) is int and 0 <= one < _TOKENS for one in tokens
+    )
+    if set(item) != {"tokens"} or not is_fit or not tokens:
+        raise InvalidInput(
+            f"{INSTANCES}[{at}] is neither a text nor a list of token ids.", param=INSTANCES
+        )
+    return list(tokens)
 
 
 def _version(target: Target) -> dict[str, str]:
