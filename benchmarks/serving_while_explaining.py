@@ -18,7 +18,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,19 +26,27 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from benchmarks import chat, compute_bound, machine, paced, tiny_cnn, weights
+from benchmarks import machine, paced, tiny_cnn
+from benchmarks.asked_models import (
+    SETTLE_S,
+    SMALL,
+    Asked,
+    Figures,
+    arguments,
+    ask_all,
+    figures_head,
+    how_asked,
+    rates_of,
+    serve_all,
+)
 from benchmarks.served import Served, modelry
-from benchmarks.serving_while_training import Asked, Figures, ask_all
 from benchmarks.streams import Endpoint
-from benchmarks.tensor import binary_request
 from modelry.client import Client
-from modelry.runtimes.llamacpp.settings import SPIN_COUNT
 
 GOAL = 1.3
-ASKED, OTHER = "tiny-cnn", "tiny-cnn-explained"
-EXPLAINED = {OTHER: "another model", ASKED: "the same model"}
+OTHER = "tiny-cnn-explained"
+EXPLAINED = {OTHER: "another model", SMALL: "the same model"}
 CALLS = 5_000
-SETTLE_S = 1.0
 
 
 class Explaining:
@@ -85,12 +93,12 @@ class Explaining:
         self.rates.setdefault(what, []).append(done)
 
 
-def serve(served: Served, folder: Path, rates: dict[str, float]) -> tuple[list[Asked], Endpoint]:
+def serve(served: Served, folder: Path, rates: Mapping[str, float]) -> tuple[list[Asked], Endpoint]:
     """Deploy the models; those asked at a rate, and the one that chats."""
     client = served.client
     small = tiny_cnn.build(folder / "tiny-cnn.onnx")
     manifest = {
-        "name": ASKED,
+        "name": SMALL,
         "task": "image-classification",
         "files": {"model": small.name},
         "pre": [{"decode": "gray"}, {"resize": [28, 28]}, {"scale": "1/255"}, {"layout": "nchw"}],
@@ -99,35 +107,16 @@ def serve(served: Served, folder: Path, rates: dict[str, float]) -> tuple[list[A
     declared = folder / "tiny-cnn.yaml"
     declared.write_text(yaml.safe_dump(manifest))
     client.register(declared)
-    large = weights.packaged_file(compute_bound.MINILM)
-    client.register(large, name="minilm", task="tensor")
-    client.deploy(ASKED)
-    client.deploy(OTHER, model=ASKED)
-    client.deploy("minilm")
-    for name in (ASKED, OTHER, "minilm"):
-        client.wait_model_ready(name)
-    content, headers = binary_request(np.random.default_rng(0).random((1, 1, 28, 28), np.float32))
-    headers = {"Authorization": f"Bearer {served.key}", **headers}
-    requests = {
-        ASKED: (f"{served.url}/v2/models/{ASKED}/infer", content, headers),
-        "minilm": compute_bound.request(served, "minilm", large),
-    }
-    named = {ASKED: "tensor: small CNN", "minilm": "tensor: MiniLM, 64 tokens"}
-    asked = []
-    for name, parts in requests.items():
-        file = folder / f"{name}.request"
-        file.write_bytes(paced.raw(*parts))
-        asked.append(Asked(f"{named[name]}, {rates[name]:g}/s", file, rates[name]))
-    talker = chat.serve(
-        served, "smollm2", weights.packaged_file(weights.SMOLLM2_Q4_1), {"spin": SPIN_COUNT}
-    )
-    return asked, talker
+    client.deploy(SMALL)
+    client.deploy(OTHER, model=SMALL)
+    client.wait_model_ready(OTHER)
+    return serve_all(served, folder, rates)
 
 
 def measure(given: argparse.Namespace) -> tuple[dict[tuple[str, str], Figures], Explaining]:
     """All rounds."""
     found: dict[tuple[str, str], Figures] = {}
-    rates = {ASKED: given.rate, "minilm": given.slow_rate}
+    rates = rates_of(given)
     with tempfile.TemporaryDirectory() as folder, modelry() as served:
         asked, talker = serve(served, Path(folder), rates)
         looks = itertools.count()  # no prompt comes twice: the second time it would be kept
@@ -165,17 +154,11 @@ def measure(given: argparse.Namespace) -> tuple[dict[tuple[str, str], Figures], 
 
 def main() -> None:
     """Measure and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=10, help="of each model asked at a rate")
-    parser.add_argument("--answers", type=int, default=5, help="of chat, one after the other")
-    parser.add_argument("--rate", type=float, default=200, help="requests/s of the small CNN")
-    parser.add_argument("--slow-rate", type=float, default=15, help="requests/s of MiniLM")
+    parser = arguments(__doc__)
     given = parser.parse_args()
     found, explaining = measure(given)
     rows = [[name, what, *figures.row()] for (name, what), figures in found.items()]
-    head = ["explained", "what", "p50 ms", "explaining", "p99 ms", "explaining", "x p50",
-            "x p99", "failed"]  # fmt: skip
+    head = ["explained", "what", *figures_head("explaining")]
     lines = [
         *machine.describe(["modelry", "onnxruntime", "xllamacpp", "uvicorn", "uvloop"]),
         f"- medians of {given.rounds} rounds, and of their ratios",
@@ -183,9 +166,7 @@ def main() -> None:
             "- in each round without explanations, with those of another deployment, and with "
             "those of the deployment of the small CNN that is asked, in turns"
         ),
-        f"- tensors: {given.seconds:g} s a round, open loop, latency from when due",
-        f"- chat: {given.answers} answers a round, one at a time",
-        "- p99 of first tokens: the slowest one of a round",
+        *how_asked(given),
         f"- explanations: RISE with up to {CALLS} masks and their check, one after the other",
         f"- goal: p99 at most {GOAL} x",
         "",

@@ -12,25 +12,32 @@ Also told: how fast the job goes on beside serving, and alone.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 
-from benchmarks import chat, compute_bound, machine, paced, tiny_cnn, training_data, weights
+from benchmarks import machine, tiny_cnn, training_data
+from benchmarks.asked_models import (
+    SETTLE_S,
+    SMALL,
+    Asked,
+    Figures,
+    arguments,
+    ask_all,
+    figures_head,
+    how_asked,
+    rates_of,
+    serve_all,
+)
 from benchmarks.served import Served, modelry
-from benchmarks.streams import Endpoint, Load, body, load
-from benchmarks.tensor import binary_request
+from benchmarks.streams import Endpoint
 from modelry.client.jobs import Job
-from modelry.runtimes.llamacpp.settings import SPIN_COUNT
 
 GOAL = 1.5
 ROWS = 5_000
@@ -41,43 +48,7 @@ PARAMETERS = {
     "augment": ["flip", "shift"],
     "checkpoint_every_s": 10,
 }
-TOKENS = 48
 START_TIMEOUT_S = 180.0
-SETTLE_S = 1.0
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A model that is asked at a fixed rate, and the request."""
-
-    what: str
-    request: Path
-    rate: float
-
-
-@dataclass
-class Figures:
-    """What was seen of one model: milliseconds by round, with the job paused and running."""
-
-    alone: list[paced.Seen] = field(default_factory=list)
-    beside: list[paced.Seen] = field(default_factory=list)
-
-    def row(self) -> list[str]:
-        """Medians of the rounds, and of their ratios."""
-
-        def middle(values: Iterator[float]) -> float:
-            return statistics.median(values)
-
-        pairs = list(zip(self.alone, self.beside, strict=True))
-        return [
-            f"{middle(one.p50_ms for one in self.alone):.2f}",
-            f"{middle(one.p50_ms for one in self.beside):.2f}",
-            f"{middle(one.p99_ms for one in self.alone):.2f}",
-            f"{middle(one.p99_ms for one in self.beside):.2f}",
-            f"{middle(two.p50_ms / one.p50_ms for one, two in pairs):.2f}",
-            f"{middle(two.p99_ms / one.p99_ms for one, two in pairs):.2f}",
-            str(sum(one.failed for pair in pairs for one in pair)),
-        ]
 
 
 class Training:
@@ -140,57 +111,15 @@ class Training:
 
 def serve(served: Served, folder: Path, rates: Mapping[str, float]) -> tuple[list[Asked], Endpoint]:
     """Deploy the models; those asked at a rate, and the one that chats."""
-    client = served.client
-    small = tiny_cnn.build(folder / "tiny-cnn.onnx")
-    large = weights.packaged_file(compute_bound.MINILM)
-    client.register(small, name="tiny-cnn")
-    client.register(large, name="minilm", task="tensor")
-    for name in ("tiny-cnn", "minilm"):
-        client.deploy(name)
-        client.wait_model_ready(name)
-    image = np.random.default_rng(0).random((1, 1, 28, 28), np.float32)
-    content, headers = binary_request(image)
-    headers = {"Authorization": f"Bearer {served.key}", **headers}
-    requests = {
-        "tiny-cnn": (f"{served.url}/v2/models/tiny-cnn/infer", content, headers),
-        "minilm": compute_bound.request(served, "minilm", large),
-    }
-    named = {"tiny-cnn": "tensor: small CNN", "minilm": "tensor: MiniLM, 64 tokens"}
-    asked = []
-    for name, parts in requests.items():
-        file = folder / f"{name}.request"
-        file.write_bytes(paced.raw(*parts))
-        asked.append(Asked(f"{named[name]}, {rates[name]:g}/s", file, rates[name]))
-    talker = chat.serve(
-        served, "smollm2", weights.packaged_file(weights.SMOLLM2_Q4_1), {"spin": SPIN_COUNT}
-    )
-    return asked, talker
-
-
-def ask_all(
-    asked: Sequence[Asked], talker: Endpoint, seconds: float, answers: int, number: int
-) -> dict[str, paced.Seen]:
-    """One look at every model, one after the other."""
-    port = urlsplit(talker.url).port or 0
-    found = {
-        one.what: paced.seen_by(paced.started(one.request, port, one.rate, seconds))
-        for one in asked
-    }
-    requests = [
-        body("", chat.SYSTEM, chat.prompt(number * answers + at, words=40), TOKENS)
-        for at in range(answers)
-    ]
-    seen: Load = asyncio.run(load(talker, requests, 1))
-    first = sorted(one.pieces_s[0] * 1e3 for one in seen.timings)
-    found["chat: first token"] = paced.Seen(statistics.median(first), first[-1], 0)
-    found["chat: between tokens"] = paced.Seen(seen.between_ms(0.5), seen.between_ms(0.99), 0)
-    return found
+    served.client.register(tiny_cnn.build(folder / "tiny-cnn.onnx"), name=SMALL)
+    served.client.deploy(SMALL)
+    return serve_all(served, folder, rates)
 
 
 def measure(niceness: int, given: argparse.Namespace) -> tuple[dict[str, Figures], Training]:
     """All rounds with one server."""
     found: dict[str, Figures] = {}
-    rates = {"tiny-cnn": given.rate, "minilm": given.slow_rate}
+    rates = rates_of(given)
     settings = {"MODELRY_WORK_NICENESS": str(niceness)}
     with tempfile.TemporaryDirectory() as folder, modelry(settings=settings) as served:
         asked, talker = serve(served, Path(folder), rates)
@@ -223,12 +152,7 @@ def measure(niceness: int, given: argparse.Namespace) -> tuple[dict[str, Figures
 
 def main() -> None:
     """Measure and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=10, help="of each model asked at a rate")
-    parser.add_argument("--answers", type=int, default=5, help="of chat, one after the other")
-    parser.add_argument("--rate", type=float, default=200, help="requests/s of the small CNN")
-    parser.add_argument("--slow-rate", type=float, default=15, help="requests/s of MiniLM")
+    parser = arguments(__doc__)
     parser.add_argument("--niceness", type=int, nargs="+", default=[19, 0])
     given = parser.parse_args()
     rows, told = [], []
@@ -240,15 +164,12 @@ def main() -> None:
             f"- niceness {niceness}: the job does {alone:.1f} steps/s while nothing is asked, "
             f"{beside:.1f} beside serving"
         )
-    head = ["niceness of work", "what", "p50 ms", "training", "p99 ms", "training", "x p50",
-            "x p99", "failed"]  # fmt: skip
+    head = ["niceness of work", "what", *figures_head("training")]
     lines = [
         *machine.describe(["modelry", "torch", "onnxruntime", "xllamacpp", "uvicorn", "uvloop"]),
         f"- medians of {given.rounds} rounds, and of their ratios",
         "- in each round once with the job paused and once with it running, in turns",
-        f"- tensors: {given.seconds:g} s a round, open loop, latency from when due",
-        f"- chat: {given.answers} answers of {TOKENS} tokens a round, one at a time",
-        "- p99 of first tokens: the slowest one of a round",
+        *how_asked(given),
         f"- the job: a residual network, {PARAMETERS['batch_size']} rows a step, on all cores",
         f"- goal: p99 at most {GOAL} x where cores allow",
         "",
