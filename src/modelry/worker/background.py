@@ -29,11 +29,13 @@ class Background:
         self._lane = lane
         self._courtesy = Courtesy(lane.is_wanted, self._waited_s)
         self._lost_s = 0.0
-        self._free_at = time.monotonic()
+        self._free_at = -math.inf
 
     def pace(self, most_rows: int) -> Pace:
         """How many rows runs may have, of which `run` must be told; work begins."""
-        self._free_at = time.monotonic()
+        now = time.monotonic()
+        self._courtesy.begin(now, now - self._free_at)
+        self._free_at = now
         return Pace(most_rows, self._courtesy.slice_s)
 
     def run(self, call: Callable[[], T], rows: int, pace: Pace) -> T:
@@ -56,8 +58,9 @@ class Background:
         return found
 
     def _rest(self, busy_s: float) -> None:
-        self._courtesy.look(time.monotonic())
-        rest_s = self._courtesy.rest_s(busy_s)
+        now = time.monotonic()
+        self._courtesy.look(now)
+        rest_s = self._courtesy.rest_s(now, busy_s)
         if rest_s:
             time.sleep(rest_s)
 

@@ -19,8 +19,9 @@ have 0.01 with nothing else to do, and 0.1 beside engines with as many threads (
 LOOKED_AT_S = 0.05
 """How often it is asked for at most: the kernel counts in ticks of some milliseconds."""
 _REMEMBERED_S = 0.5
+_GAP_S = 0.1
 _FORGOTTEN_S = 2.0
-_RESTS_WHEN_SHARED = 1.0
+_RESTS_WHEN_SHARED = 3.0
 _RESTS_WHEN_CROWDED = 8.0
 _LONGEST_REST_S = 0.05
 
@@ -41,12 +42,24 @@ class Courtesy:
         self._waited_s = waited_s
         self._share: float | None = None
         self._seen = (-math.inf, 0.0)
+        self._began = -math.inf
 
     def slice_s(self) -> float:
         """How long the next run may take."""
         if self._is_shared(SHARED_FOR_S):
             return SHARED_SLICE_S
         return CROWDED_SLICE_S if self.is_crowded else QUIET_SLICE_S
+
+    def begin(self, now: float, idle_s: float) -> None:
+        """Work begins at the time `now`, after none for so long.
+
+        What others waited for meanwhile says nothing: it may have been who asks for this work.
+        """
+        if idle_s > _FORGOTTEN_S:
+            self._share = None
+        if idle_s > _GAP_S:
+            self._began = now
+            self._seen = (now, self._waited_s())
 
     def look(self, now: float) -> None:
         """See whether others want the cores, at the time `now`; asks seldom enough to be cheap."""
@@ -56,9 +69,6 @@ class Courtesy:
             return
         waited_s = self._waited_s()
         self._seen = (now, waited_s)
-        if passed > _FORGOTTEN_S:
-            self._share = None
-            return
         share = (waited_s - before) / passed
         known = share if self._share is None else self._share
         self._share = known + (1 - math.exp(-passed / _REMEMBERED_S)) * (share - known)
@@ -68,8 +78,13 @@ class Courtesy:
         """Whether others want the cores."""
         return self._share is not None and self._share > CROWDED_SHARE
 
-    def rest_s(self, busy_s: float) -> float:
-        """How long to rest after work of so many seconds."""
+    def rest_s(self, now: float, busy_s: float) -> float:
+        """How long to rest at the time `now`, after work of so many seconds.
+
+        What is done within a moment is no more of a burden than a request, and needs no rests.
+        """
+        if now - self._began < LOOKED_AT_S:
+            return 0.0
         rests = _RESTS_WHEN_SHARED if self._is_shared(SHARED_FOR_S) else 0.0
         if self.is_crowded:
             rests = _RESTS_WHEN_CROWDED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ class Watched:
         self.now = 100.0
         self.waited_s = 0.0
         self.courtesy = Courtesy(lambda _within_s: is_shared, lambda: self.waited_s)
-        self.courtesy.look(self.now)
+        self.courtesy.begin(self.now, math.inf)
 
     def passes(self, seconds: float, share: float, look_s: float = LOOK_S) -> Courtesy:
         """Somebody waits for a core for a share of so many seconds."""
@@ -39,14 +40,16 @@ class Watched:
 
 
 def test_a_quiet_machine_is_used_without_rests() -> None:
-    who = Watched().passes(1, CROWDED_SHARE / 2)
-    assert who.rest_s(BUSY_S) == 0
+    machine = Watched()
+    who = machine.passes(1, CROWDED_SHARE / 2)
+    assert who.rest_s(machine.now, BUSY_S) == 0
     assert who.slice_s() == QUIET_SLICE_S
 
 
 def test_work_rests_for_most_of_the_time_while_others_wait_for_cores() -> None:
-    who = Watched().passes(1, 2 * CROWDED_SHARE)
-    assert who.rest_s(BUSY_S) > 4 * BUSY_S
+    machine = Watched()
+    who = machine.passes(1, 2 * CROWDED_SHARE)
+    assert who.rest_s(machine.now, BUSY_S) > 4 * BUSY_S
     assert who.slice_s() == CROWDED_SLICE_S
 
 
@@ -70,21 +73,52 @@ def test_many_short_runs_are_watched_together() -> None:
     assert Watched().passes(1, 2 * CROWDED_SHARE, look_s=LOOKED_AT_S / 20).is_crowded
 
 
-def test_what_was_before_a_pause_is_forgotten() -> None:
+def test_what_others_wait_for_between_works_is_their_own_affair() -> None:
+    machine = Watched()
+    machine.passes(1, 0.0)
+    machine.now += 1
+    machine.waited_s += 0.5
+    machine.courtesy.begin(machine.now, 1)
+    assert not machine.passes(LOOK_S, 0.0).is_crowded
+
+
+@pytest.mark.parametrize(("pause_s", "is_remembered"), [(1.0, True), (10.0, False)])
+def test_a_crowd_is_remembered_for_a_moment(pause_s: float, is_remembered: bool) -> None:
     machine = Watched()
     assert machine.passes(1, 4 * CROWDED_SHARE).is_crowded
-    machine.waited_s += 1000
-    assert not machine.passes(3600, 0.0, look_s=3600).is_crowded
+    machine.now += pause_s
+    machine.courtesy.begin(machine.now, pause_s)
+    assert machine.courtesy.is_crowded is is_remembered
 
 
-def test_an_engine_that_others_ask_is_left_to_them_half_of_the_time() -> None:
-    who = Watched(is_shared=True).courtesy
+def test_works_that_follow_each_other_closely_are_watched_as_one() -> None:
+    machine = Watched()
+    for _ in range(100):
+        machine.courtesy.begin(machine.now, LOOKED_AT_S / 10)
+        machine.passes(LOOKED_AT_S / 5, 2 * CROWDED_SHARE, look_s=LOOKED_AT_S / 5)
+    assert machine.courtesy.is_crowded
+
+
+def test_an_engine_that_others_ask_is_left_to_them_for_most_of_the_time() -> None:
+    machine = Watched(is_shared=True)
+    who = machine.passes(1, 0.0)
     assert who.slice_s() == SHARED_SLICE_S
-    assert who.rest_s(BUSY_S) == pytest.approx(BUSY_S)
+    assert who.rest_s(machine.now, BUSY_S) > 2 * BUSY_S
 
 
 def test_rests_have_an_end() -> None:
-    assert Watched().passes(1, 4 * CROWDED_SHARE).rest_s(10) < 0.1
+    machine = Watched()
+    assert machine.passes(1, 4 * CROWDED_SHARE).rest_s(machine.now, 10) < 0.1
+
+
+def test_what_is_done_within_a_moment_needs_no_rest() -> None:
+    machine = Watched()
+    machine.passes(1, 4 * CROWDED_SHARE)
+    who = machine.courtesy
+    who.begin(machine.now, 1.0)
+    assert who.rest_s(machine.now + LOOKED_AT_S / 2, BUSY_S) == 0
+    who.begin(machine.now + LOOKED_AT_S / 2, 0.001)  # one after the other is as much as one
+    assert who.rest_s(machine.now + 2 * LOOKED_AT_S, BUSY_S) > 0
 
 
 def test_the_kernel_tells_for_how_long_somebody_waited(tmp_path: Path) -> None:
