@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from modelry.domain.access import Principal
 from modelry.domain.catalog import Version
-from modelry.domain.errors import BudgetExceeded, DeadlineExceeded, QuotaExceeded
+from modelry.domain.errors import DeadlineExceeded
 from modelry.explaining.contract import Wish
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.tensors import Array
@@ -27,9 +27,6 @@ LOAD_S = 1800.0
 """How long a version may take to be loaded; its deployment's own limit is shorter as a rule."""
 END_S = 60.0
 """How long its process may take to end before it is left to the server's own looking after."""
-LONGEST_PAUSE_S = 30.0
-"""Between attempts where the caller's share of this moment is used up."""
-_LOOK_S = 0.2
 
 
 class OpenEngine(Protocol):
@@ -97,7 +94,7 @@ class EngineLoader:
             context.__aenter__(), f"the loading of {version.ref}", timeout_s=LOAD_S
         )
         try:
-            yield _Engine(caller, self._predictions, principal, target, stop)
+            yield _Engine(caller, self._predictions, principal, target)
         finally:
             try:
                 caller.finish(context.__aexit__(None, None, None), END_S)
@@ -112,13 +109,11 @@ class _Engine:
         predictions: Predictions,
         principal: Principal,
         target: Target,
-        stop: StopSignal,
     ) -> None:
         self._caller = caller
         self._predictions = predictions
         self._principal = principal
         self._target = target
-        self._stop = stop
 
     def predict(
         self, items: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
@@ -148,21 +143,12 @@ class _Engine:
         """An answer, and how long it took: limits of the caller's rate slow the job down, and
         waiting for them is not counted.
         """
-        while True:
-            started = time.perf_counter()
-            try:
-                answer = self._caller.result(ask(), "an evaluation")
-            except BudgetExceeded:  # of the whole day or month
-                raise
-            except QuotaExceeded as error:
-                if error.retry_after_s is None:
-                    raise
-                self._wait(error.retry_after_s)
-            else:
-                return answer, time.perf_counter() - started
+        started = 0.0
 
-    def _wait(self, asked_s: float) -> None:
-        """Let the caller's share of this moment grow again; the job's stop ends it."""
-        until = time.monotonic() + min(asked_s, LONGEST_PAUSE_S)
-        while not self._stop.is_set() and time.monotonic() < until:
-            time.sleep(min(_LOOK_S, max(0.0, until - time.monotonic())))
+        def asked() -> Coroutine[Any, Any, T]:
+            nonlocal started
+            started = time.perf_counter()
+            return ask()
+
+        answer = self._caller.when_allowed(asked, "an evaluation")
+        return answer, time.perf_counter() - started

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import base64
-import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import orjson
 
 from modelry.domain.access import Permission, Principal
 from modelry.domain.catalog import Version
-from modelry.domain.errors import (
-    BudgetExceeded,
-    InvalidInput,
-    NotFound,
-    NotSupported,
-    Overloaded,
-    QuotaExceeded,
-)
-from modelry.domain.usage import Compute
+from modelry.domain.errors import InvalidInput, NotFound, NotSupported
 from modelry.explaining.asked import Asked
 from modelry.explaining.contract import Wish
 from modelry.gradients.contract import (
@@ -40,20 +31,19 @@ from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.tensors import pack_tensors, unpack_tensors
 from modelry.runtime_api.work import Answer, InputFile, WorkLimits, WorkOrder, Works
 from modelry.services.catalog.contents import Contents
+from modelry.services.evaluation.asked import check_known
 from modelry.services.evaluation.assessing import check_report
 from modelry.services.explanation.counting import check_explanations, count_explanation
 from modelry.services.inference.routing import Target
 from modelry.services.inference.service import InferenceService
 from modelry.services.jobs.handlers import JobRun, Json
 from modelry.services.jobs.loop_calls import LoopCaller
-
-T = TypeVar("T")
+from modelry.services.jobs.telling import TellsJob
 
 KIND = WORK
 LONGEST_S = 3600.0
 """How long an explanation by the engine alone may take; its deployment's own limit is shorter."""
-LONGEST_PAUSE_S = 30.0
-"""Between attempts where the caller's share of this moment is used up."""
+_WHAT = "an explanation"
 _KNOWN = frozenset({"deployment", "version", "method", "input"})
 _FORMAT = "onnx"
 _FRAMEWORK = "torch"
@@ -93,13 +83,7 @@ class ExplainOneHandler:
             QuotaExceeded, BudgetExceeded: the caller's limits allow no explanation now.
         """
         principal.require(Permission.INFERENCE)
-        unknown = sorted(set(parameters) - _KNOWN)
-        if unknown:
-            raise InvalidInput(
-                f"'{unknown[0][:80]}' is no parameter of an explanation; there are "
-                f"{', '.join(sorted(_KNOWN))}.",
-                param=unknown[0][:80],
-            )
+        check_known(parameters, _KNOWN, "an explanation")
         target = self._target(principal, parameters)
         method = parameters.get("method")
         if not isinstance(method, str | None):
@@ -231,27 +215,25 @@ def keep(run: JobRun, contents: Contents, target: Target, told: Mapping[str, Any
     return {"digest": kept.digest, "size_bytes": kept.size_bytes}
 
 
-class _Client:
+class _Client(TellsJob):
     """The server's side of the work `explain-one`."""
 
     def __init__(
         self, run: JobRun, handler: ExplainOneHandler, target: Target, asked: Asked
     ) -> None:
-        self._run = run
+        self.run = run
         self._asked = asked
         self._contents = handler.contents
         self._inference = handler.inference
         self._target = target
         self._files = {f"{FILE}{one.role}": one.digest for one in target.version.files}
         self._caller = LoopCaller(handler.loop(), run.stop)
-        self._stopped = threading.Event()
-        run.stop.subscribe(self._stopped.set)
 
     def open_input(self, name: str) -> InputFile:
         """A file of the version, or what is asked."""
-        tenant_id = self._run.principal.tenant_id
+        tenant_id = self.run.principal.tenant_id
         if name == INPUT:
-            return self._contents.open(tenant_id, self._run.parameters["input"], "what is asked")
+            return self._contents.open(tenant_id, self.run.parameters["input"], "what is asked")
         if name not in self._files:
             raise NotFound(f"The explanation has no input '{name[:80]}'.")
         return self._contents.open(self._target.version.tenant_id, self._files[name], name)
@@ -263,21 +245,23 @@ class _Client:
             raise NotFound(f"The explanation has no output '{name[:80]}'.")
         check_report(file)
         told: Mapping[str, Any] = orjson.loads(file.read_bytes())
-        return keep(self._run, self._contents, self._target, told)
+        return keep(self.run, self._contents, self._target, told)
 
     def answer(self, what: str, header: Json, body: bytes) -> Answer:
         """Ask the engine that serves."""
-        principal, target = self._run.principal, self._target
+        principal, target = self.run.principal, self._target
         if what == INFER:
             inputs = unpack_tensors(header["inputs"], body)
-            found = self._answered(lambda: self._inference.infer(principal, target, inputs))
+            found = self._caller.when_allowed(
+                lambda: self._inference.infer(principal, target, inputs), _WHAT
+            )
             entries, parts = pack_tensors(found.outputs)
             return Answer({"arrays": entries}, b"".join(parts))
         if what == MEASURE:
             item, options = self._asked.item, self._asked.options
             wish = self._measuring(header)
-            explained = self._answered(
-                lambda: self._inference.explain(principal, target, item, options, wish)
+            explained = self._caller.when_allowed(
+                lambda: self._inference.explain(principal, target, item, options, wish), _WHAT
             )
             told = explained.told
             calls = told["cost"]["model_calls"]
@@ -294,34 +278,6 @@ class _Client:
             background=wish.background,
             given=weights,
         )
-
-    def _answered(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """What the engine answers; limits of the caller's rate slow the job down."""
-        while True:
-            try:
-                return self._caller.result(ask(), "an explanation")
-            except BudgetExceeded:  # of the whole day or month
-                raise
-            except (QuotaExceeded, Overloaded) as error:
-                if error.retry_after_s is None:
-                    raise
-                self._stopped.wait(min(error.retry_after_s, LONGEST_PAUSE_S))
-
-    def progress(self, done: int, total: int | None, unit: str, phase: str) -> None:
-        """Tell the job."""
-        self._run.progress(done, total, unit, phase)
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Tell the job."""
-        self._run.metrics(step, values)
-
-    def log(self, line: str) -> None:
-        """Tell the job."""
-        self._run.log(line)
-
-    def used(self, compute: Compute) -> None:
-        """Tell the job."""
-        self._run.used(compute)
 
 
 def _word(parameters: Json, name: str) -> str:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, TypeVar
 
-from modelry.domain.errors import Cancelled, DeadlineExceeded
+from modelry.domain.errors import (
+    BudgetExceeded,
+    Cancelled,
+    DeadlineExceeded,
+    Overloaded,
+    QuotaExceeded,
+)
 from modelry.runtime_api.engine import StopSignal
 
 T = TypeVar("T")
 
+LONGEST_PAUSE_S = 30.0
+"""Between attempts where the caller's share of this moment is used up."""
 _LOOK_S = 0.2
 
 
@@ -58,6 +66,34 @@ class LoopCaller:
                 raise DeadlineExceeded(
                     f"{what[:1].upper()}{what[1:]} took more than {timeout_s:g} s."
                 )
+
+    def when_allowed(self, ask: Callable[[], Coroutine[Any, Any, T]], what: str) -> T:
+        """What is asked, again and again while the caller's rate, or the load of the moment, does
+        not allow it.
+
+        Args:
+            ask: asks once.
+            what: as for `result`.
+
+        Raises:
+            BudgetExceeded: what is used up comes again with another day or month.
+            Cancelled: the job was stopped.
+            ModelryError: what is asked failed.
+        """
+        while True:
+            try:
+                return self.result(ask(), what)
+            except BudgetExceeded:
+                raise
+            except (QuotaExceeded, Overloaded) as error:
+                if error.retry_after_s is None:
+                    raise
+                self._pause(min(error.retry_after_s, LONGEST_PAUSE_S))
+
+    def _pause(self, pause_s: float) -> None:
+        until = time.monotonic() + pause_s
+        while not self._stop.is_set() and time.monotonic() < until:
+            time.sleep(min(_LOOK_S, max(0.0, until - time.monotonic())))
 
     def finish(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
         """What `work` gives, however the job stands: for putting things back in order.
