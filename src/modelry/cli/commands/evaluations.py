@@ -22,16 +22,22 @@ if TYPE_CHECKING:
 VersionArgument = Annotated[
     str, typer.Argument(help="NAME, NAME@NUMBER or NAME@ALIAS.", show_default=False)
 ]
+WhoseArgument = Annotated[
+    str, typer.Argument(metavar="MODEL[@NUMBER]", help="Whose.", show_default=False)
+]
+OnDataset = Annotated[str, typer.Option("--on", help="The dataset, NAME or NAME@NUMBER.")]
+OfSplit = Annotated[
+    str | None, typer.Option(help="[default: test, else validation, else the only one]")
+]
+Wait = Annotated[bool, typer.Option(help="Wait for the result, and show it.")]
 
 
 def evaluate(
     context: typer.Context,
     version: VersionArgument,
-    dataset: Annotated[str, typer.Option("--on", help="The dataset, NAME or NAME@NUMBER.")],
+    dataset: OnDataset,
     *,
-    split: Annotated[
-        str | None, typer.Option(help="[default: test, else validation, else the only one]")
-    ] = None,
+    split: OfSplit = None,
     slices: Annotated[
         list[str] | None,
         typer.Option("--slice", help="Tell metrics apart by this column; may be repeated."),
@@ -47,7 +53,7 @@ def evaluate(
     favourable: Annotated[
         str | None, typer.Option(help="The class that counts in that. [default: the second of two]")
     ] = None,
-    wait: Annotated[bool, typer.Option(help="Wait for the result, and show it.")] = True,
+    wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
     """Measure a version on a split of a dataset, through the engine that serves it."""
@@ -71,9 +77,7 @@ def evaluate(
 
 def evaluations(
     context: typer.Context,
-    version: Annotated[
-        str, typer.Argument(metavar="MODEL[@NUMBER]", help="Whose.", show_default=False)
-    ],
+    version: WhoseArgument,
     *,
     as_json: AsJson = False,
 ) -> None:

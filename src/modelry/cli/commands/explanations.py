@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelry.cli.commands.evaluations import VersionArgument, model_and_number
+from modelry.cli.commands.evaluations import (
+    OfSplit,
+    OnDataset,
+    VersionArgument,
+    Wait,
+    WhoseArgument,
+    model_and_number,
+)
 from modelry.cli.output import AsJson, Output, printable, table, time_text
 from modelry.cli.session import client_of
 
@@ -21,11 +28,9 @@ _SHOWN, _FEW = 15, 3
 def explain_dataset(
     context: typer.Context,
     version: VersionArgument,
-    dataset: Annotated[str, typer.Option("--on", help="The dataset, NAME or NAME@NUMBER.")],
+    dataset: OnDataset,
     *,
-    split: Annotated[
-        str | None, typer.Option(help="[default: test, else validation, else the only one]")
-    ] = None,
+    split: OfSplit = None,
     rows: Annotated[int | None, typer.Option(min=1, help="How many rows. [default: 200]")] = None,
     checked: Annotated[
         int | None,
@@ -63,7 +68,7 @@ def explain_dataset(
         Path | None,
         typer.Option("--out", "-o", dir_okay=False, help="Write the rows' explanations: JSONL."),
     ] = None,
-    wait: Annotated[bool, typer.Option(help="Wait for the result, and show it.")] = True,
+    wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
     """Explain a version over a split of a dataset: what it decides by."""
@@ -99,9 +104,7 @@ def explain_dataset(
 
 def explanations(
     context: typer.Context,
-    version: Annotated[
-        str, typer.Argument(metavar="MODEL[@NUMBER]", help="Whose.", show_default=False)
-    ],
+    version: WhoseArgument,
     *,
     as_json: AsJson = False,
 ) -> None:
