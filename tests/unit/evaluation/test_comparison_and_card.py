@@ -10,7 +10,7 @@ import yaml
 from modelry.domain.access import DEFAULT_TENANT_ID as TENANT
 from modelry.domain.evaluations import Evaluation, Measured
 from modelry.services.evaluation.comparison import compared
-from modelry.services.evaluation.model_card import model_card
+from modelry.services.evaluation.model_card import MOST_CLASSES, model_card
 from modelry.testing import samples
 from modelry.testing.samples import NOW
 
@@ -109,6 +109,13 @@ def test_a_card_has_front_matter_that_hubs_read_and_tables() -> None:
     assert "| f | 40 | 0.5000 |" in body
     assert "| m (not compared) | 4 |  |" in body
     assert "| demographic_parity_ratio | 0.5000 | 0.4000 to 0.6000 |" in body
+
+
+def test_a_card_says_how_many_classes_it_leaves_out() -> None:
+    per_class = [{"label": f"class {at}", "f1": 0.5} for at in range(MOST_CLASSES + 7)]
+    one = evaluation(1, {"accuracy": Measured(0.5)})
+    card = model_card(samples.version(), [(one, {"per_class": per_class})])
+    assert "The report tells of 7 classes more." in card
 
 
 def test_the_card_of_what_was_never_measured_says_so() -> None:

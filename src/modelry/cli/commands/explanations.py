@@ -22,7 +22,7 @@ from modelry.cli.session import client_of
 if TYPE_CHECKING:
     from modelry.client.explanation_records import DatasetExplanation, ExplanationReport
 
-_SHOWN, _FEW = 15, 3
+_SHOWN, _CONFUSIONS, _FEW = 15, 5, 3
 
 
 def explain_dataset(
@@ -137,7 +137,8 @@ def _show(found: ExplanationReport, output: Output) -> None:
     output.say(f"{found.version} on {found.dataset}, split '{found.split}'")
     if "sentence" in report:
         output.say(report["sentence"])
-    parts = (report.get("importance") or {}).get("parts", ())[:_SHOWN]
+    every = (report.get("importance") or {}).get("parts", ())
+    parts = every[:_SHOWN]
     if parts:
         cells = [
             (
@@ -149,7 +150,12 @@ def _show(found: ExplanationReport, output: Output) -> None:
             for one in parts
         ]
         table(("PART", "WEIGHT>", "95 % INTERVAL", "WITH ITS SIGN>"), cells, empty="")
-    for one in report.get("confusions", ())[:5]:
+        if len(every) > len(parts):
+            output.say(f"(and {len(every) - len(parts)} parts more: --json tells them)")
+    confusions = report.get("confusions", ())
+    if len(confusions) > _CONFUSIONS:
+        output.say(f"Of {len(confusions)} pairs of classes that were taken for each other:")
+    for one in confusions[:_CONFUSIONS]:
         places = ", ".join(str(example["row"]) for example in one.get("examples", ()))
         output.say(
             f"'{one['label']}' answered as '{one['answer']}': {one['rows']}"

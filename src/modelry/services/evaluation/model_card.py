@@ -104,6 +104,8 @@ def _evaluation(evaluation: Evaluation, report: Mapping[str, Any]) -> list[str]:
             for one in per_class[:MOST_CLASSES]
         ]
         lines += [*markdown_table(["class", *heads], rows), ""]
+        if len(per_class) > len(rows):
+            lines += [f"The report tells of {len(per_class) - len(rows)} classes more.", ""]
     for column, slices in report.get("slices", {}).items():
         heads = [name for name in slices[0] if name != "value"] if slices else []
         rows = [[plain(one["value"]), *(_number(one[name]) for name in heads)] for one in slices]
