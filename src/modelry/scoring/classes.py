@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from modelry.domain.datasets import Column, ColumnRole
+from modelry.domain.errors import InvalidInput
 from modelry.domain.signature import Datatype
 from modelry.metrics.calibration import expected_calibration_error, reliability
 from modelry.metrics.classification import confusion_matrix, macro_f1, precision_recall_f1
@@ -193,6 +194,12 @@ class TensorClassScorer:
         """See `Scorer.add`."""
         self._slices.add(rows)
         self._groups.add(rows)
+        if len(answers.arrays) != 1:
+            raise InvalidInput(
+                f"The version answers with {len(answers.arrays)} tensors "
+                f"({', '.join(answers.arrays)[:200]}); expected one, with a score for each class.",
+                param="version",
+            )
         (scores,) = answers.arrays.values()
         scores = scores.reshape(len(scores), -1)
         if self._tally is None:

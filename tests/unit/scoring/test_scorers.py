@@ -267,6 +267,16 @@ def test_tensors_go_in_as_the_version_takes_them() -> None:
     assert told["worst"][0]["row"] == 2
 
 
+def test_of_several_tensors_none_is_taken_for_the_scores() -> None:
+    both = {"scores": np.ones((1, 3)), "features": np.ones((1, 8))}
+    with pytest.raises(InvalidInput, match=r"answers with 2 tensors \(scores, features\)"):
+        scored(
+            Subject("tensor", TENSORS, inputs=(("images", "FP32"),)),
+            {"x": np.zeros((1, 2, 2)), "y": [0]},
+            lambda _: Answers(arrays=both),
+        )
+
+
 def test_pixels_are_sent_as_image_files() -> None:
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     schema = Schema((Column("pixels", ColumnType.TENSOR, shape=(4, 3), dtype="uint8"), LABEL))
