@@ -139,12 +139,16 @@ def measure_each(
     if pairs is None:  # in the pairs each has its own backwards
         others = np.concatenate([others, others[:, ::-1]])
     checked = [_against(own[at, :, at], others[:, :, at], calls) for at in range(targets)]
-    if parts > FEW_PARTS and pairs is None:
-        return checked
-    first = 2 * targets * len(ends)  # behind those of the weights' own orders
+    if parts <= FEW_PARTS or pairs is not None:
+        first = 2 * targets * len(ends)  # behind those of the weights' own orders
+        checked = [
+            _with_prediction(one, _prediction(stacked[first:], values[first:, at], weights[:, at]))
+            for at, one in enumerate(checked)
+        ]
+    has_order = np.ptp(weights, axis=0) > 0
     return [
-        _with_prediction(one, _prediction(stacked[first:], values[first:, at], weights[:, at]))
-        for at, one in enumerate(checked)
+        one if is_so else replace(one, p_value=1.0, is_better_than_random=False)
+        for one, is_so in zip(checked, has_order.tolist(), strict=True)
     ]
 
 

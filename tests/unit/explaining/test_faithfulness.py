@@ -74,6 +74,12 @@ def test_a_model_that_always_says_the_same_has_no_right_explanation() -> None:
     assert not found.is_better_than_random
 
 
+def test_weights_that_are_all_the_same_have_no_order_that_could_be_right() -> None:
+    found = checked(sees_square(0, 0), np.zeros(GRID[0] * GRID[1]))
+    assert found.p_value == 1
+    assert not found.is_better_than_random
+
+
 def test_orders_in_pairs_tell_the_same_and_ask_half_as_often() -> None:
     random = np.random.default_rng(0)
     weights = random.normal(size=60)
