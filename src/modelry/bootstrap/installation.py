@@ -102,6 +102,7 @@ class Installation:
         self.folder = DataFolder(settings.data, secrets=settings.secrets, blobs=settings.blobs)
         self.folder.open()
         try:
+            self.works = open_works(settings, self.folder)
             self.database = open_database(
                 _revealed(settings.database_url) or self.folder.database_url,
                 _revealed(settings.database_owner_url),
@@ -177,7 +178,6 @@ class Installation:
             storage_limit=self.quotas.storage_limit,
             check_sandbox=self._check_sandbox,
         )
-        self.works = open_works(settings, self.folder)
         self.datasets = DatasetsService(database.datasets, self.catalog.contents, self.works)
         self.files = FilesService(database.files, self.catalog.contents, blobs)
         self.hub_files = HubFiles(fetcher, self.catalog.contents, cache / "pulls")
@@ -286,7 +286,8 @@ class Installation:
         self._starter_source.is_stopped = True
 
     def close(self) -> None:
-        """Close the database and let others use the folder."""
+        """End what waits for work, close the database, and let others use the folder."""
+        self.works.close()
         self.database.close()
         self.folder.close()
 

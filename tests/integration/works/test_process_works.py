@@ -21,7 +21,6 @@ from tests.support.works import install_works
 from modelry.adapters.processes.works import ProcessWorks
 from modelry.domain.errors import (
     Cancelled,
-    InvalidInput,
     MemoryExhausted,
     ScratchExhausted,
     WorkFailed,
@@ -288,11 +287,11 @@ def test_recurring_work_finds_a_process_that_waits_and_does_one_order_alone(clie
     assert waiting.is_running()  # for its own work
     waiting.kill()  # it may be found dead, or die on the way: another one does it
     echo(3)
-    for one in _spare(2):
-        one.kill()
-    with pytest.raises(InvalidInput, match="Row 7"):
-        works.run(WorkOrder("contract", {"do": "refuse", "row": 7}), client, StopSignal())
-    _spare(0)
+    _spare(2)
+    works.close()
+    assert not _processes_of_work()
+    echo(4)
+    assert not _processes_of_work()
 
 
 def test_a_process_that_nobody_wants_ends(client):

@@ -7,6 +7,7 @@ but its own code; it does one order, as all processes of work do, and ends with 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -22,6 +23,7 @@ from modelry.runtime_api.work import Json, WorkClient, WorkLimits
 SPARE_S = 60.0
 """How long one waits: it takes memory, and nobody reads its signs of life meanwhile."""
 _LOOK_EVERY_S = 1.0
+_CLOSE_S = 5.0
 
 _log = logging.getLogger("modelry.works")
 _Key = tuple[str, WorkLimits]
@@ -44,6 +46,16 @@ class Asked:
         return process.do(self.request, self.client, self.stop, self.grace_s)
 
 
+_Place = SimpleQueue[Asked | None]
+"""Where a process finds what it is asked for; None for nothing any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    place: _Place
+    thread: threading.Thread
+
+
 class Spares:
     """At most one waiting process for each work and its limits.
 
@@ -59,7 +71,8 @@ class Spares:
         self._start = start
         self._spare_s = spare_s
         self._lock = threading.Lock()
-        self._waiting: dict[_Key, SimpleQueue[Asked]] = {}
+        self._is_closed = False
+        self._waiting: dict[_Key, _Waiting] = {}
 
     def do(self, work: str, limits: WorkLimits, asked: Asked) -> Json | None:
         """Have the process that waits do it; None where none does. Blocks.
@@ -68,40 +81,47 @@ class Spares:
             ModelryError: as `WorkProcess.do`.
         """
         with self._lock:
-            place = self._waiting.pop((work, limits), None)
-        if place is None:
+            waiting = self._waiting.pop((work, limits), None)
+        if waiting is None:
             return None
-        place.put(asked)
+        waiting.place.put(asked)
         return asked.outcome.result()
 
     def prepare(self, work: str, limits: WorkLimits) -> None:
         """Start a process that waits, unless one does."""
         key = (work, limits)
-        with self._lock:
-            if key in self._waiting:
-                return
-            place = self._waiting[key] = SimpleQueue()
+        place: _Place = SimpleQueue()
         thread = threading.Thread(
             target=self._keep, args=(key, place), name="spare-work", daemon=True
         )
-        try:
-            thread.start()
-        except RuntimeError:  # so many threads are there already
-            asked = self._withdraw(key, place)
-            if asked is not None:
-                asked.outcome.set_result(None)
+        with self._lock:
+            if key in self._waiting or self._is_closed:
+                return
+            try:
+                thread.start()
+            except RuntimeError:  # so many threads are there already
+                return
+            self._waiting[key] = _Waiting(place, thread)
 
-    def _keep(self, key: _Key, place: SimpleQueue[Asked]) -> None:
+    def close(self) -> None:
+        """End those that wait, and start no more."""
+        with self._lock:
+            self._is_closed = True
+            waiting = list(self._waiting.values())
+            self._waiting.clear()
+        for one in waiting:
+            one.place.put(None)
+        for one in waiting:
+            one.thread.join(_CLOSE_S)
+
+    def _keep(self, key: _Key, place: _Place) -> None:
         asked: Asked | None = None
         outcome: Json | None = None
         is_begun = False
         try:
             with self._start(*key) as process:
                 process.prepare()
-                until = time.monotonic() + self._spare_s
-                while asked is None and not process.has_ended() and time.monotonic() < until:
-                    asked = _given(place, min(_LOOK_EVERY_S, self._spare_s))
-                asked = asked or self._withdraw(key, place)
+                asked = self._asked(key, place, process)
                 if asked is not None:
                     try:
                         outcome = asked.of(process)
@@ -112,21 +132,23 @@ class Spares:
                 asked.outcome.set_exception(error)
                 return
             _log.warning("No process waits for the work '%s': %s", key[0], error)
-            asked = asked or self._withdraw(key, place)
+            asked = asked or self._withdrawn(key, place)
         if asked is not None:
             asked.outcome.set_result(outcome)
 
-    def _withdraw(self, key: _Key, place: SimpleQueue[Asked]) -> Asked | None:
+    def _asked(self, key: _Key, place: _Place, process: WorkProcess) -> Asked | None:
+        """What the process is asked for, in time; None for nothing."""
+        until = time.monotonic() + self._spare_s
+        while not process.has_ended() and time.monotonic() < until:
+            with contextlib.suppress(Empty):
+                return place.get(timeout=min(_LOOK_EVERY_S, self._spare_s))
+        return self._withdrawn(key, place)
+
+    def _withdrawn(self, key: _Key, place: _Place) -> Asked | None:
         """Let nobody choose a process any more; what is asked of it, if somebody just did."""
         with self._lock:
-            if self._waiting.get(key) is place:
+            waiting = self._waiting.get(key)
+            if waiting is not None and waiting.place is place:
                 del self._waiting[key]
                 return None
         return place.get()
-
-
-def _given(place: SimpleQueue[Asked], wait_s: float) -> Asked | None:
-    try:
-        return place.get(timeout=wait_s)
-    except Empty:
-        return None

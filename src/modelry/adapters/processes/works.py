@@ -57,6 +57,10 @@ class ProcessWorks:
             if not stop.is_set():
                 self._spares.prepare(order.work, limits)
 
+    def close(self) -> None:
+        """End the processes that wait for an order; those that do one end with their jobs."""
+        self._spares.close()
+
     def _done(self, work: str, limits: WorkLimits, asked: Asked) -> Json:
         with self._started(work, limits) as process:
             return asked.of(process)
