@@ -51,6 +51,10 @@ class Changeable:
             return abs(float(value) - float(self.value)) / self.spread  # type: ignore[arg-type] # numbers
         return float(value != self.value)
 
+    def permits(self, value: Value) -> bool:
+        """Whether a value lies in the range, where there is one for it."""
+        return not _is_number(value) or self.low <= value <= self.high  # type: ignore[operator] # a number
+
     def between(self, near: Value, far: Value) -> Value:
         """A number about half way that may stand there, None where there is none."""
         if self.is_fixed or not _is_number(near) or not _is_number(far):
@@ -126,7 +130,7 @@ def _values(
     column: Changeable, cells: Sequence[Value], rule: Mapping[str, Any]
 ) -> tuple[Value, ...]:
     if column.is_fixed:
-        return tuple(one for one in rule["values"] if one != column.value)
+        return tuple(one for one in rule["values"] if one != column.value and column.permits(one))
     plausible = list(cells)
     bounds = [rule[name] for name in ("min", "max") if name in rule]
     if _is_number(column.value):

@@ -35,7 +35,8 @@ def sentence(
         what = f"{what} at ({left}, {top}) to ({right}, {bottom})"
     parts = sorted(_named_parts(described), key=lambda one: -abs(one[1]))
     largest = abs(parts[0][1]) if parts else 0.0
-    if largest <= _RESOLUTION * abs(target.score):
+    has_order = largest > _RESOLUTION * abs(target.score)
+    if not has_order:
         told = f"No part counted for {what} ({target.score:.3g}): all weights are 0."
     else:
         raised = [name for name, weight in parts if weight > 0.1 * largest][:_NAMED]
@@ -44,7 +45,7 @@ def sentence(
         told += f"; against it: {_listed(lowered)}." if lowered else "."
     if checked is None:
         return told
-    if checked.is_better_than_random:
+    if checked.is_better_than_random and has_order:
         return f"{told} Taking parts away in this order tells more than random orders do."
     return (
         f"{told} It is no better than a random order of the parts: do not rely on this explanation."

@@ -115,6 +115,7 @@ def test_rows_that_were_kept_with_the_version_are_used(priced: Explainer) -> Non
         ({"changeable": {"a": {"min": 3, "max": 1}}}, "min <= max"),
         ({"changeable": {"a": {"step": -1}}}, "above 0"),
         ({"changeable": {"a": {"values": [10.0]}}}, "Nothing is left that could change"),
+        ({"changeable": {"a": {"values": [1.0], "min": 4}}}, "Nothing is left that could change"),
         ({"background": ()}, "background has 0 rows"),
         ({"picture": True}, "picture is for images alone"),
         ({"calls": 1}, "needs at least 2"),

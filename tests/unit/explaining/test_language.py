@@ -22,6 +22,7 @@ from modelry.domain.errors import (
     NotSupported,
 )
 from modelry.explaining.contract import Wish
+from modelry.explaining.language import asking
 from modelry.explaining.language.answers import Answered, explain_answer
 from modelry.explaining.language.pairs import explain_pair
 from modelry.explaining.pace import Pace
@@ -258,6 +259,28 @@ def test_shapley_values_of_a_long_conversation_take_few_calls() -> None:
     best = max(told["attribution"]["segments"], key=lambda one: one["weight"])
     assert best["text"] == "dentist here."
     assert told["parameters"]["calls"] <= 130
+
+
+def test_long_questions_are_made_a_few_at_a_time_and_asked_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    together: list[int] = []
+
+    class Counting(Recalling):
+        def score_answers(
+            self, questions: Sequence[list[str]], answer: GivenAnswer, stop: StopSignal
+        ) -> AnswerScores:
+            together.append(len(questions))
+            return super().score_answers(questions, answer, stop)
+
+    few, all_at_once = Counting(), Recalling()
+    whole = explained(about_chat(FACTS, "What is Anna?"), all_at_once)
+    monkeypatch.setattr(asking, "_CHARACTERS_AT_ONCE", 1000)
+    told = explained(about_chat(FACTS, "What is Anna?"), few)
+    assert told["attribution"] == whole["attribution"]
+    assert told["faithfulness"] == whole["faithfulness"]
+    assert max(together) == 5
+    assert len({tuple(one) for one in few.asked}) == len(few.asked) == len(all_at_once.asked)
 
 
 def test_words_that_no_token_stands_for_are_no_target() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from modelry.runtime_api.tensors import Array
 
 AsQuestion = Callable[[Sequence[str]], Question]
 """A question, of the texts that it is made of."""
+_CHARACTERS_AT_ONCE = 2**24
+"""Of questions that are made at once; only digests are kept of those that were asked."""
 
 
 class AnswerAsking:
@@ -45,18 +48,22 @@ class AnswerAsking:
         self.texts = texts
         self._answer = answer
         self._stop = stop
-        self._known: dict[tuple[str, ...], Array] = {}
+        self._known: dict[bytes, Array] = {}
 
     def log_probs(self, pieces: Sequence[Piece], presences: Array) -> Array:
         """(n, tokens) for presences (n, pieces); what cannot be scored is 0 everywhere."""
-        asked = [tuple(without(self.texts, pieces, one)) for one in presences]
+        asked = [_digest(without(self.texts, pieces, one)) for one in presences]
+        new = {one: at for at, one in enumerate(asked) if one not in self._known}
         # sorted, questions that begin alike stand beside each other
-        new = sorted({one for one in asked if one not in self._known}, reverse=True)
-        if new:
-            self._ask(new)
+        order = sorted(new.items(), key=lambda one: presences[one[1]].tolist(), reverse=True)
+        at_once = max(1, _CHARACTERS_AT_ONCE // max(1, sum(map(len, self.texts))))
+        for start in range(0, len(order), at_once):
+            part = order[start : start + at_once]
+            texts = [without(self.texts, pieces, presences[at]) for _, at in part]
+            self._ask([digest for digest, _ in part], texts)
         return np.stack([self._known[one] for one in asked])
 
-    def _ask(self, asked: Sequence[tuple[str, ...]]) -> None:
+    def _ask(self, digests: Sequence[bytes], asked: Sequence[Sequence[str]]) -> None:
         questions = [self._as_question(one) for one in asked]
         scored = self._engine.score_answers(questions, self._answer, self._stop)
         rows = scored.log_probs
@@ -65,7 +72,16 @@ class AnswerAsking:
         rows = np.where(unknown.all(axis=0), 0.0, rows)
         if not np.isfinite(rows).all():
             raise ModelFailed("The model gave no finite log-probability for a changed question.")
-        self._known.update(zip(asked, rows, strict=True))
+        self._known.update(zip(digests, rows, strict=True))
         self.calls += len(asked)
         self.input_tokens += scored.input_tokens
         self.cached_tokens += scored.cached_tokens
+
+
+def _digest(texts: Sequence[str]) -> bytes:
+    found = blake2b(digest_size=16)
+    for text in texts:
+        data = text.encode("utf-8", "surrogatepass")
+        found.update(len(data).to_bytes(8))
+        found.update(data)
+    return found.digest()
