@@ -1,24 +1,20 @@
-"""Keeps calls where an owner chose so: redacted, sealed, and gone after their time."""
+"""What is kept of requests where an owner chose so, and who may see it."""
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 
 from modelry.domain.access import Permission, Principal
 from modelry.domain.catalog import check_name
-from modelry.domain.errors import InvalidInput, ModelryError, NotFound
+from modelry.domain.errors import InvalidInput, NotFound
 from modelry.services.audit.ports import AuditTrail
 from modelry.services.encryption.ports import Sealer
-from modelry.services.inference.recording import CallRecorder
-from modelry.services.privacy.capture import CapturedCall, CaptureQueue, DeploymentRecorder
+from modelry.services.privacy.keeping import Keeping, RecordedGroup, purpose_of
 from modelry.services.privacy.kept_questions import KeptQuestions
 from modelry.services.privacy.ports import (
     USUAL_REQUESTS,
@@ -28,26 +24,12 @@ from modelry.services.privacy.ports import (
     RequestLogStore,
     SealedLog,
 )
-from modelry.services.privacy.readable import Reader, check_depth, left_out, whole_generation
 from modelry.services.privacy.redaction import Redactor
 
 MAX_RETENTION_DAYS = 365
 MAX_KEPT_BYTES = 2**20
 MAX_KEPT_REQUESTS = 1_000_000
-_TRIMS = 20
-"""By the how-manieth part of its bound a deployment's log may grow before it is cut again."""
 MAX_LISTED = 500
-
-
-class RecordedGroup(Protocol):
-    """A replica group, as far as recording goes."""
-
-    @property
-    def identity(self) -> tuple[str, str, int, str]:
-        """(tenant id, deployment name, version number, task)."""
-        ...
-
-    recorder: CallRecorder | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +72,9 @@ class RequestLogs:
     ) -> None:
         self._store = store
         self._sealer = sealer
-        self._groups = groups
-        self._redactor = redactor or Redactor()
         self._clock = clock
-        self._rules: dict[tuple[str, str], LoggingRule] = {}
-        self._added: dict[tuple[str, str], int] = {}  # since it was cut; by the queue's thread
-        self._reading = threading.Lock()
-        self.queue = CaptureQueue(self._keep)
+        self._keeping = Keeping(store, sealer, groups, redactor or Redactor())
+        self.queue = self._keeping.queue
         self.questions = KeptQuestions(store, self.content, trail)
 
     # ---- rules ------------------------------------------------------------------------------
@@ -209,7 +187,7 @@ class RequestLogs:
     def content(self, log: SealedLog) -> Mapping[str, Any]:
         """What was said in a kept call."""
         request = log.request
-        plain = self._sealer.unseal(request.tenant_id, _purpose(request.log_id), log.sealed)
+        plain = self._sealer.unseal(request.tenant_id, purpose_of(request.log_id), log.sealed)
         content: Mapping[str, Any] = orjson.loads(plain)
         return content
 
@@ -248,106 +226,13 @@ class RequestLogs:
             raise NotFound(f"There is no kept request '{log_id[:80]}'.", param="log_id")
         return found
 
+    def read_rules(self) -> None:
+        """Read the rules again, as of all servers on the database."""
+        self._keeping.read_rules()
+
     def dropped(self, principal: Principal) -> int:
         """Calls of the caller's tenant that this server could not keep, since its start."""
         return self.queue.dropped[principal.tenant_id]
-
-    # ---- the server -------------------------------------------------------------------------
-
-    def read_rules(self) -> None:
-        """Read the rules again, as of all servers on the database."""
-        with self._reading:  # else an older answer could replace a newer one
-            self._rules = {(one.tenant_id, one.deployment): one for one in self._store.rules()}
-            self._place_recorders()
-
-    def _place_recorders(self) -> None:
-        """Have every replica group record what its deployment's rule says."""
-        for group in self._groups():
-            rule = self._rules.get((group.identity[0], group.identity[1]))
-            now = group.recorder
-            if rule is None:
-                if now is not None:
-                    group.recorder = None
-            elif not isinstance(now, DeploymentRecorder) or now.rule != rule:
-                group.recorder = DeploymentRecorder(rule, self.queue)
-
-    def _keep(self, tenant_id: str, calls: Sequence[CapturedCall]) -> None:
-        # whoever ended it since then wants nothing more kept
-        wanted = [call for call in calls if (tenant_id, call.rule.deployment) in self._rules]
-        sealed: list[SealedLog] = []
-        for call in wanted:
-            try:
-                sealed.append(self._sealed(call))
-            except Exception as error:  # noqa: BLE001 - the others that came with it are kept
-                self.queue.lost(tenant_id, 1, error)
-        if sealed:
-            self._store.add(tenant_id, sealed)
-            with contextlib.suppress(ModelryError):  # such as a busy database: it is cut later
-                self._trim(tenant_id, Counter(one.request.deployment for one in sealed))
-
-    def _trim(self, tenant_id: str, added: Mapping[str, int]) -> None:
-        """Delete what is more than the rules keep, now and then: it looks through all of it."""
-        for deployment, count in added.items():
-            rule = self._rules.get((tenant_id, deployment))
-            if rule is None:
-                continue
-            before = self._added.get((tenant_id, deployment))
-            grown = rule.max_requests if before is None else before + count
-            if grown * _TRIMS >= rule.max_requests:
-                self._store.delete_beyond(tenant_id, deployment, rule.max_requests)
-                grown = 0
-            self._added[tenant_id, deployment] = grown
-
-    def _sealed(self, call: CapturedCall) -> SealedLog:
-        rule = call.rule
-        counts: Counter[str] = Counter()
-        content = _content(call)
-        if rule.redact:
-            content = self._redactor.value(content, counts)
-        request = LoggedRequest(
-            tenant_id=rule.tenant_id,
-            log_id=call.log_id,
-            request_id=call.request_id,
-            at=call.at,
-            expires_at=call.at + timedelta(days=rule.retention_days),
-            deployment=rule.deployment,
-            version_number=call.version_number,
-            key_id=call.key_id,
-            task=call.task,
-            status=call.status,
-            duration_s=call.duration_s,
-            redacted=dict(counts),
-        )
-        check_depth(content)
-        plain = orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
-        sealed = self._sealer.seal(rule.tenant_id, _purpose(call.log_id), plain)
-        return SealedLog(request, sealed)
-
-
-def _content(call: CapturedCall) -> dict[str, Any]:
-    """Input and output as JSON, as far as the rule keeps them."""
-    rule = call.rule
-    reader = Reader(attachments=rule.attachments, tensor_values=rule.tensor_values)
-    content: dict[str, Any] = {}
-    if rule.keep_input:
-        is_kept = call.header is not None
-        content["input"] = (
-            reader.input(call.kind, call.header or b"", call.body)
-            if is_kept
-            else left_out(sum(call.sizes))
-        )
-    if rule.keep_output and call.out_bytes:
-        if call.events:
-            content["output"] = whole_generation(call.events)
-        elif call.out_header is not None:
-            content["output"] = reader.output(call.out_header, call.out_body)
-        else:
-            content["output"] = left_out(call.out_bytes)
-    return content
-
-
-def _purpose(log_id: str) -> str:
-    return f"request_log/{log_id}"
 
 
 def _check_covered(principal: Principal, deployment: str) -> None:
