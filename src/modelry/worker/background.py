@@ -12,7 +12,7 @@ from modelry.explaining.pace import Pace
 from modelry.runtime_api.engine import StopSignal
 from modelry.worker.courtesy import Courtesy
 from modelry.worker.engine_lane import EngineLane, Work
-from modelry.worker.pressure import waited_s
+from modelry.worker.pressure import used_s, waited_s
 
 _NO_CALL = 0
 T = TypeVar("T")
@@ -27,7 +27,7 @@ class Background:
 
     def __init__(self, lane: EngineLane) -> None:
         self._lane = lane
-        self._courtesy = Courtesy(lane.is_wanted, self._waited_s)
+        self._courtesy = Courtesy(lane.is_wanted, self._seconds)
         self._lost_s = 0.0
         self._free_at = -math.inf
 
@@ -64,10 +64,17 @@ class Background:
         if rest_s:
             time.sleep(rest_s)
 
-    def _waited_s(self) -> float:
-        """Where the machine does not tell, what this thread has waited tells something."""
-        told = waited_s()
-        return self._lost_s if told is None else told
+    def _seconds(self) -> tuple[float, float]:
+        """In which somebody waited for cores, and others used them.
+
+        Where the machine does not tell, what this thread has waited tells something, and others
+        are taken to use what passes.
+        """
+        waited, used = waited_s(), used_s()
+        return (
+            self._lost_s if waited is None else waited,
+            time.monotonic() if used is None else used - time.process_time(),
+        )
 
 
 class _Run(Work):

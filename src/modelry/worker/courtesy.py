@@ -16,6 +16,8 @@ SHARED_FOR_S = 1.0
 CROWDED_SHARE = 0.05
 """Of the time, in which somebody waits for a core, from which on others want the cores. Two cores
 have 0.01 with nothing else to do, and 0.1 beside engines with as many threads (measured)."""
+CROWDED_CORES = 0.25
+"""That others use, below which only this process waits: the threads of its own engine do."""
 LOOKED_AT_S = 0.05
 """How often it is asked for at most: the kernel counts in ticks of some milliseconds."""
 _REMEMBERED_S = 0.5
@@ -34,14 +36,16 @@ class Courtesy:
 
     Args:
         is_shared: whether others have asked the same engine within so many seconds.
-        waited_s: for how long, in all, somebody has waited for a core.
+        seconds: for how long, in all, somebody has waited for a core, and others have used them.
     """
 
-    def __init__(self, is_shared: Callable[[float], bool], waited_s: Callable[[], float]) -> None:
+    def __init__(
+        self, is_shared: Callable[[float], bool], seconds: Callable[[], tuple[float, float]]
+    ) -> None:
         self._is_shared = is_shared
-        self._waited_s = waited_s
-        self._share: float | None = None
-        self._seen = (-math.inf, 0.0)
+        self._seconds = seconds
+        self._shares: tuple[float, float] | None = None
+        self._seen = (-math.inf, (0.0, 0.0))
         self._began = -math.inf
 
     def slice_s(self) -> float:
@@ -56,10 +60,10 @@ class Courtesy:
         What others waited for meanwhile says nothing: it may have been who asks for this work.
         """
         if idle_s > _FORGOTTEN_S:
-            self._share = None
+            self._shares = None
         if idle_s > _GAP_S:
             self._began = now
-            self._seen = (now, self._waited_s())
+            self._seen = (now, self._seconds())
 
     def look(self, now: float) -> None:
         """See whether others want the cores, at the time `now`; asks seldom enough to be cheap."""
@@ -67,16 +71,23 @@ class Courtesy:
         passed = now - since
         if passed < LOOKED_AT_S:
             return
-        waited_s = self._waited_s()
-        self._seen = (now, waited_s)
-        share = (waited_s - before) / passed
-        known = share if self._share is None else self._share
-        self._share = known + (1 - math.exp(-passed / _REMEMBERED_S)) * (share - known)
+        seconds = self._seconds()
+        self._seen = (now, seconds)
+        shares = ((seconds[0] - before[0]) / passed, (seconds[1] - before[1]) / passed)
+        known = self._shares or shares
+        weight = 1 - math.exp(-passed / _REMEMBERED_S)
+        self._shares = (
+            known[0] + weight * (shares[0] - known[0]),
+            known[1] + weight * (shares[1] - known[1]),
+        )
 
     @property
     def is_crowded(self) -> bool:
         """Whether others want the cores."""
-        return self._share is not None and self._share > CROWDED_SHARE
+        if self._shares is None:
+            return False
+        waited, used = self._shares
+        return waited > CROWDED_SHARE and used > CROWDED_CORES
 
     def rest_s(self, now: float, busy_s: float) -> float:
         """How long to rest at the time `now`, after work of so many seconds.

@@ -37,7 +37,7 @@ def test_a_run_that_was_disturbed_is_made_up_for_and_a_rest_is_not_minded() -> N
 
 def test_runs_are_short_while_the_engine_is_shared() -> None:
     is_shared = False
-    courtesy = Courtesy(lambda _: is_shared, lambda: 0.0)
+    courtesy = Courtesy(lambda _: is_shared, lambda: (0.0, 0.0))
     pace = Pace(4096, courtesy.slice_s)
     alone = settled(pace, 1e-5)
     is_shared = True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from modelry.worker.courtesy import (
     SHARED_SLICE_S,
     Courtesy,
 )
-from modelry.worker.pressure import FILE, waited_s
+from modelry.worker.pressure import CORES, PRESSURE, used_s, waited_s
 
 BUSY_S = 0.002
 LOOK_S = 1.01 * LOOKED_AT_S
@@ -26,15 +28,18 @@ class Watched:
 
     def __init__(self, *, is_shared: bool = False) -> None:
         self.now = 100.0
-        self.waited_s = 0.0
-        self.courtesy = Courtesy(lambda _within_s: is_shared, lambda: self.waited_s)
+        self.waited_s = self.used_s = 0.0
+        self.courtesy = Courtesy(lambda _within_s: is_shared, lambda: (self.waited_s, self.used_s))
         self.courtesy.begin(self.now, math.inf)
 
-    def passes(self, seconds: float, share: float, look_s: float = LOOK_S) -> Courtesy:
-        """Somebody waits for a core for a share of so many seconds."""
+    def passes(
+        self, seconds: float, share: float, look_s: float = LOOK_S, cores: float = 1.0
+    ) -> Courtesy:
+        """Somebody waits for a core for a share of so many seconds; others use so many cores."""
         for _ in range(round(seconds / look_s)):
             self.now += look_s
             self.waited_s += share * look_s
+            self.used_s += cores * look_s
             self.courtesy.look(self.now)
         return self.courtesy
 
@@ -51,6 +56,12 @@ def test_work_rests_for_most_of_the_time_while_others_wait_for_cores() -> None:
     who = machine.passes(1, 2 * CROWDED_SHARE)
     assert who.rest_s(machine.now, BUSY_S) > 4 * BUSY_S
     assert who.slice_s() == CROWDED_SLICE_S
+
+
+def test_threads_of_its_own_engine_that_wait_for_each_other_make_no_crowd() -> None:
+    machine = Watched()
+    assert not machine.passes(1, 6 * CROWDED_SHARE, cores=0.1).is_crowded
+    assert machine.passes(1, 6 * CROWDED_SHARE, cores=0.5).is_crowded
 
 
 def test_a_crowd_is_seen_at_the_first_look() -> None:
@@ -130,6 +141,24 @@ def test_the_kernel_tells_for_how_long_somebody_waited(tmp_path: Path) -> None:
     assert waited_s(told) == pytest.approx(28589.98344)
 
 
+def test_the_kernel_tells_for_how_long_cores_were_in_use(tmp_path: Path) -> None:
+    told = tmp_path / "stat"
+    told.write_text("cpu  100 20 30 9999 888 5 45 7 0 0\ncpu0 50 10 15 9999 0 0 0 0 0 0\n")
+    assert used_s(told) == pytest.approx(200 / os.sysconf("SC_CLK_TCK"))
+    assert used_s(tmp_path / "missing") is None
+
+
+@pytest.mark.skipif(not CORES.exists(), reason="this kernel does not tell")
+def test_what_this_process_uses_is_among_what_the_kernel_tells() -> None:
+    before, own = used_s(), time.process_time()
+    while time.process_time() - own < 0.1:
+        pass
+    after = used_s()
+    assert before is not None
+    assert after is not None
+    assert after - before >= 0.05
+
+
 def test_a_kernel_that_tells_nothing_is_borne(tmp_path: Path) -> None:
     empty = tmp_path / "cpu"
     empty.touch()
@@ -137,7 +166,7 @@ def test_a_kernel_that_tells_nothing_is_borne(tmp_path: Path) -> None:
     assert waited_s(tmp_path / "missing") is None
 
 
-@pytest.mark.skipif(not FILE.exists(), reason="this kernel does not tell")
+@pytest.mark.skipif(not PRESSURE.exists(), reason="this kernel does not tell")
 def test_what_this_kernel_tells_is_read_again_and_again() -> None:
     first, second = waited_s(), waited_s()
     assert first is not None
