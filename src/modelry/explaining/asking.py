@@ -109,16 +109,18 @@ class Asking:
         total = len(next(iter(inputs.values())))
         found: list[Array] = []
         unread: list[Mapping[str, Array]] = []
-        start = read = 0
+        start = read = numbers = 0
         while start < total:
             if self._stop.is_set():
                 raise Cancelled("The explanation was stopped because its caller went away.")
             end = min(total, start + self._pace.rows)
             unread.append(self._ran({name: one[start:end] for name, one in inputs.items()}))
-            if end == total or not _can_wait(unread, end - start):
+            numbers += sum(array.size for array in unread[-1].values())
+            can_wait = numbers < READ_AT_ONCE and _is_by_row(unread[-1], end - start)
+            if end == total or not can_wait:
                 part = {name: one[read:end] for name, one in inputs.items()}
                 found.append(self._of_rows(part, _joined(unread)))
-                unread, read = [], end
+                unread, read, numbers = [], end, 0
             start = end
         self.calls += total
         return np.concatenate(found)
@@ -150,14 +152,12 @@ class Asking:
         return scores[:, self._index].astype(np.float64)
 
 
-def _can_wait(unread: Sequence[Mapping[str, Array]], rows: int) -> bool:
-    """Whether outputs, the last of which are of so many rows, can be read with those that follow.
+def _is_by_row(outputs: Mapping[str, Array], rows: int) -> bool:
+    """Whether outputs of so many rows can be read with those that follow.
 
     Those of one row cannot: engines that take no more may have other first dimensions.
     """
-    is_by_row = all(array.ndim and len(array) == rows for array in unread[-1].values())
-    numbers = sum(array.size for one in unread for array in one.values())
-    return rows > 1 and is_by_row and numbers < READ_AT_ONCE
+    return rows > 1 and all(array.ndim and len(array) == rows for array in outputs.values())
 
 
 def _joined(outputs: Sequence[Mapping[str, Array]]) -> Mapping[str, Array]:
