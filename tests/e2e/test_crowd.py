@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import psutil
 import pytest
+from tests.support.descriptors import open_descriptors, wait_until_closed
 from tests.support.operating import Operator, wait_until
 from tests.support.raw_http import head
 from tests.support.server import server as running_server
@@ -50,17 +52,21 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
 class Held:
     """What the server and its workers hold."""
 
-    descriptors: int
+    descriptors: Counter[str]
     memory_bytes: list[int]
     workers: list[int]
 
 
 def held_by(operator: Operator) -> Held:
+    processes = processes_of(operator)
+    memory = [process.memory_info().rss for process in processes]
+    return Held(open_descriptors(processes), memory, [process.pid for process in processes[1:]])
+
+
+def processes_of(operator: Operator) -> list[psutil.Process]:
+    """The server and its workers."""
     server = operator.process()
-    workers = sorted(server.children(recursive=True), key=lambda one: one.pid)
-    memory = [process.memory_info().rss for process in (server, *workers)]
-    descriptors = sum(process.num_fds() for process in (server, *workers))
-    return Held(descriptors, memory, [process.pid for process in workers])
+    return [server, *sorted(server.children(recursive=True), key=lambda one: one.pid)]
 
 
 class Crowd:
@@ -174,15 +180,11 @@ def test_a_crowd_leaves_nothing_behind(operator: Operator) -> None:
 
     before = held_by(operator)
     one_round(0)
-    wait_until(
-        lambda: held_by(operator).descriptors <= before.descriptors + 2, "connections closed", 10
-    )
+    wait_until_closed(processes_of(operator), before.descriptors, more=2, timeout_s=10)
     warm = held_by(operator)
     for seed in range(1, ROUNDS + 1):
         one_round(seed)
-    wait_until(
-        lambda: held_by(operator).descriptors <= before.descriptors + 2, "connections closed", 10
-    )
+    wait_until_closed(processes_of(operator), before.descriptors, more=2, timeout_s=10)
     after = held_by(operator)
 
     assert after.workers == before.workers

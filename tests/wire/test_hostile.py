@@ -13,6 +13,7 @@ import threading
 import time
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +24,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image
+from tests.support.descriptors import open_descriptors, wait_until_closed
 from tests.support.onnx_models import endless, model_of
 from tests.support.operating import Operator, wait_until
 from tests.support.raw_http import connect, head, read_answer
@@ -122,14 +124,14 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
 
 
 @pytest.fixture(scope="module")
-def resources(hostile: Hostile) -> tuple[int, int]:
+def resources(hostile: Hostile) -> tuple[Counter[str], int]:
     """Open descriptors and child processes before the attacks."""
     process = hostile.process()
-    return process.num_fds(), len(process.children(recursive=True))
+    return open_descriptors([process]), len(process.children(recursive=True))
 
 
 @pytest.fixture(autouse=True)
-def others_go_on(hostile: Hostile, resources: tuple[int, int]) -> Iterator[None]:
+def others_go_on(hostile: Hostile, resources: tuple[Counter[str], int]) -> Iterator[None]:
     """After each attack another model answers."""
     yield
     hostile.assert_healthy()
@@ -553,7 +555,7 @@ def test_what_is_no_request_is_answered_or_cut_off(hostile: Hostile, sent: bytes
 
 def test_unfinished_requests_cost_nothing_when_they_are_left(hostile: Hostile) -> None:
     process = hostile.process()
-    before = process.num_fds()
+    before = open_descriptors([process])
     body = json.dumps(infer_body()).encode()
     lines = (f"Content-Length: {len(body) + 10}",)
     left = [connect(hostile.server) for _ in range(50)]
@@ -563,7 +565,7 @@ def test_unfinished_requests_cost_nothing_when_they_are_left(hostile: Hostile) -
         connection.sendall(request[: 20 + at * 5])
     for connection in left:
         connection.close()
-    wait_until(lambda: process.num_fds() <= before + 2, "the connections are closed", 5)
+    wait_until_closed([process], before, more=2, timeout_s=5)
     assert hostile.open_requests() == 0
 
 
@@ -703,16 +705,16 @@ def test_crashes_do_not_disturb_requests_to_others(hostile: Hostile) -> None:
     assert not failures
 
 
-def test_nothing_is_left_behind(hostile: Hostile, resources: tuple[int, int]) -> None:
+def test_nothing_is_left_behind(hostile: Hostile, resources: tuple[Counter[str], int]) -> None:
     kept = {"healthy", "strings", "words", "colours"}
     for deployment in hostile.call("GET", "/deployments")["deployments"]:
         if deployment["name"] not in kept:
             hostile.call("DELETE", f"/deployments/{deployment['name']}", timeout=60)
     process = hostile.process()
-    fds, children = resources
+    descriptors, children = resources
     assert hostile.open_requests() == 0
     wait_until(lambda: len(process.children(recursive=True)) == children, "workers are gone", 10)
-    wait_until(lambda: process.num_fds() <= fds + 3, "descriptors are closed", 10)
+    wait_until_closed([process], descriptors, more=3, timeout_s=10)
     assert process.memory_info().rss < 600 * MIB
     scratch = [path for path in (hostile.server.data / "scratch").rglob("*") if path.is_file()]
     assert scratch == []
