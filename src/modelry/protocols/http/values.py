@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from modelry.domain.errors import InvalidInput, UnsupportedField
+from modelry.domain.nesting import is_nested_deeper
 
 Body = Mapping[str, Any]
 
@@ -139,17 +140,7 @@ def check_nesting(value: Any, param: str, *, most_levels: int, most_bytes: int) 
     Raises:
         InvalidInput: beyond a bound.
     """
-    level: list[Any] = [value]
-    for _ in range(most_levels):
-        level = [
-            child
-            for parent in level
-            if isinstance(parent, dict | list)
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-        ]
-        if not level:
-            break
-    else:
+    if is_nested_deeper(value, most_levels):
         raise InvalidInput(
             f"{param} is nested deeper than {most_levels} levels. Flatten it.", param=param
         )

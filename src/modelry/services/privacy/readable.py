@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from modelry.domain.errors import ModelryError
+from modelry.domain.nesting import is_nested_deeper
 from modelry.runtime_api.frames import Kind
 from modelry.runtime_api.tensors import unpack_tensors
 
@@ -25,17 +26,8 @@ def check_depth(content: Any) -> None:
     Raises:
         ValueError: it cannot.
     """
-    level = [content]
-    for _ in range(_MOST_LEVELS):
-        level = [
-            child
-            for parent in level
-            if isinstance(parent, dict | list)
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-        ]
-        if not level:
-            return
-    raise ValueError("nested too deeply")
+    if is_nested_deeper(content, _MOST_LEVELS):
+        raise ValueError("nested too deeply")
 
 
 def left_out(size_bytes: int) -> dict[str, int]:
