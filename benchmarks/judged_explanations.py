@@ -31,7 +31,7 @@ from benchmarks.peers.asking import Peer, asked
 from benchmarks.peers.environment import pinned
 from benchmarks.served import Served, modelry
 from modelry.explaining.asking import Asking, Subject
-from modelry.explaining.faithfulness import measure, rank_agreement
+from modelry.explaining.faithfulness import RandomOrders, measure, rank_agreement
 from modelry.explaining.images import ImageParts
 from modelry.processing.declaration import normalize_steps
 from modelry.runtime_api.engine import LoadSpec, StopSignal
@@ -237,7 +237,9 @@ class Inside:
         parts = ImageParts(prepared)
         asking = Asking(self._subject(), prepared, target, StopSignal())
         found = measure(
-            lambda presences: asking.scores(parts, presences), weights, 0, guess=parts.guess
+            lambda presences: asking.scores(parts, presences),
+            weights,
+            RandomOrders(0, parts.guess),
         )
         return found.deletion, found.insertion
 

@@ -22,7 +22,12 @@ from modelry.explaining.contract import (
 )
 from modelry.explaining.counterfactuals import COUNTERFACTUAL, Search, told_in_words
 from modelry.explaining.decisions import AskingDecisions, decision_of
-from modelry.explaining.faithfulness import Faithfulness, measure, rank_agreement
+from modelry.explaining.faithfulness import (
+    Faithfulness,
+    RandomOrders,
+    measure,
+    rank_agreement,
+)
 from modelry.explaining.methods import TABLE, check_wishes, method_for, parts_of
 from modelry.explaining.objects import explain_objects
 from modelry.explaining.pictures import heat_map
@@ -210,7 +215,9 @@ def _checked(
         stability = round(rank_agreement(found.weights, other.weights), 4)
     if measured is None:
         measured = measure(
-            lambda one: asking.scores(parts, one), found.weights, wish.seed, guess=parts.guess
+            lambda one: asking.scores(parts, one),
+            found.weights,
+            RandomOrders(wish.seed, parts.guess),
         )
     else:
         asking.calls += measured.calls

@@ -79,20 +79,11 @@ Guess = Callable[[np.random.Generator], Array]
 """Weights (parts,) of somebody who knows the parts, but not the model."""
 
 
-def measure(
-    scores: Scores,
-    weights: Array,
-    seed: int,
-    *,
-    guess: Guess | None = None,
-    steps: int = STEPS,
-    pairs: int | None = None,
-) -> Faithfulness:
-    """Compare the order of `weights` (parts,) with random orders.
+@dataclass(frozen=True, slots=True)
+class RandomOrders:
+    """What the order of weights is compared with.
 
     Args:
-        scores: of presences (n, parts).
-        weights: of the parts.
         seed: of the random orders.
         guess: gives what is ordered at random, where neighbours belong together: areas by regions
             cannot be compared with those by single parts, which destroy any picture sooner.
@@ -101,34 +92,48 @@ def measure(
             passes the same inputs as inserting in the other, which halves what is asked; None
             takes orders that have nothing to do with each other.
     """
-    (found,) = measure_each(scores, weights[:, None], seed, guess=guess, steps=steps, pairs=pairs)
+
+    seed: int
+    guess: Guess | None = None
+    steps: int = STEPS
+    pairs: int | None = None
+
+    def drawn(self, parts: int) -> list[Array]:
+        """The orders of so many parts."""
+        random = np.random.default_rng(self.seed)
+        guess = self.guess or _any_weights(parts)
+        count = RANDOM_ORDERS if self.pairs is None else self.pairs
+        orders: list[Array] = [np.argsort(-guess(random), kind="stable") for _ in range(count)]
+        if self.pairs is None:
+            return orders
+        return [one for order in orders for one in (order, order[::-1])]
+
+
+def measure(scores: Scores, weights: Array, against: RandomOrders) -> Faithfulness:
+    """Compare the order of `weights` (parts,) with random orders.
+
+    Args:
+        scores: of presences (n, parts).
+        weights: of the parts.
+        against: the random orders.
+    """
+    (found,) = measure_each(scores, weights[:, None], against)
     return found
 
 
-def measure_each(
-    scores: Scores,
-    weights: Array,
-    seed: int,
-    *,
-    guess: Guess | None = None,
-    steps: int = STEPS,
-    pairs: int | None = None,
-) -> list[Faithfulness]:
+def measure_each(scores: Scores, weights: Array, against: RandomOrders) -> list[Faithfulness]:
     """Compare the order of the weights for each target with random orders, the same for all.
 
     Args:
         scores: of presences (n, parts): (n,), or (n, targets).
         weights: (parts, targets).
-        seed: of the random orders.
-        guess: as in `measure`.
-        steps: as in `measure`.
-        pairs: as in `measure`.
+        against: the random orders.
     """
     parts, targets = weights.shape
     orders = [np.argsort(-weights[:, at], kind="stable") for at in range(targets)]
-    chosen = _random_orders(guess or _any_weights(parts), np.random.default_rng(seed), pairs)
+    chosen, pairs = against.drawn(parts), against.pairs
     orders += chosen
-    ends = np.unique(np.linspace(0, parts, min(steps, parts) + 1).round().astype(int))
+    ends = np.unique(np.linspace(0, parts, min(against.steps, parts) + 1).round().astype(int))
     curves = [_presences(order, ends) for order in orders]
     stacked = np.concatenate([one for pair in curves for one in pair])
     values = scores(stacked).reshape(len(stacked), targets)
@@ -154,14 +159,6 @@ def measure_each(
 
 def _any_weights(parts: int) -> Guess:
     return lambda random: random.random(parts)
-
-
-def _random_orders(guess: Guess, random: np.random.Generator, pairs: int | None) -> list[Array]:
-    count = RANDOM_ORDERS if pairs is None else pairs
-    orders: list[Array] = [np.argsort(-guess(random), kind="stable") for _ in range(count)]
-    if pairs is None:
-        return orders
-    return [one for order in orders for one in (order, order[::-1])]
 
 
 def _with_prediction(

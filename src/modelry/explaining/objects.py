@@ -24,7 +24,12 @@ from modelry.explaining.contract import (
     Wish,
     index_meant,
 )
-from modelry.explaining.faithfulness import Faithfulness, measure_each, rank_agreement
+from modelry.explaining.faithfulness import (
+    Faithfulness,
+    RandomOrders,
+    measure_each,
+    rank_agreement,
+)
 from modelry.explaining.images import ImageParts
 from modelry.explaining.methods import OBJECTS, check_wishes, method_for
 from modelry.explaining.object_maps import object_maps
@@ -174,7 +179,7 @@ def _checked(
     moved = parts.noisy(np.random.default_rng(wish.seed))
     other = method(lambda presences: asking.scores(moved, presences), moved, wish)
     measured = measure_each(
-        lambda one: asking.scores(parts, one), found.weights, wish.seed, guess=parts.guess
+        lambda one: asking.scores(parts, one), found.weights, RandomOrders(wish.seed, parts.guess)
     )
     return [
         replace(one, stability=round(rank_agreement(ours, theirs), 4))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from modelry.explaining.contract import Scores
-from modelry.explaining.faithfulness import Faithfulness, measure
+from modelry.explaining.faithfulness import Faithfulness, RandomOrders, measure
 from modelry.explaining.smoothing import even_weights
 from modelry.runtime_api.tensors import Array
 
@@ -36,7 +36,7 @@ def blurred(top: int, left: int, side: int = 4) -> Array:
 
 
 def checked(scores: Scores, weights: Array, seed: int = 0) -> Faithfulness:
-    return measure(scores, weights, seed, guess=lambda random: even_weights(GRID, random))
+    return measure(scores, weights, RandomOrders(seed, lambda random: even_weights(GRID, random)))
 
 
 @pytest.mark.parametrize(("top", "left"), [(0, 0), (2, 9), (5, 5), (10, 10)])
@@ -88,7 +88,9 @@ def test_orders_in_pairs_tell_the_same_and_ask_half_as_often() -> None:
         found: Array = presences @ weights
         return found
 
-    single, paired = measure(scores, weights, 0), measure(scores, weights, 0, pairs=12)
+    single, paired = (
+        measure(scores, weights, RandomOrders(0, pairs=pairs)) for pairs in (None, 12)
+    )
     assert single.is_better_than_random
     assert paired.p_value == pytest.approx(single.p_value)
     assert paired.prediction is not None

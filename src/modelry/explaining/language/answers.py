@@ -17,7 +17,7 @@ import numpy as np
 
 from modelry.domain.errors import ContextLengthExceeded, InvalidInput
 from modelry.explaining.contract import Attribution, Explained, Target, Wish
-from modelry.explaining.faithfulness import Faithfulness, measure
+from modelry.explaining.faithfulness import Faithfulness, RandomOrders, measure
 from modelry.explaining.language.asking import AnswerAsking, AsQuestion
 from modelry.explaining.language.cutting import Piece, fitting, words_of
 from modelry.explaining.methods import CONVERSATION, check_wishes, method_for
@@ -246,9 +246,8 @@ def _losses(asking: AnswerAsking, words: Sequence[Piece], columns: Sequence[int]
 
 
 def _checked(scores: Any, weights: Array, wish: Wish, asked: Answered) -> Faithfulness:
-    if asked.is_dear:
-        return measure(scores, weights, wish.seed, steps=4, pairs=4)
-    return measure(scores, weights, wish.seed)
+    orders = RandomOrders(wish.seed)
+    return measure(scores, weights, replace(orders, steps=4, pairs=4) if asked.is_dear else orders)
 
 
 def _described(

@@ -15,7 +15,7 @@ import numpy as np
 
 from modelry.domain.errors import Cancelled, InvalidInput, ModelFailed, NotSupported
 from modelry.explaining.contract import Explained, Target, Wish
-from modelry.explaining.faithfulness import measure
+from modelry.explaining.faithfulness import RandomOrders, measure
 from modelry.explaining.language.answers import (
     USUAL_CHEAP_CALLS,
     PartCount,
@@ -70,7 +70,7 @@ def explain_pair(
     explaining = asking.calls
     checked = None
     if wish.checks:
-        checked = measure(asking.scores, found.weights, wish.seed)
+        checked = measure(asking.scores, found.weights, RandomOrders(wish.seed))
         checked = replace(checked, calls=asking.calls - explaining)
     # the score is the mean over both sides, of which a word changes one
     told = [
