@@ -8,6 +8,7 @@ from tests.support.processing import ANY, graph_of
 
 from modelry.domain.errors import InvalidInput, ManifestInvalid
 from modelry.domain.signature import Datatype
+from modelry.processing.columns import Column
 
 COLUMNS = [
     "age",
@@ -143,6 +144,24 @@ def test_any_rows_become_numbers_or_are_refused(rows):
         return
     assert inputs["x"].shape == (len(rows), 5)
     assert np.isfinite(inputs["x"][:, :4]).all()
+
+
+number_cells = (
+    st.floats() | st.integers() | st.sampled_from([2**63 - 1, 2**63, -(2**63), True, None, "1"])
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(number_cells, number_cells), min_size=1, max_size=3))
+def test_columns_of_numbers_are_read_together_as_one_cell_after_the_other_is(rows):
+    graph = table(["a", "b"], [("x", Datatype.FP64, (ANY, 2))])
+    fits = Column("a", "number").fits
+    if all(fits(cell) for row in rows for cell in row):
+        inputs, _ = graph.before([{"row": list(row)} for row in rows])
+        assert inputs["x"].tolist() == [[float(cell) for cell in row] for row in rows]
+    else:
+        with pytest.raises(InvalidInput):
+            graph.before([{"row": list(row)} for row in rows])
 
 
 def test_many_rows_take_no_time():

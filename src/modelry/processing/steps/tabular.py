@@ -24,10 +24,14 @@ ROW_FIELD = "row"
 
 @dataclass(frozen=True, slots=True)
 class ColumnGroup:
-    """The columns that go into one input, by their places in the declaration."""
+    """The columns that go into one input, by their places in the declaration.
+
+    `has_numbers` says that all of them are numbers, which are read together.
+    """
 
     spec: TensorSpec
     places: tuple[int, ...]
+    has_numbers: bool = False
 
 
 def columns(
@@ -40,26 +44,18 @@ def columns(
     Categories become their place in `values`.
     """
     names = {column.name: at for at, column in enumerate(columns)}
-    rows = [
-        _cells_of(item.get(ROW_FIELD), names, of_item(at, len(items)))
-        for at, item in enumerate(items)
-    ]
-    table = [_column(column, [row[at] for row in rows]) for at, column in enumerate(columns)]
+    rows = [_cells_of(item.get(ROW_FIELD), names, at, len(items)) for at, item in enumerate(items)]
+    table = list(zip(*rows, strict=True))
     return Tensors({group.spec.name: _tensor(group, columns, table) for group in groups})
 
 
-def _cells_of(row: Any, names: Mapping[str, int], where: str) -> Sequence[Any]:
+def _cells_of(row: Any, names: Mapping[str, int], at: int, count: int) -> Sequence[Any]:
     """The cells of a row in the order of the columns; None where one is missing."""
     if isinstance(row, Mapping):
-        for name in row:
-            if name not in names:
-                shown = ", ".join(list(names)[:20]) + (", …" if len(names) > 20 else "")
-                raise InvalidInput(
-                    f"{where}unknown column {show(name)}; the model has: {shown}."
-                    f"{suggest(str(name), names)}",
-                    param=str(name)[:80],
-                )
-        return [row.get(name) for name in names]
+        if row.keys() <= names.keys():
+            return [row.get(name) for name in names]
+        raise _unknown(next(name for name in row if name not in names), names, of_item(at, count))
+    where = of_item(at, count)
     if not isinstance(row, list | tuple):
         raise InvalidInput(
             f"{where}'{ROW_FIELD}' is {show(row)}; expected an object with the columns, or a list "
@@ -72,6 +68,27 @@ def _cells_of(row: Any, names: Mapping[str, int], where: str) -> Sequence[Any]:
             param=ROW_FIELD,
         )
     return row
+
+
+def _unknown(name: Any, names: Mapping[str, int], where: str) -> InvalidInput:
+    shown = ", ".join(list(names)[:20]) + (", …" if len(names) > 20 else "")
+    return InvalidInput(
+        f"{where}unknown column {show(name)}; the model has: {shown}.{suggest(str(name), names)}",
+        param=str(name)[:80],
+    )
+
+
+def _numbers(cells: Sequence[Sequence[Any]]) -> Array | None:
+    """Columns of numbers (n, columns); None where a cell needs a look, or a default, of its own."""
+    kinds = set().union(*(map(type, column) for column in cells))
+    if not kinds <= {int, float}:
+        return None
+    try:
+        numbers: Array = np.array(cells, np.float64).T
+    except OverflowError:  # an integer beyond all floats
+        return None
+    is_fit = np.isfinite(numbers).all() and (int not in kinds or np.abs(numbers).max() < 2.0**63)
+    return numbers if is_fit else None
 
 
 def _column(column: Column, values: Sequence[Any]) -> Array:
@@ -91,11 +108,15 @@ def _column(column: Column, values: Sequence[Any]) -> Array:
     return column.cells(values)
 
 
-def _tensor(group: ColumnGroup, columns: Sequence[Column], table: Sequence[Array]) -> Array:
+def _tensor(group: ColumnGroup, columns: Sequence[Column], table: Sequence[Sequence[Any]]) -> Array:
     spec = group.spec
+    numbers = _numbers([table[place] for place in group.places]) if group.has_numbers else None
+    if numbers is not None:
+        together = to_input(numbers, spec)
+        return together[:, 0] if len(spec.shape) == 1 else together
     parts = []
     for place in group.places:
-        cells = table[place]
+        cells = _column(columns[place], table[place])
         if cells.dtype == np.bool_ and spec.datatype is not Datatype.BOOL:
             cells = cells.view(np.uint8)
         if not can_hold(spec.datatype, cells):
@@ -130,7 +151,12 @@ def _groups(declared: Sequence[Column], signature: Signature) -> tuple[ColumnGro
                 f"does not have; it has: {', '.join(specs)}. Say which with 'input'."
             )
         _check_group(specs[name], [declared[place] for place in group])
-    return tuple(ColumnGroup(specs[name], tuple(group)) for name, group in places.items())
+    return tuple(
+        ColumnGroup(
+            specs[name], tuple(group), all(declared[place].kind == "number" for place in group)
+        )
+        for name, group in places.items()
+    )
 
 
 def _check_group(spec: TensorSpec, group: Sequence[Column]) -> None:
