@@ -105,7 +105,14 @@ def _attributed(
     def prepare(items: Sequence[Mapping[str, Any]]) -> Mapping[str, Array]:
         return subject.predictor.before(items, subject.options).inputs
 
-    kind, parts = parts_of(subject.item, prepared, prepare, subject.columns, wish)
+    kind, parts = parts_of(
+        subject.item,
+        prepared,
+        prepare,
+        subject.columns,
+        wish,
+        places=subject.predictor.column_places,
+    )
     more = subject.more(kind, prepared, target.index) if subject.more is not None else {}
     name, method = method_for(kind, wish, more)
     found = _attribution(asking, parts, method, wish)

@@ -67,8 +67,10 @@ def parts_of(
     prepare: Prepare,
     columns: Sequence[str],
     wish: Wish,
+    *,
+    places: Mapping[str, Sequence[int]] | None = None,
 ) -> tuple[str, Parts]:
-    """The kind of an input, and its parts.
+    """The kind of an input, and its parts; `places` as `Predictor.column_places`.
 
     Raises:
         NotSupported: nothing is known of how to take such an input apart.
@@ -82,7 +84,7 @@ def parts_of(
         return kind, TensorParts(prepared, item[BASELINE])
     if kind == TEXT:
         return kind, TextParts(item, prepare)
-    return kind, RowParts(item, wish.background, prepare, columns)
+    return kind, RowParts(item, wish.background, prepare, columns, places)
 
 
 def _kind_of(item: Mapping[str, Any], prepared: Prepared) -> str:

@@ -49,6 +49,8 @@ class RowParts:
         background: other rows, as in requests.
         prepare: makes the engine's inputs of items.
         columns: the columns' names, in the model's order.
+        places: for each number of the engine's inputs the column that it comes from; None where
+            that is not known, and is found by changing one cell after the other.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class RowParts:
         background: Sequence[Any],
         prepare: Prepare,
         columns: Sequence[str],
+        places: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         check_background(background)
         cells = len(columns) * (_PROBES * len(columns) + len(background))
@@ -73,7 +76,11 @@ class RowParts:
         self._others = [named_cells(row, self.columns) for row in background]
         self._row = prepare([{"row": self._cells}])
         self._usual = prepare([{"row": one} for one in self._others])
-        self._moves = self._places()
+        self._places: Mapping[str, _Owned | _Changed] = (
+            {name: _Changed(one) for name, one in self._changes().items()}
+            if places is None
+            else {name: _Owned(self.count, places[name]) for name in self._row}
+        )
         self.repeats = len(background)
         self.baseline = f"the cells of {len(background)} background rows"
 
@@ -84,14 +91,14 @@ class RowParts:
 
     def inputs(self, presences: Array) -> Mapping[str, Array]:
         """The engine's inputs for presences (n, columns): n times `repeats` rows."""
-        away = (presences < 0.5).astype(np.float32)
+        away = presences < 0.5
         made: dict[str, Array] = {}
         for name, row in self._row.items():
-            usual = self._usual[name]
-            flat = usual.reshape(1, len(usual), -1)
-            is_usual = (away @ self._moves[name])[:, None, :] > 0
-            values = np.where(is_usual, flat, row.reshape(1, 1, -1))
-            made[name] = values.reshape(-1, *row.shape[1:])
+            is_usual = self._places[name].moved(away)
+            # as wide as all rows together: numpy is slow along short dimensions
+            wide = np.repeat(is_usual[:, None], self.repeats, axis=1).reshape(len(away), -1)
+            usual, own = self._usual[name].reshape(1, -1), np.tile(row.reshape(1, -1), self.repeats)
+            made[name] = np.where(wide, usual, own).reshape(-1, *row.shape[1:])
         return made
 
     def noisy(self, random: np.random.Generator) -> RowParts:
@@ -125,10 +132,10 @@ class RowParts:
         """Sums by column (columns,) of numbers for each number of the engine's inputs (1, …)."""
         sums = np.zeros(self.count)
         for name, one in values.items():
-            sums += self._moves[name].astype(np.float64) @ one.reshape(-1).astype(np.float64)
+            sums += self._places[name].gathered(one.reshape(-1).astype(np.float64))
         return sums
 
-    def _places(self) -> Mapping[str, Array]:
+    def _changes(self) -> Mapping[str, Array]:
         """Where each column lies in the engine's inputs (columns, numbers of an input): 1 there.
 
         That is what changes when its cell becomes another one of the background. A column whose
@@ -155,6 +162,40 @@ class RowParts:
         rest = [one for one in others if not isinstance(one, int | float)]
         extremes = {min(numbers), max(numbers)} if numbers else set()
         return [*extremes, *rest][:_PROBES]
+
+
+class _Owned:
+    """Numbers of an input each of which comes from one column, by its place (numbers,)."""
+
+    def __init__(self, columns: int, owners: Sequence[int]) -> None:
+        self._columns = columns
+        self._owners = np.asarray(owners)
+
+    def moved(self, away: Array) -> Array:
+        """Which numbers are others where columns are away (n, columns): (n, numbers)."""
+        found: Array = away[:, self._owners]
+        return found
+
+    def gathered(self, values: Array) -> Array:
+        """Sums by column (columns,) of values of the numbers."""
+        return np.bincount(self._owners, values, self._columns)
+
+
+class _Changed:
+    """Numbers of an input by the columns whose cells change them (columns, numbers): 1 there."""
+
+    def __init__(self, moves: Array) -> None:
+        self._moves = moves
+
+    def moved(self, away: Array) -> Array:
+        """See `_Owned.moved`."""
+        found: Array = away.astype(np.float32) @ self._moves > 0
+        return found
+
+    def gathered(self, values: Array) -> Array:
+        """See `_Owned.gathered`."""
+        sums: Array = self._moves.astype(np.float64) @ values
+        return sums
 
 
 def _differs(array: Array, other: Array) -> Array:

@@ -59,6 +59,10 @@ class TensorPredictor:
         return None if self._inner is None or self._output else self._inner.labels
 
     @property
+    def column_places(self) -> None:
+        """Tensors come from no columns."""
+
+    @property
     def finds_objects(self) -> bool:
         """Tensors hold no objects."""
         return False

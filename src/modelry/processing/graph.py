@@ -18,6 +18,7 @@ from modelry.processing.declaration import place
 from modelry.processing.finishing import RAW_FIELD
 from modelry.processing.kinds import Assets
 from modelry.processing.parameters import Parameter, show
+from modelry.processing.steps.tabular import columns
 from modelry.processing.values import Context, Form, Item, Picture, Pixels, Result, Stage, Tensors
 from modelry.runtime_api.tensors import Array
 
@@ -87,6 +88,17 @@ class ProcessingGraph:
             step.arguments["labels"] for step in self._post.steps if "labels" in step.arguments
         ]
         return named[0] if named else None
+
+    @property
+    def column_places(self) -> Mapping[str, Sequence[int]] | None:
+        """For each number of a row's inputs, by input, the place of the column that it comes from.
+
+        None where rows are no table of columns, or a number comes from more than one of them.
+        """
+        steps = self._pre.steps
+        if [step.run for step in steps] != [columns]:
+            return None
+        return {group.spec.name: group.places for group in steps[0].arguments["groups"]}
 
     def before(
         self, items: Sequence[Item], options: Mapping[str, Any] = _NO_OPTIONS

@@ -76,6 +76,14 @@ class Predictor(Protocol):
         """The names of the classes by index, where the version has any."""
         ...
 
+    @property
+    def column_places(self) -> Mapping[str, Sequence[int]] | None:
+        """For each number of a row's inputs, by input, the place of the column that it comes from.
+
+        None where that is not known, or no rows are taken.
+        """
+        ...
+
     def scores(self, prepared: Prepared, outputs: Mapping[str, Array]) -> Array:
         """The numbers (items, n) that the results of `prepared` come from, such as class scores.
 
@@ -174,6 +182,11 @@ class GraphPredictor:
     def labels(self) -> Sequence[str] | None:
         """See `Predictor.labels`."""
         return self._graph.labels
+
+    @property
+    def column_places(self) -> Mapping[str, Sequence[int]] | None:
+        """See `Predictor.column_places`."""
+        return self._graph.column_places
 
     def scores(self, prepared: Prepared, outputs: Mapping[str, Array]) -> Array:
         """See `Predictor.scores`."""

@@ -164,6 +164,13 @@ def test_columns_of_numbers_are_read_together_as_one_cell_after_the_other_is(row
             graph.before([{"row": list(row)} for row in rows])
 
 
+def test_a_graph_tells_which_column_each_number_of_a_row_comes_from():
+    columns = [{"name": "a", "input": "y"}, "b", {"name": "c", "input": "y"}]
+    inputs = [("y", Datatype.FP32, (ANY, 2)), ("b", Datatype.FP32, (ANY,))]
+    assert table(columns, inputs).column_places == {"y": (0, 2), "b": (1,)}
+    assert graph_of(inputs=[("x", Datatype.FP32, (ANY, 3))]).column_places is None
+
+
 def test_many_rows_take_no_time():
     rows = [{"row": [at, "S", at, True, at]} for at in range(20_000)]
     inputs, _ = table().before(rows)
