@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 QUIET_SLICE_S = 0.01
 """How long a run may take, about, while nobody else is in a hurry."""
-_GROWTH = 4
 
 
 class Pace:
     """Learns from each run how many rows the next one may have.
+
+    What a run of one row took is the most that a row can take: more rows share what a run costs
+    besides.
 
     Args:
         most_rows: of a run, whatever time it takes.
@@ -35,4 +37,4 @@ class Pace:
         found = rows / max(seconds, 1e-9)
         is_rest = found < self._per_s and 2 * rows <= self.rows
         if not is_rest:  # the few rows of a rest tell more of what a run costs besides
-            self._per_s = min(found, _GROWTH * self._per_s)
+            self._per_s = found

@@ -213,9 +213,9 @@ def _whole_sizes(parts: int, calls: int) -> tuple[Array, Array, list[int]]:
         count = math.comb(parts, size) * len(both)
         if size > 1 and not is_all and count > usual * _SHARE_OF_SIZE:
             break
-        rows = np.zeros((math.comb(parts, size), parts))
-        for at, members in enumerate(combinations(range(parts), size)):
-            rows[at, list(members)] = 1
+        members = np.array(list(combinations(range(parts), size)))
+        rows = np.zeros((len(members), parts))
+        np.put_along_axis(rows, members, 1, axis=1)
         chosen.append(rows if size == mirror else np.concatenate([rows, 1 - rows]))
         importance.append(np.full(count, sum(per_size[one - 1] for one in both) / count))
         usual -= count

@@ -25,6 +25,12 @@ def test_runs_grow_until_they_take_their_time(row_s: float, rows: int) -> None:
     assert rows * row_s <= QUIET_SLICE_S or rows == 1
 
 
+def test_one_run_tells_how_long_the_next_one_may_be() -> None:
+    pace = Pace(4096)
+    pace.ran(1, QUIET_SLICE_S / 100)
+    assert pace.rows == 64  # which take no longer than 64 runs of one
+
+
 def test_a_run_that_was_disturbed_is_made_up_for_and_a_rest_is_not_minded() -> None:
     pace = Pace(4096)
     usual = settled(pace, 1e-5)
