@@ -19,6 +19,8 @@ MOST_PRESENCES = 5_000_000
 TENSORS, BASELINE, OUTPUT = "tensors", "baseline", "output"
 """Fields of the item that stands for raw tensors: arrays (1, …) by name, the number that stands
 where a part is away, and the output that is explained where no step after the engine tells."""
+OTHERS_ARE_ASKED = "others_are_asked"
+"""Tells a worker that other versions on its machine are asked, for which it stands back."""
 _MOST_DIGITS = 9
 Scores = Callable[[Array], Array]
 """For presences (n, parts) in 0..1, of which 1 keeps a part as it is and 0 takes it away, the

@@ -31,10 +31,15 @@ class Background:
         self._lost_s = 0.0
         self._free_at = -math.inf
 
-    def pace(self, most_rows: int) -> Pace:
-        """How many rows runs may have, of which `run` must be told; work begins."""
+    def pace(self, most_rows: int, *, others_are_asked: bool) -> Pace:
+        """How many rows runs may have, of which `run` must be told; work begins.
+
+        Args:
+            most_rows: of a run.
+            others_are_asked: see `Courtesy.begin`.
+        """
         now = time.monotonic()
-        self._courtesy.begin(now, now - self._free_at)
+        self._courtesy.begin(now, now - self._free_at, others_are_asked=others_are_asked)
         self._free_at = now
         return Pace(most_rows, self._courtesy.slice_s)
 

@@ -23,8 +23,9 @@ LOOKED_AT_S = 0.05
 _REMEMBERED_S = 0.5
 _GAP_S = 0.1
 _FORGOTTEN_S = 2.0
-_RESTS_WHEN_SHARED = 8.0
+_RESTS_WHEN_SHARED = 16.0
 _RESTS_WHEN_CROWDED = 8.0
+_RESTS_WHEN_OTHERS_ARE_ASKED = 3.0
 _LONGEST_REST_S = 0.05
 
 
@@ -47,18 +48,26 @@ class Courtesy:
         self._shares: tuple[float, float] | None = None
         self._seen = (-math.inf, (0.0, 0.0))
         self._began = -math.inf
+        self._others_are_asked = False
 
     def slice_s(self) -> float:
         """How long the next run may take."""
         if self._is_shared(SHARED_FOR_S):
             return SHARED_SLICE_S
-        return CROWDED_SLICE_S if self.is_crowded else QUIET_SLICE_S
+        return CROWDED_SLICE_S if self.is_crowded or self._others_are_asked else QUIET_SLICE_S
 
-    def begin(self, now: float, idle_s: float) -> None:
+    def begin(self, now: float, idle_s: float, *, others_are_asked: bool = False) -> None:
         """Work begins at the time `now`, after none for so long.
 
         What others waited for meanwhile says nothing: it may have been who asks for this work.
+
+        Args:
+            now: the time.
+            idle_s: for how long there was no work.
+            others_are_asked: other engines have been asked lately, by who counts requests: a few
+                small ones show in no figure of the machine, and wait for its cores all the same.
         """
+        self._others_are_asked = others_are_asked
         if idle_s > _FORGOTTEN_S:
             self._shares = None
         if idle_s > _GAP_S:
@@ -96,7 +105,12 @@ class Courtesy:
         """
         if now - self._began < LOOKED_AT_S:
             return 0.0
-        rests = _RESTS_WHEN_SHARED if self._is_shared(SHARED_FOR_S) else 0.0
+        return min(_LONGEST_REST_S, self._rests() * busy_s)
+
+    def _rests(self) -> float:
+        """How many times as long as the work rests are."""
+        if self._is_shared(SHARED_FOR_S):
+            return _RESTS_WHEN_SHARED
         if self.is_crowded:
-            rests = _RESTS_WHEN_CROWDED
-        return min(_LONGEST_REST_S, rests * busy_s)
+            return _RESTS_WHEN_CROWDED
+        return _RESTS_WHEN_OTHERS_ARE_ASKED if self._others_are_asked else 0.0

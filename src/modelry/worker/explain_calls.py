@@ -12,7 +12,14 @@ import orjson
 
 from modelry.domain.errors import NotSupported, Overloaded
 from modelry.explaining.asking import Run, Subject
-from modelry.explaining.contract import BASELINE, OUTPUT, TENSORS, Explained, Wish
+from modelry.explaining.contract import (
+    BASELINE,
+    OTHERS_ARE_ASKED,
+    OUTPUT,
+    TENSORS,
+    Explained,
+    Wish,
+)
 from modelry.explaining.counterfactuals import COUNTERFACTUAL
 from modelry.explaining.explain import explain
 from modelry.explaining.language.pairs import Embed, explain_pair
@@ -106,7 +113,9 @@ class ExplainCalls(ExplanationCalls):
         (item,) = (decode_item(one, frame.body) for one in asked["items"])
         wish = Wish.from_wire(asked["wish"])
         if self._embeds:
-            pace = self._background.pace(self._engine.items_in_bulk)
+            pace = self._background.pace(
+                self._engine.items_in_bulk, others_are_asked=asked[OTHERS_ARE_ASKED]
+            )
             embed = self._embeds_by(predictor, self._runs(call.stop, pace))
             return told(explain_pair(item, embed, wish, call.stop, pace))
         subject = self._subject(item, asked, predictor, call.stop)
@@ -152,7 +161,7 @@ class ExplainCalls(ExplanationCalls):
         stop: StopSignal,
     ) -> Subject:
         most_rows = self._engine.items_in_bulk
-        pace = self._background.pace(most_rows)
+        pace = self._background.pace(most_rows, others_are_asked=asked[OTHERS_ARE_ASKED])
         return Subject(
             item,
             asked.get("options") or {},

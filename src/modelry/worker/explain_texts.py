@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from modelry.domain.errors import InvalidInput
-from modelry.explaining.contract import Wish
+from modelry.explaining.contract import OTHERS_ARE_ASKED, Wish
 from modelry.explaining.language.answers import Answered, explain_answer
 from modelry.explaining.language.pairs import MOST_AT_ONCE, explain_pair
 from modelry.runtime_api.answer_scores import SupportsAnswerScores
@@ -71,7 +71,7 @@ class ExplainPairCalls(ExplanationCalls):
         asked: Mapping[str, Any] = frame.json()
         (item,) = (decode_item(one, frame.body) for one in asked["items"])
 
-        pace = self._background.pace(MOST_AT_ONCE)
+        pace = self._background.pace(MOST_AT_ONCE, others_are_asked=asked[OTHERS_ARE_ASKED])
 
         def embed(texts: Sequence[str]) -> tuple[Array, int]:
             found = self._background.run(

@@ -58,6 +58,17 @@ def test_work_rests_for_most_of_the_time_while_others_wait_for_cores() -> None:
     assert who.slice_s() == CROWDED_SLICE_S
 
 
+def test_requests_to_other_engines_are_told_where_they_show_in_no_figure() -> None:
+    machine = Watched()
+    machine.courtesy.begin(machine.now, 0, others_are_asked=True)
+    who = machine.passes(1, 0.0, cores=0.0)
+    assert not who.is_crowded
+    assert who.rest_s(machine.now, BUSY_S) == pytest.approx(3 * BUSY_S)
+    assert who.slice_s() == CROWDED_SLICE_S
+    who.begin(machine.now, 0)
+    assert who.rest_s(machine.now, BUSY_S) == 0
+
+
 def test_threads_of_its_own_engine_that_wait_for_each_other_make_no_crowd() -> None:
     machine = Watched()
     assert not machine.passes(1, 6 * CROWDED_SHARE, cores=0.1).is_crowded

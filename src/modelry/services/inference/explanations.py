@@ -8,7 +8,7 @@ from typing import Any
 from modelry.domain.access import Principal
 from modelry.domain.errors import InvalidInput, NotSupported
 from modelry.domain.signature import Datatype, Signature
-from modelry.explaining.contract import BASELINE, OUTPUT, Wish
+from modelry.explaining.contract import BASELINE, OTHERS_ARE_ASKED, OUTPUT, Wish
 from modelry.gradients.contract import NAMES as BY_GRADIENTS
 from modelry.runtime_api.frames import Kind, encode_header
 from modelry.runtime_api.items import encode_items
@@ -43,9 +43,12 @@ def item_call(
     options: Mapping[str, Any],
     wish: Wish,
     *,
+    others_are_asked: bool,
     cache_salt: str | None = None,
 ) -> ItemsCall:
     """Asks why the version answers one item as it does.
+
+    Where other versions are asked at the same time, it stands back for them.
 
     Raises:
         InvalidInput: the item is nested too deeply.
@@ -58,6 +61,7 @@ def item_call(
         "options": dict(options),
         "wish": wish.to_wire(),
         "is_own": principal.tenant_id == target.group.identity[0],
+        OTHERS_ARE_ASKED: others_are_asked,
     }
     if cache_salt is not None:
         asked["cache_salt"] = cache_salt
@@ -82,6 +86,7 @@ def tensor_call(
     *,
     baseline: float,
     output: str,
+    others_are_asked: bool,
 ) -> ItemsCall:
     """Asks why the engine answers each row of some tensors as it does.
 
@@ -91,7 +96,13 @@ def tensor_call(
     check_method(wish)
     entries, body = tensors
     count = check_explainable(target.version.signature, entries)
-    header = {"inputs": list(entries), BASELINE: baseline, OUTPUT: output, "wish": wish.to_wire()}
+    header = {
+        "inputs": list(entries),
+        BASELINE: baseline,
+        OUTPUT: output,
+        "wish": wish.to_wire(),
+        OTHERS_ARE_ASKED: others_are_asked,
+    }
     call = ItemsCall(principal, Kind.EXPLAIN, encode_header(header), body)
     demand = tensor_demand(target.version.task, call.header)
     call.demand = demand._replace(explanations=count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -44,6 +45,9 @@ from modelry.services.inference.routing import Route, RouteTable, Target
 from modelry.services.quotas.accounts import Accounts
 from modelry.services.quotas.costs import CostBudgets
 from modelry.services.quotas.demands import items_demand, text_demand
+
+LATELY_S = 1.0
+"""Versions that were asked so lately will be asked again."""
 
 
 class InferenceService:
@@ -187,7 +191,15 @@ class InferenceService:
             ModelryError: admission or the engine failed.
         """
         salt = self._cache_salt(principal, target) if target.version.task == "chat" else None
-        call = item_call(principal, target, item, options, wish, cache_salt=salt)
+        call = item_call(
+            principal,
+            target,
+            item,
+            options,
+            wish,
+            others_are_asked=self._are_others_asked(target),
+            cache_salt=salt,
+        )
         target.group.submit(call)
         _, picture = await call.answer()
         return explanation_in(call, target, picture)
@@ -217,10 +229,23 @@ class InferenceService:
             NotSupported: such tensors, or such outputs, cannot be explained.
             ModelryError: admission or the engine failed.
         """
-        call = tensor_call(principal, target, tensors, wish, baseline=baseline, output=output)
+        call = tensor_call(
+            principal,
+            target,
+            tensors,
+            wish,
+            baseline=baseline,
+            output=output,
+            others_are_asked=self._are_others_asked(target),
+        )
         target.group.submit(call)
         _, weights = await call.answer()
         return explanations_in(call, target, weights)
+
+    def _are_others_asked(self, target: Target) -> bool:
+        """Whether other versions on this machine have been asked lately."""
+        since = time.monotonic() - LATELY_S
+        return any(group is not target.group and group.last_used > since for group in self.groups())
 
     async def embed(
         self, principal: Principal, target: Target, inputs: Sequence[str | list[int]]
