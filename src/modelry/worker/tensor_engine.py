@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from modelry.domain.errors import Cancelled, ModelFailed
-from modelry.domain.signature import Signature
+from modelry.domain.signature import DYNAMIC, Signature
 from modelry.runtime_api.engine import StopSignal, SupportsTensors
 from modelry.runtime_api.frames import PREFIX, Kind, encode
 from modelry.runtime_api.tensors import Array
@@ -17,6 +18,11 @@ from modelry.worker.tensor_plan import AnswerWriter, TensorPlan, TensorPlanner, 
 
 _RESULT = int(Kind.RESULT)
 _BULK_ROWS = 1024
+"""Of a run: of more rows each takes longer, as caches do not hold what is computed."""
+_BULK_RUNS = 8
+"""One after the other, where they are short: queueing for each costs as much as some rows."""
+_BULK_NUMBERS = 2**18
+"""Of the outputs of such runs together."""
 
 
 class TensorEngine:
@@ -42,6 +48,8 @@ class TensorEngine:
         self.max_rows = max_rows
         self.bulk_rows = max_rows if is_fixed else max(max_rows, _BULK_ROWS)
         self.is_batched = signature.batched
+        fitting = _BULK_NUMBERS // (_width(signature) or _BULK_NUMBERS)
+        self._rows_in_bulk = max(self.bulk_rows, min(fitting, _BULK_RUNS * self.bulk_rows))
         self._signature = signature
         self._infer = engine.infer
 
@@ -56,20 +64,27 @@ class TensorEngine:
     @property
     def items_in_bulk(self) -> int:
         """Items of one run for work that minds how long a run takes by itself."""
-        return self.bulk_rows if self.is_batched else self.items_at_once
+        return self._rows_in_bulk if self.is_batched else self.items_at_once
 
     def infer_bulk(
         self, inputs: Mapping[str, Array], rows: int, stop: StopSignal
     ) -> dict[str, Array]:
-        """All outputs for at most `items_in_bulk` rows, in one run.
+        """All outputs for at most `items_in_bulk` rows, in as many runs as suit the engine.
 
         Raises:
             ModelryError: the engine refused or broke, or its outputs have other rows.
+            Cancelled: `stop` was raised.
         """
-        outputs = self._infer(inputs, stop)
-        if self.is_batched and rows > 1:
-            self.check_rows(outputs, rows)
-        return outputs
+        if rows <= self.bulk_rows or not self.is_batched:
+            outputs = self._infer(inputs, stop)
+            if self.is_batched and rows > 1:
+                self.check_rows(outputs, rows)
+            return outputs
+        parts: list[dict[str, Array]] = []
+        for part in _cut(inputs, rows, self.bulk_rows, stop):
+            parts.append(self._infer(part, stop))
+            self.check_rows(parts[-1], len(next(iter(part.values()))))
+        return _joined(parts)
 
     def infer(self, inputs: Mapping[str, Array], rows: int, stop: StopSignal) -> dict[str, Array]:
         """All outputs for `inputs`, in several runs when they have more rows than one may have.
@@ -81,16 +96,13 @@ class TensorEngine:
         if rows <= self.max_rows or not self.is_batched:
             return self._infer(inputs, stop)
         parts: list[dict[str, Array]] = []
-        for start in range(0, rows, self.max_rows):
-            if stop.is_set():
-                raise Cancelled("The run was stopped because its caller went away.")
-            part = {name: array[start : start + self.max_rows] for name, array in inputs.items()}
+        for part in _cut(inputs, rows, self.max_rows, stop):
             outputs = self._infer(part, stop)
-            if not has_rows(outputs, min(self.max_rows, rows - start)):
+            if not has_rows(outputs, len(next(iter(part.values())))):
                 self.is_batched = False
                 return self._infer(inputs, stop)
             parts.append(outputs)
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return _joined(parts)
 
     def check_rows(self, outputs: Mapping[str, Array], rows: int) -> None:
         """See that the outputs of calls that ran together can be taken apart.
@@ -102,6 +114,32 @@ class TensorEngine:
         if not has_rows(outputs, rows):
             self.is_batched = False
             raise ModelFailed("The model's outputs do not have the batch dimension of its inputs.")
+
+
+def _width(signature: Signature) -> int | None:
+    """Numbers of the outputs for one row; None where the signature leaves it open."""
+    shapes = [spec.shape[1:] for spec in signature.outputs]
+    is_open = any(DYNAMIC in shape for shape in shapes)
+    return None if is_open else sum(math.prod(shape) for shape in shapes)
+
+
+def _cut(
+    inputs: Mapping[str, Array], rows: int, most: int, stop: StopSignal
+) -> Iterator[dict[str, Array]]:
+    """Inputs of so many rows in parts of at most `most`.
+
+    Raises:
+        Cancelled: `stop` was raised before the next part.
+    """
+    for start in range(0, rows, most):
+        if stop.is_set():
+            raise Cancelled("The run was stopped because its caller went away.")
+        yield {name: array[start : start + most] for name, array in inputs.items()}
+
+
+def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    """Outputs of parts as those of one run."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 class InferWork(Work):

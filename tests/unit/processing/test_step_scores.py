@@ -27,6 +27,16 @@ def test_softmax_is_its_formula(scores):
         assert got == pytest.approx([power / sum(powers) for power in powers], abs=1e-6)
 
 
+@pytest.mark.parametrize("classes", range(1, 9))
+def test_probabilities_of_few_classes_are_those_that_are_made_row_by_row(classes):
+    scores = np.random.default_rng(0).normal(0, 30, (100, classes)).astype("f4")
+    scores[::7] = -np.inf
+    scores[::11, 0] = 5
+    with np.errstate(invalid="ignore"):
+        powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    np.testing.assert_array_equal(softmax(scores), powers / powers.sum(axis=-1, keepdims=True))
+
+
 @settings(deadline=None)
 @given(rows)
 def test_sigmoid_is_its_formula(scores):

@@ -19,6 +19,8 @@ from modelry.processing.values import Context, Detections, Form, Ranking, Stage
 from modelry.runtime_api.tensors import Array
 
 MAX_CLASSES = 1_000_000
+_FEW = 8
+"""Classes of which fewer are summed up in their order, along rows as across them."""
 
 
 def output(outputs: Mapping[str, Array], *, spec: TensorSpec, context: Context) -> Array:
@@ -34,9 +36,20 @@ def softmax(scores: Array) -> Array:
     """Scores as probabilities that sum to 1 over the last axis."""
     scores = _as_floats(scores)
     with np.errstate(over="ignore", invalid="ignore"):  # infinities become NaN, which top_k refuses
+        if scores.ndim == 2 and scores.shape[1] < _FEW:
+            return _softmax_of_few(scores)
         powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
         probabilities: Array = powers / powers.sum(axis=-1, keepdims=True)
     return probabilities
+
+
+def _softmax_of_few(scores: Array) -> Array:
+    """Class by class: numpy is ten times as slow along short rows as it is across them."""
+    classes: Array = np.array(scores.T, order="C")
+    classes -= classes.max(axis=0)
+    np.exp(classes, out=classes)
+    classes /= classes.sum(axis=0)
+    return classes.T
 
 
 def sigmoid(scores: Array) -> Array:
