@@ -22,7 +22,7 @@ from modelry.protocols.tasks.form_question import FormQuestion, place_raw
 from modelry.protocols.tasks.json_question import JsonQuestion
 from modelry.protocols.tasks.later import ACCEPTED, JOB, JOB_WISH, answer_by_job, takes_job
 from modelry.protocols.tasks.question import Question, check_names, items_of, options_of
-from modelry.protocols.tasks.reading import read_question
+from modelry.protocols.tasks.reading import read_question, with_inputs
 from modelry.services.explanation.asking import ExplanationJobs
 from modelry.services.explanation.counting import check_explanations
 from modelry.services.inference.answers import Explanation
@@ -159,7 +159,7 @@ class _Handlers:
         require_task(target, *TASKS)
         item, options = item_in(question, target, (JOB, REQUEST_ID))
         wish = wish_in(question)
-        (item,) = await request.while_connected(self._urls.fetched([item]))
+        (item,) = await with_inputs(request, self._urls, [item])
         return target, Asked(item, options, wish)
 
     async def _asked_before(self, request: ApiRequest, question: Question) -> tuple[Target, Asked]:

@@ -30,6 +30,7 @@ from modelry.protocols.tasks.instances import (
     tensors_of,
 )
 from modelry.protocols.tasks.question import MAX_ITEMS, check_names, items_of, options_of
+from modelry.protocols.tasks.reading import with_inputs
 from modelry.services.explanation.counting import check_explanations
 from modelry.services.inference.explanations import MOST_EXPLAINED, check_method
 from modelry.services.inference.inputs import InputFetcher, InputUrls
@@ -105,7 +106,7 @@ class _Handlers:
                 inputs = [_embedded(at, item) for at, item in enumerate(items)]
                 work = self._inference.embed(request.principal, target, inputs)
             else:
-                items = await request.while_connected(self._urls.fetched(items))
+                items = await with_inputs(request, self._urls, items)
                 work = self._inference.predict(request.principal, target, items, options)
             found = await request.while_connected(work)
             predictions = found.items or list(next(iter(found.arrays.values())))
@@ -144,7 +145,7 @@ class _Handlers:
         # each is counted when it is made; if not all of them may be, none is made for nothing
         check_method(wish)
         await check_explanations(self._inference, request.principal, len(items))
-        items = await request.while_connected(self._urls.fetched(items))
+        items = await with_inputs(request, self._urls, items)
         found = []
         for item in items:  # one after the other: a replica explains one answer at a time
             work = self._inference.explain(request.principal, target, item, options, wish)

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from modelry.domain.errors import MalformedBody, UnsupportedField
 from modelry.protocols.http.request import ApiRequest
 from modelry.protocols.tasks.form_question import FormQuestion, parse_form
 from modelry.protocols.tasks.json_question import JsonQuestion
+from modelry.services.inference.inputs import InputUrls
 
 RAW = "application/octet-stream"
+
+
+async def with_inputs(
+    request: ApiRequest, urls: InputUrls, items: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The items, with bytes in the place of URLs; where there are none, nobody waits.
+
+    Raises:
+        ModelryError: as `InputUrls.fetched`.
+        Cancelled: the caller went away.
+    """
+    if not urls.are_in(items):
+        return items
+    return await request.while_connected(urls.fetched(items))
 
 
 async def read_question(

@@ -27,7 +27,7 @@ from modelry.protocols.tasks.explanations import (
 )
 from modelry.protocols.tasks.form_question import FormQuestion, place_raw
 from modelry.protocols.tasks.question import check_names, items_of, options_of
-from modelry.protocols.tasks.reading import read_question
+from modelry.protocols.tasks.reading import read_question, with_inputs
 from modelry.services.explanation.asking import ExplanationJobs
 from modelry.services.explanation.counting import check_explanations
 from modelry.services.inference.explanations import check_method
@@ -111,7 +111,7 @@ def _handler(inference: InferenceService, tasks: tuple[str, ...], urls: InputUrl
             one_item(items)
             check_method(wish)
             await check_explanations(inference, request.principal)
-        items = await request.while_connected(urls.fetched(items))
+        items = await with_inputs(request, urls, items)
         prediction = await request.while_connected(
             inference.predict(request.principal, target, items, options)
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -65,6 +65,11 @@ class InputUrls:
         # of their own: strangers' hosts decide how long these threads are busy
         self._threads = ThreadPoolExecutor(MOST_AT_ONCE, "input")
 
+    @staticmethod
+    def are_in(items: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether there is anything to fetch."""
+        return bool(_urls_in(items))
+
     async def fetched(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The items, with bytes in the place of each `InputUrl`.
 
@@ -72,7 +77,7 @@ class InputUrls:
             NotSupported: there is a URL, and inputs are not fetched on this server.
             ModelryError: as `InputFetcher.fetch` tells.
         """
-        named = [one for item in items for one in item.values() if isinstance(one, InputUrl)]
+        named = _urls_in(items)
         if not named:
             return list(items)
         fetcher = self._fetcher
@@ -132,3 +137,7 @@ class InputUrls:
     def _ended(self, _: Future[bytes]) -> None:
         with self._lock:
             self._busy -= 1
+
+
+def _urls_in(items: Sequence[Mapping[str, Any]]) -> list[InputUrl]:
+    return [one for item in items for one in item.values() if isinstance(one, InputUrl)]
