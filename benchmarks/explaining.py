@@ -282,7 +282,7 @@ def speed(given: argparse.Namespace) -> list[str]:
         f"- peers: {', '.join(pinned(list(peers)))}",
         (
             f"- {given.inputs} inputs a model; medians of them, and of their ratios; "
-            f"{given.threads} thread(s) for engines of both"
+            f"{given.threads} thread(s) for engines of both, 1 for their tokenizers"
         ),
         (
             "- ours: a whole HTTP request, without the check of the explanation; theirs: the "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -54,7 +55,13 @@ def asked(environment: str, script: str, *arguments: str) -> Iterator[Peer]:
         sys.exit(f"without its peer {environment} there is nothing to compare with")
     command: Sequence[str] = [str(python), str(HERE / script), *arguments]
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=HERE
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=HERE,
+        # as in our workers; by default tokenizers take all cores, whatever engines have
+        env=os.environ | {"TOKENIZERS_PARALLELISM": "false"},
     )
     with tempfile.TemporaryDirectory() as folder:
         try:
