@@ -21,6 +21,9 @@ T = TypeVar("T")
 class Background:
     """Runs pieces of work through an engine's queue, for one thread.
 
+    The rest that a run calls for is taken before the next one: an answer that is known waits for
+    none, and what passes until the next work is a rest, too.
+
     Args:
         lane: the queue.
     """
@@ -30,6 +33,7 @@ class Background:
         self._courtesy = Courtesy(lane.is_wanted, self._seconds)
         self._lost_s = 0.0
         self._free_at = -math.inf
+        self._owed_s = 0.0
 
     def pace(self, most_rows: int, *, others_are_asked: bool) -> Pace:
         """How many rows runs may have, of which `run` must be told; work begins.
@@ -39,12 +43,14 @@ class Background:
             others_are_asked: see `Courtesy.begin`.
         """
         now = time.monotonic()
-        self._courtesy.begin(now, now - self._free_at, others_are_asked=others_are_asked)
+        idle_s = now - self._free_at
+        self._courtesy.begin(now, idle_s, others_are_asked=others_are_asked)
+        self._owed_s = max(0.0, self._owed_s - idle_s)
         self._free_at = now
         return Pace(most_rows, self._courtesy.slice_s)
 
     def run(self, call: Callable[[], T], rows: int, pace: Pace) -> T:
-        """What `call` gives, once the engine was free for it; rests where others want the machine.
+        """What `call` gives, once the engine was free for it, and the rest is over that is owed.
 
         Args:
             call: runs the engine.
@@ -52,22 +58,19 @@ class Background:
             pace: is told how long that took.
         """
         made_s = time.monotonic() - self._free_at
+        owed_s, self._owed_s = self._owed_s, 0.0
+        if owed_s:
+            time.sleep(owed_s)
         work = _Run(call, rows)
         self._lane.add(work)
         self._lane.run()
         found: T = work.found()
         pace.ran(rows, work.took_s)
         self._lost_s += work.lost_s
-        self._rest(made_s + work.took_s)
-        self._free_at = time.monotonic()
-        return found
-
-    def _rest(self, busy_s: float) -> None:
-        now = time.monotonic()
+        now = self._free_at = time.monotonic()
         self._courtesy.look(now)
-        rest_s = self._courtesy.rest_s(now, busy_s)
-        if rest_s:
-            time.sleep(rest_s)
+        self._owed_s = self._courtesy.rest_s(now, made_s + work.took_s)
+        return found
 
     def _seconds(self) -> tuple[float, float]:
         """In which somebody waited for cores, and others used them.
