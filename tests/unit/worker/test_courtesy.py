@@ -63,7 +63,7 @@ def test_requests_to_other_engines_are_told_where_they_show_in_no_figure() -> No
     machine.courtesy.begin(machine.now, 0, others_are_asked=True)
     who = machine.passes(1, 0.0, cores=0.0)
     assert not who.is_crowded
-    assert who.rest_s(machine.now, BUSY_S) == pytest.approx(3 * BUSY_S)
+    assert who.rest_s(machine.now, BUSY_S) > 4 * BUSY_S
     assert who.slice_s() == CROWDED_SLICE_S
     who.begin(machine.now, 0)
     assert who.rest_s(machine.now, BUSY_S) == 0
