@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from modelry.adapters.processes.environment import worker_environment
-from modelry.adapters.processes.pool import worker_command
+from modelry.adapters.processes.program import WORKER, command_of
 from modelry.domain.sandbox import DEFAULT_POLICY
 from modelry.runtime_api.engine import LoadSpec
 from modelry.runtime_api.frames import Frame, FrameDecoder, Kind, encode, error_from_wire
@@ -89,7 +89,7 @@ class WorkerChild:
         self._socket = ours
         with theirs:
             self.process = subprocess.Popen(
-                worker_command(theirs.fileno(), self._scratch, DEFAULT_POLICY),
+                command_of(WORKER, theirs.fileno(), self._scratch, DEFAULT_POLICY),
                 pass_fds=(theirs.fileno(),),
                 env=worker_environment(os.environ, self._scratch),
                 stderr=subprocess.DEVNULL,

@@ -7,11 +7,9 @@ import dataclasses
 import os
 import signal
 import socket
-import sys
 import time
 from collections import deque
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -21,6 +19,7 @@ from modelry.adapters.processes.environment import worker_environment
 from modelry.adapters.processes.last_words import last_words
 from modelry.adapters.processes.link import WorkerLink
 from modelry.adapters.processes.memory_groups import MemoryBound, WorkerGroups
+from modelry.adapters.processes.program import WORKER, command_of
 from modelry.adapters.processes.scratch import (
     Scratch,
     clear_left_behind,
@@ -72,7 +71,7 @@ class LocalReplicaPool:
             # A session of its own, so that Ctrl-C in the terminal reaches the gateway alone,
             # which then drains.
             process = await asyncio.create_subprocess_exec(
-                *worker_command(theirs.fileno(), scratch.folder, self._sandbox),
+                *command_of(WORKER, theirs.fileno(), scratch.folder, self._sandbox),
                 pass_fds=(theirs.fileno(), *{file.descriptor for file in files.values()}),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
@@ -91,17 +90,6 @@ class LocalReplicaPool:
         replica = LocalReplica(spec, process, scratch, memory)
         await replica.connect(ours)
         return replica
-
-
-def worker_command(fd: int, scratch: Path, sandbox: SandboxPolicy) -> list[str]:
-    """How a worker is started: `-P` keeps the folder that the server was started in from it."""
-    command = [sys.executable, "-P", "-m", "modelry.worker"]
-    command += ["--fd", str(fd), "--scratch", str(scratch), "--require", sandbox.required.value]
-    for path in sandbox.readable:
-        command += ["--read", str(path)]
-    for path in sandbox.hidden:
-        command += ["--hide", str(path)]
-    return command
 
 
 class LocalReplica:

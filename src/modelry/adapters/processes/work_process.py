@@ -9,11 +9,9 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
-from pathlib import Path
 from typing import IO, Self
 
 import orjson
@@ -22,6 +20,7 @@ from modelry.adapters.processes.compute import ProcessMeter
 from modelry.adapters.processes.environment import work_environment
 from modelry.adapters.processes.last_words import last_words
 from modelry.adapters.processes.memory_groups import MemoryBound, WorkerGroups
+from modelry.adapters.processes.program import JOB_HOST, command_of
 from modelry.adapters.processes.scratch import make_scratch
 from modelry.adapters.processes.silence import Silence
 from modelry.adapters.processes.work_serving import (
@@ -90,7 +89,7 @@ class WorkProcess:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own program, and paths of ours
-                _command(theirs.fileno(), self._scratch.folder, sandbox),
+                command_of(JOB_HOST, theirs.fileno(), self._scratch.folder, sandbox),
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -251,14 +250,3 @@ class WorkProcess:
         with stream:
             while line := stream.readline(_LONGEST_LINE):
                 self._lines.append(line.decode("utf-8", "replace").rstrip("\n"))
-
-
-def _command(fd: int, scratch: Path, sandbox: SandboxPolicy) -> list[str]:
-    """How it is started: `-P` keeps the folder that the server was started in from it."""
-    command = [sys.executable, "-P", "-m", "modelry.job_host"]
-    command += ["--fd", str(fd), "--scratch", str(scratch), "--require", sandbox.required.value]
-    for path in sandbox.readable:
-        command += ["--read", str(path)]
-    for path in sandbox.hidden:
-        command += ["--hide", str(path)]
-    return command
