@@ -35,6 +35,18 @@ def test_a_job_is_done_in_the_name_of_who_asked(kit: Kit) -> None:
     assert attempt.outcome is AttemptOutcome.SUCCEEDED
 
 
+def test_who_follows_a_job_hears_of_its_end_at_once(kit: Kit) -> None:
+    job = kit.submit({})
+    heard = threading.Event()
+    with kit.service.following(job.job_id, heard.set):
+        kit.runner()
+        assert heard.wait(10)
+    assert kit.service.get(ME, job.job_id).state is JobState.SUCCEEDED
+    heard.clear()
+    kit.service.tell_ended(job.job_id)
+    assert not heard.is_set()
+
+
 def test_what_it_tells_is_kept(kit: Kit) -> None:
     checkpoint, artefact = kit.keep(1), kit.keep(2)
 

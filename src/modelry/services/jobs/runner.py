@@ -301,6 +301,7 @@ class JobRunner:
         finally:
             self._forget(one)
             one.is_over.set()
+            self._service.tell_ended(job.job_id)
             self._wake.set()
 
     def _done(self, job: Job, one: _Active) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -46,6 +47,7 @@ class JobsService(JobReading):
         self._handlers: dict[str, JobHandler] = {}
         self._light: set[str] = set()
         self._listeners: list[Callable[[], None]] = []
+        self._followers: dict[str, list[Callable[[], None]]] = {}
         self._lock = threading.Lock()
         self.ending = threading.Event()
         """Set when the server ends: who follows a job looks elsewhere."""
@@ -97,6 +99,31 @@ class JobsService(JobReading):
     def on_change(self, listener: Callable[[], None]) -> None:
         """Have `listener` called, in any thread, when there may be something to begin or end."""
         self._listeners.append(listener)
+
+    @contextmanager
+    def following(self, job_id: str, listener: Callable[[], None]) -> Iterator[None]:
+        """Have `listener` called, in any thread, when an attempt at a job has ended here.
+
+        Who waits hears at once of what runs on this server, and has to look, now and then, for
+        what runs on others.
+        """
+        with self._lock:
+            self._followers.setdefault(job_id, []).append(listener)
+        try:
+            yield
+        finally:
+            with self._lock:
+                left = self._followers[job_id]
+                left.remove(listener)
+                if not left:
+                    del self._followers[job_id]
+
+    def tell_ended(self, job_id: str) -> None:
+        """Tell who follows a job that an attempt at it has ended here."""
+        with self._lock:
+            followers = list(self._followers.get(job_id, ()))
+        for listener in followers:
+            listener()
 
     # ---- acts -------------------------------------------------------------------------------
 
