@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from modelry.gradients.grad_cam import grad_cam
 from modelry.gradients.integral import MOST_AT_ONCE, Integral, Way, integrated
 from modelry.gradients.lookups import Lookups
 from modelry.gradients.parity import distance
-from modelry.gradients.scores import SOFTMAX, ScoreSteps, score_steps
+from modelry.gradients.scores import SOFTMAX, score_steps
 from modelry.gradients.tokens import by_column, by_word, places_of
 from modelry.gradients.twin import Scored, Twin, as_tensor, no_twin
 from modelry.processing.casting import from_output
@@ -32,50 +32,69 @@ from modelry.runtime_api.tensors import Array
 from modelry.tasks.prediction import Prepared
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
-    """The version whose gradients are followed.
+class Network:
+    """What a version's gradients are followed through; made once, for any number of questions.
 
-    Attributes:
+    Args:
         content: its ONNX file.
         post: its steps after the engine.
         signature: of its engine.
-        run: asks the engine that serves it.
-        encoder: gives its tokenizer, for versions that take texts.
-        item: what is explained.
-        stop: ends it early.
-    """
-
-    content: bytes
-    post: Sequence[Mapping[str, Any]]
-    signature: Signature
-    run: Run
-    encoder: Callable[[], TextEncoder]
-    item: Mapping[str, Any]
-    stop: StopSignal
-
-
-class Gradients:
-    """Gives the methods; see `explaining.asking.MoreMethods`.
-
-    Args:
-        served: the version.
+        encoder: its tokenizer, for versions that take texts.
 
     Raises:
         NotSupported: it has no twin; says why.
     """
 
-    def __init__(self, served: Served) -> None:
-        halves = [one.name for one in served.signature.inputs if one.datatype is Datatype.BF16]
+    def __init__(
+        self,
+        content: bytes,
+        post: Sequence[Mapping[str, Any]],
+        signature: Signature,
+        encoder: TextEncoder | None = None,
+    ) -> None:
+        halves = [one.name for one in signature.inputs if one.datatype is Datatype.BF16]
         if halves:
             raise no_twin(f"its input '{halves[0]}' takes numbers of type BF16.")
-        self._served = served
-        self._twin = Twin(served.content)
-        self._steps = score_steps(served.post, [one.name for one in served.signature.outputs])
+        self.twin = Twin(content)
+        self.steps = score_steps(post, [one.name for one in signature.outputs])
+        self.is_batched = signature.batched
+        self.encoder = encoder
+        self._lookups: dict[tuple[str, ...], Lookups] = {}
+
+    def lookups(self, inputs: Sequence[str]) -> Lookups:
+        """What it looks up by some of its inputs on the way to its scores."""
+        found = self._lookups.get(tuple(inputs))
+        if found is None:
+            found = Lookups(self.twin, [self.steps.output], inputs)
+            self._lookups[tuple(inputs)] = found
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is explained.
+
+    Attributes:
+        item: the input.
+        run: asks the engine that serves the version.
+        stop: ends it early.
+    """
+
+    item: Mapping[str, Any]
+    run: Run
+    stop: StopSignal
+
+
+@dataclass(frozen=True, slots=True)
+class Gradients:
+    """Gives the methods for a question; see `explaining.asking.MoreMethods`."""
+
+    network: Network
+    question: Question
 
     def __call__(self, kind: str, prepared: Prepared, index: int) -> Mapping[str, Method]:
         """The methods for an input of this kind."""
-        one = _OneInput(self._served, self._twin, self._steps, prepared, index)
+        one = _OneInput(self.network, self.question, prepared, index)
         match kind:
             case "image":
                 return {GRAD_CAM: one.grad_cam, INTEGRATED_GRADIENTS: one.of_image}
@@ -87,11 +106,12 @@ class Gradients:
 
 class _OneInput:
     def __init__(
-        self, served: Served, twin: Twin, steps: ScoreSteps, prepared: Prepared, index: int
+        self, network: Network, question: Question, prepared: Prepared, index: int
     ) -> None:
-        self._served = served
-        self._twin = twin
-        self._steps = steps
+        self._network = network
+        self._question = question
+        self._twin = network.twin
+        self._steps = network.steps
         self._prepared = prepared
         self._index = index
         self._parity: float | None = None
@@ -135,7 +155,7 @@ class _OneInput:
         base = {name: one[:rows] for name, one in both.items()}
         full = {name: one[rows:] for name, one in both.items()}
         _check_cells(base, full)
-        lookups = Lookups(self._twin, [self._steps.output], list(full))
+        lookups = self._network.lookups(list(full))
         parity = self._checked(lookups.of(self._prepared.inputs))
         moving = [name for name, one in full.items() if one.dtype.kind == "f"]
         seen_base, seen_full = lookups.of(base), lookups.of(full)
@@ -161,8 +181,9 @@ class _OneInput:
         del scores
         inputs = self._prepared.inputs
         name = _ids(inputs)
-        encoder = self._served.encoder()
-        item = self._served.item
+        encoder = self._network.encoder
+        assert encoder is not None, "versions that take texts have a tokenizer"
+        item = self._question.item
         text = item["text"]
         pair = (text, item["text_pair"]) if item.get("text_pair") is not None else text
         mask = self._prepared.context.mask
@@ -173,7 +194,7 @@ class _OneInput:
         stand_in = encoder.stand_in()
         blank = ids.copy()
         blank[0, [at for at, place in zip(columns, places, strict=True) if place]] = stand_in
-        lookups = Lookups(self._twin, [self._steps.output], [name])
+        lookups = self._network.lookups([name])
         if not lookups.names:
             raise no_twin("it looks up no vectors for tokens.")
         full = lookups.of(inputs)
@@ -189,10 +210,10 @@ class _OneInput:
 
     @property
     def _at_once(self) -> int:
-        return MOST_AT_ONCE if self._served.signature.batched else 1
+        return MOST_AT_ONCE if self._network.is_batched else 1
 
     def _integrated(self, way: Way, wish: Wish) -> Integral:
-        return integrated(self._score, way, wish.calls, self._served.stop)
+        return integrated(self._score, way, wish.calls, self._question.stop)
 
     def _score(self, held: Mapping[str, Tensor]) -> Tensor:
         (output,) = self._twin.run([self._steps.output], held)
@@ -210,7 +231,7 @@ class _OneInput:
             tensors = {name: as_tensor(one) for name, one in held.items()}
             with torch.no_grad():
                 (output,) = self._twin.run([self._steps.output], tensors)
-            served = self._served.run(self._prepared.inputs, 1)[self._steps.output]
+            served = self._question.run(self._prepared.inputs, 1)[self._steps.output]
             self._parity = distance(output.numpy(), from_output(served, None))
         return round(self._parity, 9)
 

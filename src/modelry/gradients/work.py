@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ from modelry.explaining.explain import explain
 from modelry.explaining.faithfulness import Faithfulness
 from modelry.gradients.contract import EXPLANATION, FILE, INFER, INPUT, MEASURE, WORK
 from modelry.gradients.further_files import in_one_piece
-from modelry.gradients.model import Gradients, Served
+from modelry.gradients.model import Gradients, Network, Question
 from modelry.processing.steps.text import TOKENIZER_ROLE
 from modelry.processing.text_encoder import load_text_encoder
 from modelry.runtime_api.tensors import Array, pack_tensors, unpack_tensors
@@ -32,52 +33,51 @@ _ROWS_BYTES = 2**23
 """Of inputs in one run."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """What is made of a version's files, by the request that told of it."""
+
+    request: Json
+    predictor: Predictor
+    network: Network
+    background: Sequence[Mapping[str, Any]]
+
+
 class ExplainOne:
     """Explains one answer.
 
-    The request has `task`, `manifest`, `signature`, `columns` and `roles` of the version; its files
-    are inputs, and so is what is asked. The explanation is handed over as JSON; the outcome has
-    `usage`.
+    The request has `task`, `manifest`, `signature`, `columns` and `roles` of the version, and what
+    it is `known_as`; its files are inputs, and so is what is asked. The explanation is handed over
+    as JSON; the outcome has `usage`. What is made of the version stays for the next question that
+    comes with the same request.
     """
 
     name: ClassVar[str] = WORK
 
+    def __init__(self) -> None:
+        self._version: _Version | None = None
+
     def run(self, host: WorkHost) -> Json:
         """See `Work.run`."""
-        told = host.request
-        manifest = told["manifest"]
-        signature = Signature.from_wire(told["signature"])
-        with ExitStack() as opened:
-            files = {
-                role: opened.enter_context(host.open(f"{FILE}{role}")) for role in told["roles"]
-            }
-            with host.open(INPUT) as file:
-                asked = Asked.from_bytes(file.read_bytes())
-            predictor = _predictor(told, manifest, files, signature)
-            engine = _Engine(host)
-            served = Served(
-                content=in_one_piece(files[MODEL_ROLE].read_bytes(), _by_name(manifest, files)),
-                post=manifest.get("post") or (),
-                signature=signature,
-                run=engine.run,
-                encoder=lambda: load_text_encoder(files[TOKENIZER_ROLE]),
-                item=asked.item,
-                stop=host.stop,
-            )
-            subject = Subject(
-                asked.item,
-                asked.options,
-                predictor,
-                engine.run,
-                _rows_at_once(predictor, asked, signature),
-                told["columns"],
-                Gradients(served),
-                background=(
-                    read_background(files[BACKGROUND_ROLE]) if BACKGROUND_ROLE in files else ()
-                ),
-                measure=engine.measured,
-            )
-            explained = explain(subject, asked.wish, host.stop)
+        version = self._version
+        if version is None or version.request != host.request:
+            self._version = None  # two might not fit into memory
+            version = self._version = _opened(host)
+        with host.open(INPUT) as file:
+            asked = Asked.from_bytes(file.read_bytes())
+        engine = _Engine(host)
+        subject = Subject(
+            asked.item,
+            asked.options,
+            version.predictor,
+            engine.run,
+            _rows_at_once(version, asked),
+            host.request["columns"],
+            Gradients(version.network, Question(asked.item, engine.run, host.stop)),
+            background=version.background,
+            measure=engine.measured,
+        )
+        explained = explain(subject, asked.wish, host.stop)
         told = {**explained.told, "cost": {**explained.told["cost"], "model_calls": engine.calls}}
         usage = {**explained.usage, "model_calls": engine.calls}
         picture = base64.b64encode(explained.picture).decode() if explained.picture else None
@@ -88,25 +88,36 @@ class ExplainOne:
         return {"usage": usage}
 
 
+def _opened(host: WorkHost) -> _Version:
+    """The version that a request tells of, read from its files."""
+    told = host.request
+    manifest = told["manifest"]
+    signature = Signature.from_wire(told["signature"])
+    with ExitStack() as opened:
+        files = {role: opened.enter_context(host.open(f"{FILE}{role}")) for role in told["roles"]}
+        predictor = predictor_for(str(told["task"]), manifest, files, signature)
+        if predictor is None:
+            raise NotSupported("Answers of this version cannot be explained by gradients.")
+        network = Network(
+            in_one_piece(files[MODEL_ROLE].read_bytes(), _by_name(manifest, files)),
+            manifest.get("post") or (),
+            signature,
+            load_text_encoder(files[TOKENIZER_ROLE]) if TOKENIZER_ROLE in files else None,
+        )
+        background = read_background(files[BACKGROUND_ROLE]) if BACKGROUND_ROLE in files else ()
+    return _Version(told, predictor, network, background)
+
+
 def _by_name(manifest: Mapping[str, Any], files: Mapping[str, Path]) -> dict[str, Path]:
     """The files by the names that the manifest has for them."""
     told = manifest.get("files") or {}
     return {str(told[role]["name"]): path for role, path in files.items() if role in told}
 
 
-def _predictor(
-    told: Json, manifest: Mapping[str, Any], files: Mapping[str, Path], signature: Signature
-) -> Predictor:
-    found = predictor_for(str(told["task"]), manifest, files, signature)
-    if found is None:
-        raise NotSupported("Answers of this version cannot be explained by gradients.")
-    return found
-
-
-def _rows_at_once(predictor: Predictor, asked: Asked, signature: Signature) -> int:
-    if not signature.batched:
+def _rows_at_once(version: _Version, asked: Asked) -> int:
+    if not version.network.is_batched:
         return 1
-    inputs = predictor.before([asked.item], asked.options).inputs
+    inputs = version.predictor.before([asked.item], asked.options).inputs
     size = sum(one.nbytes for one in inputs.values())
     return max(1, min(MOST_ROWS, _ROWS_BYTES // max(1, size)))
 

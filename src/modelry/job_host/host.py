@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -47,6 +48,15 @@ class ProcessHost:
         """Tell the server that all is imported, and wait for what the work is asked for."""
         _, answer = self._link.call(WorkKind.READY, {})
         self.request = answer.frame.json()["request"]
+
+    def clear_scratch(self) -> bool:
+        """Empty the scratch folder for the next order; whether it is empty."""
+        try:
+            shutil.rmtree(self.scratch)
+            self.scratch.mkdir()
+        except OSError:
+            return False
+        return True
 
     @contextmanager
     def open(self, name: str) -> Iterator[Path]:

@@ -9,9 +9,10 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 
-from modelry.domain.errors import Cancelled, ModelryError
+from modelry.domain.errors import Cancelled, InvalidInput, ModelryError, NotSupported
 from modelry.domain.sandbox import SandboxReport
 from modelry.job_host.failures import failure_of
 from modelry.job_host.host import ProcessHost
@@ -20,7 +21,7 @@ from modelry.job_host.registry import load_work
 from modelry.job_host.start import Start
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.frames import error_to_wire
-from modelry.runtime_api.work import WorkLimits
+from modelry.runtime_api.work import Work, WorkLimits
 from modelry.runtime_api.work_frames import EXIT_OUT_OF_MEMORY, WorkKind
 from modelry.sandbox.memory_limit import MemoryLimit
 
@@ -28,10 +29,13 @@ WATCH_S = 0.02
 """Of memory: work that touches it as fast as it can gets further in that time."""
 PROGRESS_S = 0.1
 _EXIT_SERVER_GONE = 1
+_FAULTS_OF_QUESTIONS = (InvalidInput, NotSupported)
 
 
 def run(start: Start, report: SandboxReport, folder: Path, refused: ModelryError | None) -> None:
     """Do the work, tell what came of it, and leave the process; does not return.
+
+    A process that was ordered to stay does what it is asked next, until the server ends it.
 
     Args:
         start: the order and the socket.
@@ -56,10 +60,15 @@ def run(start: Start, report: SandboxReport, folder: Path, refused: ModelryError
         target=_watch, args=(link, host, memory, min(2.0, silent_s / 4)), name="watch", daemon=True
     ).start()
     link.tell(WorkKind.BEGUN, {"sandbox": report.to_wire()})
-    kind, header = _do(str(start.order["work"]), host, WorkLimits(**start.limits))
-    host.tell_progress()
-    link.tell(kind, header)
-    leave(0)
+    doing = _Doing(str(start.order["work"]), host, WorkLimits(**start.limits))
+    stays = bool(start.order["stays"])
+    while True:
+        kind, header, is_sound = doing.one_order()
+        host.tell_progress()
+        stays = stays and is_sound and not stop.is_set() and host.clear_scratch()
+        link.tell(kind, {**header, "stays": stays})
+        if not stays:
+            leave(0)
 
 
 def leave(status: int) -> None:
@@ -68,18 +77,32 @@ def leave(status: int) -> None:
     os._exit(status)
 
 
-def _do(name: str, host: ProcessHost, limits: WorkLimits) -> tuple[WorkKind, dict[str, object]]:
-    try:
-        work = load_work(name)
-        host.await_request()
-        if host.stop.is_set():
-            raise Cancelled("The work was stopped before it began.")
-        return WorkKind.OUTCOME, {"outcome": work.run(host)}
-    except ModelryError as error:
-        return WorkKind.FAILED, error_to_wire(error)
-    except Exception as error:  # noqa: BLE001 - whatever it was, the server is told
-        traceback.print_exc()
-        return WorkKind.FAILED, error_to_wire(failure_of(name, error, limits, host.scratch))
+class _Doing:
+    """Does orders of a work, one after the other."""
+
+    def __init__(self, name: str, host: ProcessHost, limits: WorkLimits) -> None:
+        self._name = name
+        self._host = host
+        self._limits = limits
+        self._work: Work | None = None
+
+    def one_order(self) -> tuple[WorkKind, Mapping[str, object], bool]:
+        """The last frame of the next order, and whether the process is as sound as before."""
+        host = self._host
+        try:
+            if self._work is None:
+                self._work = load_work(self._name)
+            host.await_request()
+            if host.stop.is_set():
+                raise Cancelled("The work was stopped before it began.")
+            return WorkKind.OUTCOME, {"outcome": self._work.run(host)}, True
+        except ModelryError as error:
+            is_sound = isinstance(error, _FAULTS_OF_QUESTIONS)
+            return WorkKind.FAILED, error_to_wire(error), is_sound
+        except Exception as error:  # noqa: BLE001 - whatever it was, the server is told
+            traceback.print_exc()
+            told = failure_of(self._name, error, self._limits, host.scratch)
+            return WorkKind.FAILED, error_to_wire(told), False
 
 
 def _read(link: ServerLink) -> None:

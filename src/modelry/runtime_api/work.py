@@ -92,7 +92,11 @@ class WorkHost(Protocol):
 
 
 class Work(Protocol):
-    """One kind of work. Its module is imported in the work's process only."""
+    """One kind of work. Its module is imported in the work's process only.
+
+    It is made once in a process and run once, unless its orders say what the process stays for
+    (`WorkOrder.stays_for`): then what it has made for one order it may keep for the next.
+    """
 
     name: ClassVar[str]
 
@@ -141,14 +145,15 @@ class WorkOrder:
         work: names an entry of `modelry.works`.
         request: is given to it.
         limits: what it may use.
-        is_recurring: whether the next order of this work and these limits shall find a process
-            that waits for one, its libraries imported; somebody waits for the outcome.
+        stays_for: what the process knows once it has done this, in a name that is never used for
+            anything else. It waits for the next order of the same work, limits and name, and for
+            no other; somebody waits for its outcome. Empty: the process ends with the order.
     """
 
     work: str
     request: Json
     limits: WorkLimits = field(default_factory=WorkLimits)
-    is_recurring: bool = False
+    stays_for: str = ""
 
 
 class InputFile(Protocol):

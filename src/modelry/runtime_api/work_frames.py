@@ -7,7 +7,7 @@ the process names, nor reads what the process can still change.
 
 Headers by kind (JSON objects); `call_id` ties an answer to what it answers:
 
-    ORDER     {"work", "limits"}                      -> BEGUN, READY, then OUTCOME | FAILED
+    ORDER     {"work", "limits", "stays"}             -> BEGUN, READY, then OUTCOME | FAILED
     STOP      {}                                      the work is to end soon
     INPUT     {}  and a file                          answers OPEN
     PLACE     {}  and an empty file                   answers PUT
@@ -25,8 +25,11 @@ Headers by kind (JSON objects); `call_id` ties an answer to what it answers:
     PROGRESS  {"done", "total", "unit", "phase"}
     METRICS   {"step", "values"}
     LOG       {"line"}
-    OUTCOME   {"outcome"}                             the last frame
-    FAILED    an error                                the last frame
+    OUTCOME   {"outcome", "stays"}                    the last frame of an order
+    FAILED    an error, and "stays"                   the last frame of an order
+
+The process ends after the last frame, unless it was ordered to stay and says that it does. Then it
+sends READY again, and whatever is asked next comes as the answer to that.
 """
 
 from __future__ import annotations

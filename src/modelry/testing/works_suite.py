@@ -29,6 +29,9 @@ class ContractWork:
 
     name: ClassVar[str] = "contract"
 
+    def __init__(self) -> None:
+        self._known: list[str] = []
+
     def run(self, host: WorkHost) -> Json:
         """See `Work.run`."""
         step = getattr(self, f"_{host.request['do']}")
@@ -37,6 +40,12 @@ class ContractWork:
 
     def _echo(self, host: WorkHost) -> Json:
         return {"request": host.request, "scratch": sorted(map(str, host.scratch.iterdir()))}
+
+    def _remember(self, host: WorkHost) -> Json:
+        known, self._known = self._known, [*self._known, host.request["word"]]
+        scratch = sorted(one.name for one in host.scratch.iterdir())
+        (host.scratch / "left").write_bytes(b"behind")
+        return {"known": known, "scratch": scratch}
 
     def _copy(self, host: WorkHost) -> Json:
         target = host.scratch / "copy"

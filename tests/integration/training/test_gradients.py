@@ -28,7 +28,7 @@ from modelry.explaining.asking import Subject
 from modelry.explaining.contract import Explained, Wish
 from modelry.explaining.explain import explain
 from modelry.gradients.further_files import in_one_piece
-from modelry.gradients.model import Gradients, Served
+from modelry.gradients.model import Gradients, Network, Question
 from modelry.gradients.twin import Twin, as_tensor
 from modelry.processing.text_encoder import load_text_encoder
 from modelry.runtime_api.engine import StopSignal
@@ -52,17 +52,15 @@ class Following:
         self._version = ServedVersion(task, served or files, **manifest)
 
     def __call__(self, item: Mapping[str, Any], **wish: Any) -> Explained:
-        served = Served(
+        network = Network(
             self._files["model"].read_bytes(),
             self._version.steps.post,
             self._version.engine.signature,
-            self._run,
-            lambda: load_text_encoder(self._files["tokenizer"]),
-            item,
-            StopSignal(),
+            load_text_encoder(self._files["tokenizer"]) if "tokenizer" in self._files else None,
         )
+        gradients = Gradients(network, Question(item, self._run, StopSignal()))
         subject = Subject(
-            item, {}, self._version.predictor, self._run, 64, self._columns, Gradients(served)
+            item, {}, self._version.predictor, self._run, 64, self._columns, gradients
         )
         return explain(subject, Wish(**wish), StopSignal())
 

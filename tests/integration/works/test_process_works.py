@@ -21,6 +21,7 @@ from tests.support.works import install_works
 from modelry.adapters.processes.works import ProcessWorks
 from modelry.domain.errors import (
     Cancelled,
+    InvalidInput,
     MemoryExhausted,
     ScratchExhausted,
     WorkFailed,
@@ -260,7 +261,7 @@ def _processes_of_work() -> list[psutil.Process]:
     return [*started, *(more for one in started for more in one.children(recursive=True))]
 
 
-def _spare(count: int = 1) -> list[psutil.Process]:
+def _standing(count: int = 1) -> list[psutil.Process]:
     """So many processes of work, as soon as there are."""
     deadline = time.monotonic() + 10
     while len(found := _processes_of_work()) != count:
@@ -269,35 +270,88 @@ def _spare(count: int = 1) -> list[psutil.Process]:
     return found
 
 
-def test_recurring_work_finds_a_process_that_waits_and_does_one_order_alone(client):
-    works = ProcessWorks(spare_s=60)
+class Staying:
+    """Orders of work that stays."""
 
-    def echo(number: int, **limits):
-        asked = {"do": "echo", "number": number}
-        order = WorkOrder("contract", asked, WorkLimits(**limits), is_recurring=True)
-        assert works.run(order, client, StopSignal()) == {"request": asked, "scratch": []}
+    def __init__(self, client: RecordingClient, **options: float) -> None:
+        self.works = ProcessWorks(stop_grace_s=0.5, **options)  # type: ignore[arg-type]
+        self.stop = StopSignal()
+        self._client = client
 
-    echo(1)
-    (waiting,) = _spare()
-    echo(2)
-    assert not waiting.is_running()  # it would have waited for a minute
-    (waiting,) = _spare()
-    with pytest.raises(WorkFailed, match="SIGSEGV"):
-        works.run(WorkOrder("rogue", {"do": "crash"}, is_recurring=True), client, StopSignal())
-    assert waiting.is_running()  # for its own work
-    waiting.kill()  # it may be found dead, or die on the way: another one does it
-    echo(3)
-    _spare(2)
-    works.close()
+    def __call__(self, do: str, stays_for: str = "a", work: str = "contract", **request):
+        order = WorkOrder(work, {"do": do, **request}, WorkLimits(), stays_for)
+        return self.works.run(order, self._client, self.stop)
+
+
+def test_a_process_that_has_done_an_order_waits_for_the_next_of_its_name_alone(client):
+    ask = Staying(client)
+    assert ask("remember", word="first") == {"known": [], "scratch": []}
+    (waiting,) = _standing()
+    assert ask("remember", word="second") == {"known": ["first"], "scratch": []}
+    assert ask("remember", "b", word="other") == {"known": [], "scratch": []}
+    assert waiting in _standing(2)
+    assert ask("remember", word="third") == {"known": ["first", "second"], "scratch": []}
+    assert ask("remember", "c", word="one more") == {"known": [], "scratch": []}  # "b" goes
+    assert waiting in _standing(2)
+    assert ask("remember", "b", word="anew") == {"known": [], "scratch": []}  # now "a" goes
+    ask.works.close()
     assert not _processes_of_work()
-    echo(4)
+    assert ask("remember", word="after the end") == {"known": [], "scratch": []}
     assert not _processes_of_work()
+
+
+def test_a_process_that_was_killed_while_it_waited_is_replaced_and_nobody_learns_of_it(client):
+    ask = Staying(client)
+    ask("remember", word="first")
+    _standing()[0].kill()
+    assert ask("remember", word="second") == {"known": [], "scratch": []}
+    ask.works.close()
+
+
+def test_what_is_wrong_with_a_question_leaves_its_process_and_all_else_ends_it(client):
+    ask = Staying(client)
+    ask("remember", work="contract", word="first")
+    (waiting,) = _standing()
+    with pytest.raises(InvalidInput, match="Row 3 is wrong"):
+        ask("refuse", row=3)
+    assert _standing() == [waiting]
+    for do, said in (("fail", "failed"), ("crash", "SIGSEGV"), ("garbage", "was ended")):
+        with pytest.raises(WorkFailed, match=said):
+            ask(do, "rogue", work="rogue")
+        assert _standing() == [waiting]
+    client.on_log = lambda _: ask.stop.set()
+    with pytest.raises(Cancelled):
+        ask("wait")
+    _standing(0)
+
+
+def test_each_order_pays_what_it_used_and_nobody_what_was_used_between(client):
+    ask = Staying(client)
+    ask("echo")
+    before = client.compute
+    time.sleep(0.3)
+    ask("burn", cpu_s=0.1)
+    used = client.compute - before
+    assert 0.1e6 <= used.engine_us < 0.3e6
+    assert used.cpu_us >= 0.07e6  # the kernel counts in hundredths of seconds
+    ask.works.close()
+
+
+def test_what_it_kept_open_is_let_go_with_each_order(client):
+    client.inputs = {"a": b"abc"}
+    ask = Staying(client)
+    ask("keep_open", work="rogue", name="a")
+    before = _open_files()
+    for _ in range(3):
+        ask("keep_open", work="rogue", name="a")
+    assert _open_files() == before
+    ask.works.close()
 
 
 def test_a_process_that_nobody_wants_ends(client):
-    order = WorkOrder("contract", {"do": "echo"}, is_recurring=True)
-    ProcessWorks(spare_s=0.1).run(order, client, StopSignal())
-    _spare(0)
+    ask = Staying(client, wait_s=0.1)
+    ask("echo")
+    _standing(0)
 
 
 def test_killing_it_is_told_at_once(client):

@@ -116,6 +116,13 @@ class RogueWork:
                 socket.send_fds(link._socket, [encode(WorkKind.ALIVE, 0)], [null] * 10)
         return {}
 
+    def keep_open(self, host):
+        """An input that is never closed."""
+        from modelry.runtime_api.work_frames import WorkKind
+
+        host._link.call(WorkKind.OPEN, {"name": host.request["name"]})
+        return {}
+
     def limits(self, host):
         status = Path("/proc/self/status").read_text()
         session = Path("/proc/self/autogroup")

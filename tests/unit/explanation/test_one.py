@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -80,6 +82,7 @@ class Inference:
 
     def __init__(self) -> None:
         self.version = VERSION
+        self.deployed_at = samples.NOW
         self.accounts, self.meter = Accounts(key_defaults=LIMITS), Meter()
         self.failures: list[ModelryError] = []
         self.asked = 0
@@ -88,7 +91,9 @@ class Inference:
         if name != "spam":
             raise NotFound("There is none.")
         return SimpleNamespace(
-            deployment=SimpleNamespace(name="spam"),
+            deployment=SimpleNamespace(
+                name="spam", tenant_id="default", created_at=self.deployed_at
+            ),
             version=self.version,
             group=SimpleNamespace(origin=ORIGIN),
         )
@@ -173,6 +178,25 @@ def test_gradients_are_work_that_asks_the_engine_that_serves(kit: Kit) -> None:
     assert kit.told(run) == {**named, "of": "a", "found": [[6.0]], "measured": measured}
 
 
+def test_a_process_stays_for_one_version_of_one_deployment_of_one_tenant(kit: Kit) -> None:
+    names = set()
+    later = samples.NOW + timedelta(seconds=1)
+    versions = [
+        VERSION,
+        replace(VERSION, tenant_id="other"),
+        replace(VERSION, number=VERSION.number + 1),
+        replace(VERSION, digest=f"sha256:{7:064}"),
+        replace(VERSION, created_at=later),
+    ]
+    for version in versions:
+        kit.inference.version = version
+        names.add(one.known_as_by(kit.inference.target(ME, "spam", 1)))
+    kit.inference.deployed_at = later
+    names.add(one.known_as_by(kit.inference.target(ME, "spam", 1)))
+    assert len(names) == 6
+    assert one.known_as_by(kit.inference.target(ME, "spam", 1)) in names
+
+
 def test_other_methods_are_asked_of_the_worker(kit: Kit) -> None:
     asked = Asked({"text": "b"}, {}, Wish(method="shapley", picture=True))
     run = FakeJobRun(kit.handler.check(ME, kit.parameters(asked)))
@@ -247,12 +271,21 @@ class Jobs:
     def __init__(self) -> None:
         self.job = replace(JOB, state=JobState.RUNNING)
         self.is_cancelled = False
+        self.looked = 0
+        self.listeners: list[Callable[[], None]] = []
+
+    @contextmanager
+    def following(self, job_id: str, listener: Callable[[], None]) -> Iterator[None]:
+        self.listeners.append(listener)
+        yield
+        self.listeners.remove(listener)
 
     def submit(self, principal: Any, kind: str, parameters: Any, *, retries: int) -> Any:
         self.parameters = parameters
         return self.job
 
     def get(self, principal: Any, job_id: str) -> Any:
+        self.looked += 1
         return self.job
 
     def cancel(self, principal: Any, job_id: str) -> None:
@@ -300,6 +333,23 @@ def test_when_nobody_waits_any_more_the_job_is_cancelled() -> None:
 
     asyncio.run(run())
     assert jobs.is_cancelled
+
+
+def test_who_waits_hears_at_once_of_an_end_on_this_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "_FIRST_LOOK_S", 30.0)
+    monkeypatch.setattr(asking, "_LAST_LOOK_S", 30.0)
+    service, jobs = explanations()
+
+    async def run() -> None:
+        waiting = asyncio.create_task(service.explanation(ME, jobs.job))
+        while not jobs.listeners:
+            await asyncio.sleep(0)
+        jobs.job = replace(jobs.job, state=JobState.SUCCEEDED)
+        jobs.listeners[0]()
+        assert await asyncio.wait_for(waiting, 5) == {"method": "x"}
+
+    asyncio.run(run())
+    assert (jobs.looked, jobs.listeners) == (1, [])
 
 
 def test_so_many_wait_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

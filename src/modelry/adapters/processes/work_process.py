@@ -1,4 +1,4 @@
-"""A locked-down process that does one piece of work, from its start to its end."""
+"""A locked-down process that does one piece of work, or stays for more of the same."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class _Overfull(LinkBroken):
 
 
 class WorkProcess:
-    """One process, which is told its work and limits when it starts, and what it is asked for once.
+    """One process, which is told its work and limits when it starts, and then what it is asked for.
 
     It is used in the thread that its parent death hangs on: the kernel tells a process that its
     parent died when the thread that started it ends.
@@ -68,11 +68,20 @@ class WorkProcess:
         groups: may bound its memory.
         work: names what it shall do.
         limits: what it may use.
+        stays: whether it shall wait for another order after one.
     """
 
     def __init__(
-        self, sandbox: SandboxPolicy, groups: WorkerGroups, work: str, limits: WorkLimits
+        self,
+        sandbox: SandboxPolicy,
+        groups: WorkerGroups,
+        work: str,
+        limits: WorkLimits,
+        *,
+        stays: bool = False,
     ) -> None:
+        self.stays = stays
+        """Whether it waits for an order now, or will after the one that it does."""
         self._scratch = make_scratch(limits.scratch_bytes)
         try:
             self._start(sandbox, groups, work, limits)
@@ -111,8 +120,8 @@ class WorkProcess:
         )
         self._socket = ours
         self._client: WorkClient | None = None
-        self._serving: WorkServing | None = None
-        self._is_prepared = False
+        self._serving = WorkServing(ours)
+        self._is_ordered = False
         self._reader = threading.Thread(target=self._read_stderr, name="work-log", daemon=True)
         self._reader.start()
 
@@ -123,8 +132,7 @@ class WorkProcess:
         try:
             self._end()
             self._socket.close()
-            if self._serving is not None:
-                self._serving.close()
+            self._serving.let_go()
             if self._client is not None:
                 with contextlib.suppress(LeaseLost):  # what the lost attempt used last is nobody's
                     self._client.used(self._unsaid)
@@ -133,48 +141,53 @@ class WorkProcess:
         finally:
             self._scratch.remove()
 
-    def prepare(self) -> None:
-        """Have it import what its work needs; it then waits for what it is asked for.
-
-        Raises:
-            LinkBroken: it is gone.
-        """
-        if self._is_prepared:
-            return
-        self._is_prepared = True
-        order = {"work": self._work, "limits": dataclasses.asdict(self._limits)}
-        frame = encode(WorkKind.ORDER, 0, orjson.dumps(order), b"")
-        send_frame(self._socket, frame, [], self._limits.silent_s)
-
     def has_ended(self) -> bool:
         """Whether it is gone."""
         return self._meter.has_ended()
 
     @property
     def is_begun(self) -> bool:
-        """Whether it has asked for anything, or told what came of its work."""
-        return self._serving is not None and self._serving.is_begun
+        """Whether it has asked for anything of its order, or told what came of it."""
+        return self._serving.is_begun
 
     def do(self, request: Json, client: WorkClient, stop: StopSignal, grace_s: float) -> Json:
-        """Have it do the work, and serve it until it has ended.
+        """Have it do the work, and serve it until that has ended; `stays` tells whether it waits.
 
         Raises:
             Cancelled: `stop` was raised.
             WorkFailed: it ended without an outcome.
             ModelryError: what the work raised.
         """
+        stays, self.stays = self.stays, False
         self._meter.more()  # what it used while it waited for this is nobody's
         self._client = client
-        self._serving = serving = WorkServing(self._socket, client, request)
+        self._serving.begin(client, request)
         try:
-            self.prepare()
-            last = self._served(serving, client, stop, grace_s)
+            self._order(stays=stays)
+            last = self._served(self._serving, client, stop, grace_s)
         except LinkBroken as broken:
             if stop.is_set():
                 raise Cancelled("The work was stopped.") from None
             raise self._failure(broken) from broken
-        self._grace_s = _END_GRACE_S
+        waits = stays and last.json().get("stays") is True
+        self.stays = waits and not stop.is_set()
+        if self.stays:
+            self._serving.let_go()
+            self._client = None
+            client.used(self._meter.more())
+        elif not waits:
+            self._grace_s = _END_GRACE_S
         return outcome_of(last)
+
+    def _order(self, *, stays: bool) -> None:
+        """Tell it what its work is, once."""
+        if self._is_ordered:
+            return
+        self._is_ordered = True
+        limits = dataclasses.asdict(self._limits)
+        order = {"work": self._work, "limits": limits, "stays": stays}
+        frame = encode(WorkKind.ORDER, 0, orjson.dumps(order), b"")
+        send_frame(self._socket, frame, [], self._limits.silent_s)
 
     def _served(
         self, serving: WorkServing, client: WorkClient, stop: StopSignal, grace_s: float

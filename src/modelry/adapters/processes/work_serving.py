@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,23 +46,22 @@ class _Place:
 
 
 class WorkServing:
-    """Serves one process of work, in the thread that calls `until_end`.
+    """Serves one process of work, in the thread that calls `receive`.
 
     Args:
         connection: the socket to the process.
-        client: what is asked is passed on to it.
-        request: what the work is asked for.
     """
 
-    def __init__(self, connection: socket.socket, client: WorkClient, request: Json) -> None:
+    def __init__(self, connection: socket.socket) -> None:
         self.last_heard = time.monotonic()
         self.sandbox: Mapping[str, Any] = {}
         self.is_begun = False
         """Whether it has asked for anything, or told what came of its work."""
         self._socket = connection
-        self._client = client
-        self._request = request
+        self._client: WorkClient
+        self._request: Json = {}
         self._decoder = FrameDecoder()
+        self._frames: deque[Frame] = deque()
         self._inputs: dict[int, InputFile] = {}
         self._place: tuple[int, _Place] | None = None
         self._take: dict[int, Callable[[Frame], None]] = {
@@ -77,6 +77,18 @@ class WorkServing:
             WorkKind.METRICS: self._metrics,
             WorkKind.LOG: self._log,
         }
+
+    def begin(self, client: WorkClient, request: Json) -> None:
+        """Serve an order from now on.
+
+        Args:
+            client: what is asked is passed on to it.
+            request: what the work is asked for.
+        """
+        self.last_heard = time.monotonic()
+        self.is_begun = False
+        self._client = client
+        self._request = request
 
     def send(
         self,
@@ -103,12 +115,25 @@ class WorkServing:
             LinkBroken: the process is gone, or does not speak as it should.
             LeaseLost: the client has been told so.
         """
+        if not self._frames and not self._read():
+            return None
+        while self._frames:
+            frame = self._frames.popleft()
+            self.is_begun = self.is_begun or frame.kind not in _BEFORE
+            if frame.kind in _ENDS:
+                return frame  # what came after it belongs to the next order
+            self._serve(frame, timeout_s)
+        self.last_heard = time.monotonic()  # what the client took meanwhile is not its silence
+        return None
+
+    def _read(self) -> bool:
+        """Take what the process has sent; whether it has sent anything for a moment."""
         self._socket.settimeout(POLL_S)
         try:
             data = self._socket.recv(_RECEIVE_BYTES)
-            frames = self._decoder.feed(data)
+            self._frames.extend(self._decoder.feed(data))
         except TimeoutError:
-            return None
+            return False
         except OSError as error:
             raise LinkBroken(f"the connection ended ({error.strerror})") from None
         except FrameError as error:
@@ -117,13 +142,7 @@ class WorkServing:
             raise LinkBroken("the connection ended")
         if self._decoder.needed_bytes > MAX_FRAME_BYTES:
             raise LinkBroken("it sent a frame beyond the limit")
-        for frame in frames:
-            self.is_begun = self.is_begun or frame.kind not in _BEFORE
-            if frame.kind in _ENDS:
-                return frame
-            self._serve(frame, timeout_s)
-        self.last_heard = time.monotonic()  # what the client took meanwhile is not its silence
-        return None
+        return True
 
     def _serve(self, frame: Frame, timeout_s: float) -> None:
         take = self._take.get(frame.kind)
@@ -226,9 +245,8 @@ class WorkServing:
     def _log(self, frame: Frame) -> None:
         self._client.log(str(frame.json()["line"]))
 
-    def close(self) -> None:
-        """Let everything go that the process held."""
-        self._socket.close()
+    def let_go(self) -> None:
+        """Let everything go that the process held for its order."""
         if self._place is not None:
             os.close(self._place[1].descriptor)
             self._place = None

@@ -5,7 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 from modelry.adapters.processes.memory_groups import WorkerGroups
-from modelry.adapters.processes.spares import SPARE_S, Asked, Spares
+from modelry.adapters.processes.standing import (
+    MOST_WAITING,
+    WAIT_S,
+    Asked,
+    Purpose,
+    StandingProcesses,
+)
 from modelry.adapters.processes.work_process import WorkProcess
 from modelry.domain.errors import Cancelled
 from modelry.domain.sandbox import DEFAULT_POLICY, SandboxPolicy
@@ -23,7 +29,8 @@ class ProcessWorks:
         sandbox: what is asked of the sandbox that each process is in.
         niceness: how far work stands back behind serving whose limits do not say.
         stop_grace_s: what is left to work that was asked to end before it is killed.
-        spare_s: how long a process waits for the next order of recurring work.
+        wait_s: how long a process waits for the next order, where it stays for one.
+        most_waiting: how many wait at once.
     """
 
     def __init__(
@@ -32,13 +39,14 @@ class ProcessWorks:
         *,
         niceness: int = 0,
         stop_grace_s: float = STOP_GRACE_S,
-        spare_s: float = SPARE_S,
+        wait_s: float = WAIT_S,
+        most_waiting: int = MOST_WAITING,
     ) -> None:
         self._sandbox = sandbox
         self._niceness = niceness
         self._stop_grace_s = stop_grace_s
         self._groups = WorkerGroups()
-        self._spares = Spares(self._started, spare_s)
+        self._standing = StandingProcesses(self._staying, wait_s, most_waiting)
 
     def run(self, order: WorkOrder, client: WorkClient, stop: StopSignal) -> Json:
         """See `runtime_api.work.Works.run`."""
@@ -48,22 +56,17 @@ class ProcessWorks:
         if limits.niceness is None:
             limits = dataclasses.replace(limits, niceness=self._niceness)
         asked = Asked(order.request, client, stop, self._stop_grace_s)
-        if not order.is_recurring:
-            return self._done(order.work, limits, asked)
-        try:
-            found = self._spares.do(order.work, limits, asked)
-            return self._done(order.work, limits, asked) if found is None else found
-        finally:
-            if not stop.is_set():
-                self._spares.prepare(order.work, limits)
+        if order.stays_for:
+            return self._standing.do(Purpose(order.work, limits, order.stays_for), asked)
+        with self._started(order.work, limits) as process:
+            return asked.of(process)
 
     def close(self) -> None:
         """End the processes that wait for an order; those that do one end with their jobs."""
-        self._spares.close()
+        self._standing.close()
 
-    def _done(self, work: str, limits: WorkLimits, asked: Asked) -> Json:
-        with self._started(work, limits) as process:
-            return asked.of(process)
+    def _started(self, work: str, limits: WorkLimits, *, stays: bool = False) -> WorkProcess:
+        return WorkProcess(self._sandbox, self._groups, work, limits, stays=stays)
 
-    def _started(self, work: str, limits: WorkLimits) -> WorkProcess:
-        return WorkProcess(self._sandbox, self._groups, work, limits)
+    def _staying(self, work: str, limits: WorkLimits) -> WorkProcess:
+        return self._started(work, limits, stays=True)

@@ -144,9 +144,11 @@ class ExplainOneHandler:
 
     def _by_gradients(self, run: JobRun, target: Target, asked: Asked) -> None:
         version = target.version
+        known_as = known_as_by(target)
         order = WorkOrder(
             WORK,
             {
+                "known_as": known_as,
                 "task": version.task,
                 "manifest": dict(version.manifest),
                 "signature": version.signature.to_wire(),
@@ -154,9 +156,21 @@ class ExplainOneHandler:
                 "roles": [one.role for one in version.files],
             },
             self.limits,
-            is_recurring=True,
+            stays_for=known_as,
         )
         self.works.run(order, _Client(run, self, target, asked), run.stop)
+
+
+def known_as_by(target: Target) -> str:
+    """What a process knows that has explained an answer: this version of this deployment, and no
+    other that had, or will have, the same names.
+    """
+    deployment, version = target.deployment, target.version
+    told = (
+        (version.tenant_id, version.ref, version.digest, version.created_at.isoformat()),
+        (deployment.tenant_id, deployment.name, deployment.created_at.isoformat()),
+    )
+    return orjson.dumps(told).decode()
 
 
 def check_gradients(principal: Principal, target: Target, method: str) -> None:
