@@ -21,6 +21,7 @@ from benchmarks.served import Served
 from benchmarks.training import PICTURES, TEXTS, trained
 from benchmarks.training_data import fashion_mnist, spam_assassin
 from modelry.domain.datasets import Column, ColumnRole, ColumnType, Schema
+from modelry.tasks.background_rows import BACKGROUND_ROLE, background_file
 from modelry.testing.datasets import rows_of
 
 WORDS = 60
@@ -40,7 +41,7 @@ class ExplainedModel:
         manifest: without name and files.
         files: by role.
         inputs: pictures (height, width[, 3]) uint8, texts, or rows.
-        background: rows that stand for what is usual.
+        background: rows that stand for what is usual, which are kept with the version.
     """
 
     name: str
@@ -159,4 +160,5 @@ def table(
         name, "tabular", data, folder, cells[unseen].tolist(), objective=objective, **options
     )
     background = cells[learnt[:BACKGROUND]].tolist()
+    found.files[BACKGROUND_ROLE].write_bytes(background_file(names, background, "for a benchmark"))
     return ExplainedModel(found.name, found.manifest, found.files, found.inputs, background)
