@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 from tests.support.onnx_models import model_of
 from tests.support.task_models import WORDS, ServedVersion
 
+from modelry.explaining import explain as explaining
+from modelry.explaining import objects
 from modelry.explaining.asking import Subject
 from modelry.explaining.contract import Explained, Wish
+from modelry.explaining.course import Course, Progress
 from modelry.explaining.explain import explain
 from modelry.runtime_api.engine import StopSignal
 
@@ -148,7 +153,13 @@ def within(box: Sequence[float], other: Sequence[float]) -> bool:
 
 
 class Explainer:
-    """Explains answers of a version without a worker, and counts the rows that its engine ran."""
+    """Explains answers of a version without a worker, and counts the rows that its engine ran.
+
+    Attributes:
+        rows: that it ran.
+        row_s: how long one takes, by a clock of its own; needs `in_time_of`.
+        told: how far the explanations were.
+    """
 
     def __init__(
         self,
@@ -158,6 +169,8 @@ class Explainer:
         background: Sequence[Any] = (),
     ) -> None:
         self.rows = 0
+        self.row_s = 0.0
+        self.told: list[Progress] = []
         self.version = version
         self._columns = columns
         self._background = background
@@ -169,12 +182,25 @@ class Explainer:
             {},
             self.version.predictor,
             self._run,
-            64,
+            4 if self.row_s else 64,  # a slow engine is given little at once
             self._columns,
             background=self._background,
+            tell=self.told.append,
         )
         return explain(subject, Wish(**wish), StopSignal())
 
     def _run(self, inputs: Any, rows: int) -> Any:
         self.rows += rows
         return self.version.engine.infer(inputs, StopSignal())
+
+    def clock(self) -> float:
+        """Seconds of its engine's time."""
+        return self.rows * self.row_s
+
+
+def in_time_of(explainer: Explainer, patch: pytest.MonkeyPatch, row_s: float) -> Explainer:
+    """The explainer, whose explanations take the time that its engine takes, and no other."""
+    explainer.row_s = row_s
+    for module in (explaining, objects):
+        patch.setattr(module, "Course", partial(Course, clock=explainer.clock))
+    return explainer

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import httpx2
 
 from modelry.client.connection import LIMITS, Connection, answer_of
-from modelry.client.exchange import Answer, Attempt, Effect, Flow, Request, Sleep, Work
+from modelry.client.exchange import Answer, Attempt, Effect, Flow, Follow, Request, Sleep, Work
 from modelry.client.retries import with_retries
 from modelry.client.streams import AsyncStream, MakeParser
 
@@ -56,6 +56,8 @@ class AsyncTransport:
                 return await self._attempt(effect.request)
             case Sleep():
                 return await asyncio.sleep(effect.seconds)
+            case Follow():
+                return await self._follow(effect)
             case Work():
                 return await asyncio.to_thread(effect.function)
 
@@ -82,6 +84,13 @@ class AsyncTransport:
         """Send a request whose answer comes bit by bit."""
         answer = await self.run(with_retries(request, self.connection.retry))
         return AsyncStream(answer.live, make_parser(), self.connection)
+
+    async def _follow(self, effect: Follow) -> Any:
+        last: Any = None
+        async with await self.stream(effect.request, effect.make_parser) as values:
+            async for last in values:
+                effect.on_value(last)
+        return last
 
     async def close(self) -> None:
         """Close all connections."""

@@ -165,7 +165,19 @@ class Attempt:
     request: Request
 
 
-Effect = Request | Attempt | Sleep | Work
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Send a request whose answer comes bit by bit, and hand over each value; the last is kept.
+
+    `make_parser` gives what turns bytes into values (`streams.Parser`).
+    """
+
+    request: Request
+    make_parser: Callable[[], Any]
+    on_value: Callable[[Any], None]
+
+
+Effect = Request | Attempt | Sleep | Work | Follow
 Flow = Generator[Effect, Any, T]
 """An operation; its result is the generator's return value."""
 
@@ -186,6 +198,14 @@ def work(function: Callable[[], T]) -> Flow[T]:
     """Call a function that blocks, where it does not hold up an event loop."""
     result: T = yield Work(function)
     return result
+
+
+def follow(
+    request: Request, make_parser: Callable[[], Any], on_value: Callable[[Any], None]
+) -> Flow[Any]:
+    """Send a request whose answer comes bit by bit; the result is its last value."""
+    last: Any = yield Follow(request, make_parser, on_value)
+    return last
 
 
 def sleep(seconds: float) -> Flow[None]:

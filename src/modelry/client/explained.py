@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,24 @@ from modelry.client.explanation_pages import html_of, page_of
 
 Row = Mapping[str, Any] | Sequence[Any]
 """Cells by column name, or in the model's order."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExplanationProgress:
+    """How far an explanation is.
+
+    Attributes:
+        phase: what is done, `explaining` or `checking`.
+        calls: of the model, in this phase.
+        most_calls: of this phase, at most; None as long as that is not known.
+    """
+
+    phase: str
+    calls: int
+    most_calls: int | None = None
+
+
+OnProgress = Callable[[ExplanationProgress], None]
 Explain = bool | Mapping[str, Any]
 """Whether an answer is explained, too; or wishes by their names, as `client.explain` takes them:
 `{"method": "shapley", "checks": False}`."""

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import httpx2
 
 from modelry.client.connection import LIMITS, Connection, answer_of
-from modelry.client.exchange import Answer, Attempt, Effect, Flow, Request, Sleep, Work
+from modelry.client.exchange import Answer, Attempt, Effect, Flow, Follow, Request, Sleep, Work
 from modelry.client.retries import with_retries
 from modelry.client.streams import MakeParser, Stream
 
@@ -56,6 +56,8 @@ class Transport:
                 return self._attempt(effect.request)
             case Sleep():
                 return time.sleep(effect.seconds)
+            case Follow():
+                return self._follow(effect)
             case Work():
                 return effect.function()
 
@@ -82,6 +84,13 @@ class Transport:
         """Send a request whose answer comes bit by bit."""
         answer = self.run(with_retries(request, self.connection.retry))
         return Stream(answer.live, make_parser(), self.connection)
+
+    def _follow(self, effect: Follow) -> Any:
+        last: Any = None
+        with self.stream(effect.request, effect.make_parser) as values:
+            for last in values:
+                effect.on_value(last)
+        return last
 
     def close(self) -> None:
         """Close all connections."""

@@ -14,7 +14,13 @@ from typing import Any
 import orjson
 
 from modelry.domain.errors import InvalidInput
-from modelry.explaining.contract import MOST_CALLS, MOST_CHANGES, Wish
+from modelry.explaining.contract import (
+    LEAST_SECONDS,
+    MOST_CALLS,
+    MOST_CHANGES,
+    MOST_SECONDS,
+    Wish,
+)
 from modelry.runtime_api.frames import encode_header
 from modelry.runtime_api.items import decode_item, encode_items
 
@@ -63,10 +69,12 @@ class Asked:
 
 def _is_fit(wish: Mapping[str, Any]) -> bool:
     calls, seed, changes = (wish.get(name) for name in ("calls", "seed", "most_changes"))
+    seconds = wish.get("seconds")
     return (
         isinstance(wish.get("method"), str | None)
         and (wish.get("target") is None or type(wish["target"]) in (str, int))
         and (calls is None or (type(calls) is int and 2 <= calls <= MOST_CALLS))
+        and (seconds is None or _is_time(seconds))
         and type(seed) is int
         and 0 <= seed < 2**32
         and type(wish.get("checks")) is bool
@@ -77,6 +85,10 @@ def _is_fit(wish: Mapping[str, Any]) -> bool:
         and isinstance(wish.get("goal"), dict)
         and (changes is None or (type(changes) is int and 1 <= changes <= MOST_CHANGES))
     )
+
+
+def _is_time(seconds: Any) -> bool:
+    return type(seconds) in (int, float) and LEAST_SECONDS <= seconds <= MOST_SECONDS
 
 
 def _no_question() -> InvalidInput:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from modelry.domain.errors import Cancelled, ModelFailed
+from modelry.domain.errors import ModelFailed
 from modelry.explaining.contract import Method, Parts
+from modelry.explaining.course import Course, Tell
 from modelry.explaining.faithfulness import Faithfulness
 from modelry.explaining.pace import QUIET_SLICE_S, Pace
-from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.tensors import Array
 from modelry.tasks.prediction import Predictor, Prepared
 
@@ -29,8 +29,9 @@ Run = Callable[[Mapping[str, Array], int], Mapping[str, Array]]
 """Runs rows through the engine, behind whatever else waits for it."""
 MoreMethods = Callable[[str, Prepared, int], Mapping[str, Method]]
 """Methods for a kind of input, the item as it was prepared, and the index of the target."""
-Measure = Callable[[Array, int], Faithfulness]
-"""Measures weights of parts; its `calls` are how often the model was asked for it."""
+Measure = Callable[[Array, int, float | None], Faithfulness | None]
+"""Measures weights of parts for the target of an index, in so many seconds, or not at all where
+these do not suffice; its `calls` are how often the model was asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Subject:
         pace: told of each run by `run`, as only that knows how long the engine took; None where
             runs take as long as the call.
         background: rows that were kept with the version, in random order.
+        tell: is told how far the explanation is.
     """
 
     item: Mapping[str, Any]
@@ -63,6 +65,7 @@ class Subject:
     pace: Pace | None = None
     measure: Measure | None = None
     background: Sequence[Any] = ()
+    tell: Tell | None = None
 
 
 class Asking:
@@ -72,19 +75,21 @@ class Asking:
         subject: what is explained.
         prepared: its item, prepared; perturbed ones are of its kind.
         index: of the target's class or output.
-        stop: ends the asking.
+        course: of the explanation; ends the asking.
     """
 
-    def __init__(self, subject: Subject, prepared: Prepared, index: int, stop: StopSignal) -> None:
+    def __init__(self, subject: Subject, prepared: Prepared, index: int, course: Course) -> None:
         self.calls = 0
-        self._subject = subject
+        self.subject = subject
         self._prepared = prepared
         self._pace = subject.pace or Pace(subject.rows_at_once, lambda: subject.slice_s)
-        self._index = index
-        self._stop = stop
+        self.index = index
+        self._course = course
+        self._repeats = 1
 
     def scores(self, parts: Parts, presences: Array) -> Array:
         """The target's score for each of the presences (n, parts): (n,), or (n, targets)."""
+        self._repeats = parts.repeats
         unique, places = _different(presences)
         order = np.argsort(unique.sum(axis=1), kind="stable")  # texts of about a length together
         at_once = self._at_once(parts)
@@ -111,10 +116,11 @@ class Asking:
         unread: list[Mapping[str, Array]] = []
         start = read = numbers = 0
         while start < total:
-            if self._stop.is_set():
-                raise Cancelled("The explanation was stopped because its caller went away.")
+            self._course.look()
             end = min(total, start + self._pace.rows)
             unread.append(self._ran({name: one[start:end] for name, one in inputs.items()}))
+            self.calls += end - start
+            self._course.asked((end - start) / self._repeats)
             numbers += sum(array.size for array in unread[-1].values())
             can_wait = numbers < READ_AT_ONCE and _is_by_row(unread[-1], end - start)
             if end == total or not can_wait:
@@ -122,14 +128,13 @@ class Asking:
                 found.append(self._of_rows(part, _joined(unread)))
                 unread, read, numbers = [], end, 0
             start = end
-        self.calls += total
         return np.concatenate(found)
 
     def _ran(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         rows = len(next(iter(inputs.values())))
         began = time.perf_counter()
-        outputs = self._subject.run(inputs, rows)
-        if self._subject.pace is None:
+        outputs = self.subject.run(inputs, rows)
+        if self.subject.pace is None:
             self._pace.ran(rows, time.perf_counter() - began)
         return outputs
 
@@ -146,10 +151,10 @@ class Asking:
         Raises:
             ModelFailed: they hold none.
         """
-        scores = self._subject.predictor.scores(part, outputs)
-        if scores.shape[1] <= self._index or not np.isfinite(scores[:, self._index]).all():
+        scores = self.subject.predictor.scores(part, outputs)
+        if scores.shape[1] <= self.index or not np.isfinite(scores[:, self.index]).all():
             raise ModelFailed("The model gave no finite score for a changed input.")
-        return scores[:, self._index].astype(np.float64)
+        return scores[:, self.index].astype(np.float64)
 
 
 def _is_by_row(outputs: Mapping[str, Array], rows: int) -> bool:

@@ -9,9 +9,12 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from modelry.domain.errors import InvalidInput
+from modelry.explaining.course import Course, alone
 from modelry.runtime_api.tensors import Array
 
 MOST_CALLS = 20_000
+LEAST_SECONDS, MOST_SECONDS = 0.1, 3600.0
+"""That an explanation may be given."""
 MOST_CHANGES = 6
 """Columns that a counterfactual may change."""
 MOST_PRESENCES = 5_000_000
@@ -73,6 +76,8 @@ class Wish:
         changeable: for counterfactuals: what may change, by column; see `changes`.
         goal: for counterfactuals of numbers: what is to be reached, `above` and `below`.
         most_changes: for counterfactuals: how many columns may change.
+        seconds: that it may take, with its check.
+        course: of the explanation that is made for it; never sent.
     """
 
     method: str | None = None
@@ -86,6 +91,8 @@ class Wish:
     changeable: Mapping[str, Any] = field(default_factory=dict)
     goal: Mapping[str, Any] = field(default_factory=dict)
     most_changes: int | None = None
+    seconds: float | None = None
+    course: Course = field(default_factory=alone, compare=False, repr=False)
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Wish:
@@ -107,6 +114,7 @@ class Wish:
             "changeable": dict(self.changeable),
             "goal": dict(self.goal),
             "most_changes": self.most_changes,
+            "seconds": self.seconds,
         }
 
     def bounded(self, usual: int, least: int, parts: int) -> int:
@@ -128,6 +136,7 @@ class Wish:
             raise InvalidInput(
                 f"calls is {calls}; this explanation needs at least {least}.", param="calls"
             )
+        self.course.expect(calls, least)
         return calls
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from modelry.explaining.changes import Changeable, Value, changeable_columns
 from modelry.explaining.contract import Wish
+from modelry.explaining.course import STABILITY, TimeIsUp
 from modelry.explaining.decisions import Decision
 from modelry.explaining.tables import NOISE, check_background, named_cells
 from modelry.runtime_api.tensors import Array
@@ -29,6 +30,8 @@ _HALVINGS = 8
 _NOISY_COPIES = 16
 _CELLS_AT_ONCE = 2**18
 """Of rows that are made and read at once."""
+_TIMED_ROWS = 64
+"""Likewise, where time is bounded."""
 
 Ask = Callable[[Sequence[Mapping[str, Any]]], Array]
 """Scores (n, outputs) of rows, cells by column."""
@@ -83,6 +86,7 @@ class Search:
         self._ask = ask
         self._decision = decision
         self._wish = wish
+        self._course = wish.course
         self._most = wish.most_changes or USUAL_CHANGES
         self._left = wish.bounded(USUAL_CALLS, 2, len(self._columns))
         self._calls = 0
@@ -144,10 +148,17 @@ class Search:
             self._is_complete = self._is_complete and not candidates
             return []
         at_once = max(1, _CELLS_AT_ONCE // max(1, len(self._row)))
+        if self._course.is_timed:
+            at_once = min(at_once, _TIMED_ROWS)
         tried: list[_Tried] = []
         for start in range(0, len(candidates), at_once):
             some = candidates[start : start + at_once]
-            scores = self._asked([{**self._row, **dict(one)} for one in some])
+            try:
+                scores = self._asked([{**self._row, **dict(one)} for one in some])
+            except TimeIsUp:
+                self._course.is_cut = True
+                self._left, self._is_complete = 0, False
+                break
             tried += [
                 _Tried(changes, row, self._distance(changes))
                 for changes, row in zip(some, scores, strict=True)
@@ -155,9 +166,10 @@ class Search:
         return tried
 
     def _asked(self, rows: Sequence[Mapping[str, Any]]) -> Array:
+        found = self._ask(rows)
         self._calls += len(rows)
         self._left -= len(rows)
-        return self._ask(rows)
+        return found
 
     def _distance(self, changes: Changes) -> float:
         return sum(self._column(name).distance(value) for name, value in changes)
@@ -182,7 +194,10 @@ class Search:
                 middle = column.between(near, dict(best.changes)[name])
                 if middle is None or self._left <= 0:
                     break
-                (tried,) = self._tried([self._with(best.changes, name, middle)])
+                found = self._tried([self._with(best.changes, name, middle)])
+                if not found:
+                    break
+                (tried,) = found
                 if self._decision.is_flipped(tried.scores):
                     best = tried
                 else:
@@ -202,8 +217,10 @@ class Search:
             "stability": self._stability(one) if self._wish.checks else None,
         }
 
-    def _stability(self, one: _Tried) -> float:
-        """The share of copies with a little noise on their numbers that are decided likewise."""
+    def _stability(self, one: _Tried) -> float | None:
+        """The share of copies with a little noise on their numbers that are decided likewise; None
+        where there was no time for it.
+        """
         random = np.random.default_rng(self._wish.seed)
         cells = {**self._row, **dict(one.changes)}
         copies = [
@@ -217,13 +234,20 @@ class Search:
             }
             for _ in range(_NOISY_COPIES)
         ]
-        scores = self._asked(copies)
+        try:
+            scores = self._asked(copies)
+        except TimeIsUp:
+            if STABILITY not in self._course.left_out:
+                self._course.left_out.append(STABILITY)
+            return None
         return float(np.mean([self._decision.is_flipped(row) for row in scores]))
 
 
-def told_in_words(found: Mapping[str, Any], decision: Decision) -> str:
-    """A sentence for what was found."""
+def told_in_words(found: Mapping[str, Any], decision: Decision, *, is_cut: bool = False) -> str:
+    """A sentence for what was found; `is_cut` says that not all was tried."""
     told: Sequence[Mapping[str, Any]] = found["counterfactuals"]
+    if not told and is_cut:
+        return f"No change that makes {decision.wanted} was found in time."
     if not told:
         return (
             f"No change of so few columns, within what may change, makes {decision.wanted}: more "

@@ -22,7 +22,7 @@ class AskingDecisions(Asking):
 
     def read(self, part: Prepared, outputs: Mapping[str, Array]) -> Array:
         """See `Asking.read`; (rows, outputs)."""
-        scores = self._subject.predictor.scores(part, outputs)
+        scores = self.subject.predictor.scores(part, outputs)
         if not np.isfinite(scores).all():
             raise ModelFailed("The model gave no finite score for a changed row.")
         return scores.astype(np.float64)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from modelry.domain.errors import InvalidInput, ModelFailed
 from modelry.explaining.asking import Asking, Subject
+from modelry.explaining.checking import Check, checked
 from modelry.explaining.contract import (
     Attribution,
     Explained,
@@ -21,6 +22,7 @@ from modelry.explaining.contract import (
     index_meant,
 )
 from modelry.explaining.counterfactuals import COUNTERFACTUAL, Search, told_in_words
+from modelry.explaining.course import Course, TimeIsUp
 from modelry.explaining.decisions import AskingDecisions, decision_of
 from modelry.explaining.faithfulness import (
     Faithfulness,
@@ -69,12 +71,12 @@ def explain(subject: Subject, wish: Wish, stop: StopSignal) -> Explained:
     """
     if subject.predictor.finds_objects:
         return explain_objects(subject, wish, stop)
-    began = time.monotonic()
-    wish = _with_background(subject, wish)
+    course = Course(stop, wish.seconds, subject.tell)
+    wish = replace(_with_background(subject, wish), course=course)
     prepared = subject.predictor.before([subject.item], subject.options)
     target = _target(subject, prepared, wish)
     how = _flipped if wish.method == COUNTERFACTUAL and "row" in subject.item else _attributed
-    found = how(subject, prepared, target, wish, stop)
+    found = how(subject, prepared, target, wish)
     calls = 1 + found.all_calls
     told = {
         "method": found.method,
@@ -84,23 +86,18 @@ def explain(subject: Subject, wish: Wish, stop: StopSignal) -> Explained:
         "baseline": found.baseline,
         "parameters": {**found.parameters, "seed": wish.seed},
         "faithfulness": None if found.checked is None else found.checked.to_wire(),
-        "sentence": found.sentence,
-        "cost": {
-            "model_calls": calls,
-            "explaining_calls": found.calls,
-            "seconds": round(time.monotonic() - began, 4),
-        },
+        "sentence": " ".join(filter(None, (found.sentence, course.remark()))),
+        "cost": course.cost(calls, found.calls),
     }
     picture = heat_map(subject.item["image"], found.described) if wish.picture else b""
     usage = {**prepared.usage, "explanations": 1, "model_calls": calls}
     return Explained(told, usage, picture)
 
 
-def _attributed(
-    subject: Subject, prepared: Prepared, target: Target, wish: Wish, stop: StopSignal
-) -> _Result:
+def _attributed(subject: Subject, prepared: Prepared, target: Target, wish: Wish) -> _Result:
     """Explain a score by what each part of the input did for it."""
-    asking = Asking(subject, prepared, target.index, stop)
+    course = wish.course
+    asking = Asking(subject, prepared, target.index, course)
 
     def prepare(items: Sequence[Mapping[str, Any]]) -> Mapping[str, Array]:
         return subject.predictor.before(items, subject.options).inputs
@@ -115,33 +112,33 @@ def _attributed(
     )
     more = subject.more(kind, prepared, target.index) if subject.more is not None else {}
     name, method = method_for(kind, wish, more)
-    found = _attribution(asking, parts, method, wish)
+    if wish.checks and subject.measure is None:
+        course.keep(RandomOrders(wish.seed).calls(parts.count))
+    try:
+        found = _attribution(asking, parts, method, wish)
+    except TimeIsUp:
+        raise course.too_few_seconds(name) from None
     explaining = asking.calls
-    checked = None
-    if wish.checks:
-        measured = None if subject.measure is None else subject.measure(found.weights, target.index)
-        checked = _checked(asking, parts, method, found, wish, measured=measured)
+    trust = _checked(asking, parts, method, found, wish) if wish.checks else None
     described = parts.described(found)
     return _Result(
         name,
         described,
         found.baseline or parts.baseline,
         found.parameters,
-        " ".join(filter(None, (sentence(target, described, checked), found.remark))),
+        " ".join(filter(None, (sentence(target, described, trust), found.remark))),
         explaining,
         asking.calls,
-        checked,
+        trust,
         None if found.interval is None else found.interval.tolist(),
     )
 
 
-def _flipped(
-    subject: Subject, prepared: Prepared, target: Target, wish: Wish, stop: StopSignal
-) -> _Result:
+def _flipped(subject: Subject, prepared: Prepared, target: Target, wish: Wish) -> _Result:
     """Explain a decision by what would flip it."""
     check_wishes(wish, TABLE)
     predictor = subject.predictor
-    asking = AskingDecisions(subject, prepared, target.index, stop)
+    asking = AskingDecisions(subject, prepared, target.index, wish.course)
 
     def ask(rows: Sequence[Mapping[str, Any]]) -> Array:
         items = [{"row": row} for row in rows]
@@ -156,7 +153,7 @@ def _flipped(
         found.attribution,
         found.baseline,
         found.parameters,
-        told_in_words(found.attribution, decision),
+        told_in_words(found.attribution, decision, is_cut=wish.course.is_cut),
         asking.calls,
         asking.calls,
     )
@@ -205,27 +202,35 @@ def _attribution(asking: Asking, parts: Parts, method: Method, wish: Wish) -> At
 
 
 def _checked(
-    asking: Asking,
-    parts: Parts,
-    method: Method,
-    found: Attribution,
-    wish: Wish,
-    *,
-    measured: Faithfulness | None,
-) -> Faithfulness:
-    """How far the weights can be trusted; `measured` is how faithful they are, where known."""
-    before = asking.calls
+    asking: Asking, parts: Parts, method: Method, found: Attribution, wish: Wish
+) -> Faithfulness | None:
+    """How far the weights can be trusted; None where there was no time for it."""
+    before, course, measure_there = asking.calls, wish.course, asking.subject.measure
     moved = None if wish.given else parts.noisy(np.random.default_rng(wish.seed))
-    stability = None
-    if moved is not None:
-        other = _attribution(asking, moved, method, wish)
-        stability = round(rank_agreement(found.weights, other.weights), 4)
-    if measured is None:
-        measured = measure(
-            lambda one: asking.scores(parts, one),
-            found.weights,
-            RandomOrders(wish.seed, parts.guess),
+
+    orders = RandomOrders(wish.seed, parts.guess)
+
+    def measured() -> list[Faithfulness] | None:
+        if measure_there is None:
+            return [measure(partial(asking.scores, parts), found.weights, orders)]
+        told = measure_there(
+            found.weights, asking.index, course.left_s if course.is_timed else None
         )
-    else:
-        asking.calls += measured.calls
-    return replace(measured, stability=stability, calls=asking.calls - before)
+        if told is None:
+            return None
+        asking.calls += told.calls
+        return [told]
+
+    def repeated() -> list[float]:
+        assert moved is not None
+        other = _attribution(asking, moved, method, wish)
+        return [rank_agreement(found.weights, other.weights)]
+
+    check = Check(
+        measured,
+        0 if measure_there is not None else orders.calls(parts.count),
+        None if moved is None else repeated,
+        course.explained,
+    )
+    told = checked(check, course)
+    return None if told is None else replace(told[0], calls=asking.calls - before)

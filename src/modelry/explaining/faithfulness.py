@@ -98,6 +98,11 @@ class RandomOrders:
     steps: int = STEPS
     pairs: int | None = None
 
+    def calls(self, parts: int, targets: int = 1) -> int:
+        """How often the model is asked at most to measure the weights of so many targets."""
+        orders = targets + (RANDOM_ORDERS if self.pairs is None else 2 * self.pairs)
+        return 2 * orders * (min(self.steps, parts) + 1)
+
     def drawn(self, parts: int) -> list[Array]:
         """The orders of so many parts."""
         random = np.random.default_rng(self.seed)

@@ -7,15 +7,16 @@ overlap times score among the boxes of its class that the version's own steps fi
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from modelry.domain.errors import InvalidInput
 from modelry.explaining.asking import Asking, Subject
+from modelry.explaining.checking import Check, checked
 from modelry.explaining.contract import (
     Attribution,
     Explained,
@@ -24,6 +25,7 @@ from modelry.explaining.contract import (
     Wish,
     index_meant,
 )
+from modelry.explaining.course import Course, TimeIsUp
 from modelry.explaining.faithfulness import (
     Faithfulness,
     RandomOrders,
@@ -62,17 +64,23 @@ class Chosen:
 
 def explain_objects(subject: Subject, wish: Wish, stop: StopSignal) -> Explained:
     """Explain the boxes of one answer; see `explain`."""
-    began = time.monotonic()
     check_wishes(wish, OBJECTS)
+    course = Course(stop, wish.seconds, subject.tell)
+    wish = replace(wish, course=course)
     prepared = subject.predictor.before([subject.item], subject.options)
     chosen = _chosen(subject, prepared, wish)
-    asking = AskingObjects(subject, prepared, chosen.boxes, stop)
+    asking = AskingObjects(subject, prepared, chosen.boxes, course)
     name, method = method_for(OBJECTS, wish)
     parts = ImageParts(prepared, MOST_CELLS, MASK_CELLS)
-    found = method(lambda presences: asking.scores(parts, presences), parts, wish)
+    if wish.checks:
+        course.keep(RandomOrders(wish.seed).calls(parts.count, len(chosen.places)))
+    try:
+        found = method(lambda presences: asking.scores(parts, presences), parts, wish)
+    except TimeIsUp:
+        raise course.too_few_seconds(name) from None
     explaining = asking.calls
-    checked = _checked(asking, parts, method, found, wish) if wish.checks else None
-    objects = [_described(chosen, at, parts, found, checked) for at in range(len(chosen.places))]
+    trust = _checked(asking, parts, method, found, wish) if wish.checks else None
+    objects = [_described(chosen, at, parts, found, trust) for at in range(len(chosen.places))]
     first = objects[0]
     calls = 1 + asking.calls
     told = {
@@ -88,12 +96,10 @@ def explain_objects(subject: Subject, wish: Wish, stop: StopSignal) -> Explained
             "objects_explained": len(objects),
         },
         "faithfulness": first["faithfulness"],
-        "sentence": " ".join(filter(None, (objects_sentence(objects, chosen.found), found.remark))),
-        "cost": {
-            "model_calls": calls,
-            "explaining_calls": explaining,
-            "seconds": round(time.monotonic() - began, 4),
-        },
+        "sentence": " ".join(
+            filter(None, (objects_sentence(objects, chosen.found), found.remark, course.remark()))
+        ),
+        "cost": course.cost(calls, explaining),
     }
     picture = object_maps(subject.item["image"], told["attribution"]) if wish.picture else b""
     usage = {**prepared.usage, "explanations": 1, "model_calls": calls}
@@ -104,9 +110,9 @@ class AskingObjects(Asking):
     """Gives the likeness of what is found in changed images to each of some objects."""
 
     def __init__(
-        self, subject: Subject, prepared: Prepared, objects: Boxes, stop: StopSignal
+        self, subject: Subject, prepared: Prepared, objects: Boxes, course: Course
     ) -> None:
-        super().__init__(subject, prepared, 0, stop)
+        super().__init__(subject, prepared, 0, course)
         self._objects = objects
         self._predictor = subject.predictor
         self._least = min(LEAST_SCORE, 0.5 * float(objects.scores.min()))
@@ -174,17 +180,24 @@ def _meant(wanted: str | int | None, names: Sequence[str]) -> list[int]:
 
 def _checked(
     asking: Asking, parts: ImageParts, method: Method, found: Attribution, wish: Wish
-) -> list[Faithfulness]:
-    """How far the map of each object can be trusted."""
+) -> list[Faithfulness] | None:
+    """How far the map of each object can be trusted; None where there was no time for it."""
+    course = wish.course
     moved = parts.noisy(np.random.default_rng(wish.seed))
-    other = method(lambda presences: asking.scores(moved, presences), moved, wish)
-    measured = measure_each(
-        lambda one: asking.scores(parts, one), found.weights, RandomOrders(wish.seed, parts.guess)
-    )
-    return [
-        replace(one, stability=round(rank_agreement(ours, theirs), 4))
-        for one, ours, theirs in zip(measured, found.weights.T, other.weights.T, strict=True)
-    ]
+
+    orders = RandomOrders(wish.seed, parts.guess)
+
+    def measured() -> list[Faithfulness]:
+        scores = partial(asking.scores, parts)
+        return measure_each(scores, found.weights, orders)
+
+    def repeated() -> list[float]:
+        other = method(partial(asking.scores, moved), moved, wish)
+        pairs = zip(found.weights.T, other.weights.T, strict=True)
+        return [rank_agreement(ours, theirs) for ours, theirs in pairs]
+
+    measuring = orders.calls(parts.count, found.weights.shape[1])
+    return checked(Check(measured, measuring, repeated, course.explained), course)
 
 
 def _described(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from modelry.explaining.contract import Attribution, Scores, Wish
+from modelry.explaining.course import TimeIsUp
 from modelry.explaining.images import ImageParts
 from modelry.explaining.settling import LEAST_PORTIONS, Asked, agreement
 from modelry.runtime_api.tensors import Array
@@ -25,6 +26,7 @@ def occlusion(scores: Scores, parts: ImageParts, wish: Wish) -> Attribution:
 
     Raises:
         InvalidInput: the wish leaves fewer calls than squares side by side take.
+        TimeIsUp: the time suffices for no such squares.
     """
     side = max(1, round(min(parts.grid) / _SQUARES_PER_SIDE))
     tilings = [_tiling(parts.grid, side, place) for place in _places(side)]
@@ -38,13 +40,18 @@ def occlusion(scores: Scores, parts: ImageParts, wish: Wish) -> Attribution:
         if done + squares > most or is_settled:
             break
         kept = (tiling[None, :] != np.arange(squares)[:, None]).astype(np.float64)
-        losses.append((whole - scores(kept))[tiling])
+        found = wish.course.in_time(scores, kept, squares)
+        if not len(found):
+            break
+        losses.append((whole - found)[tiling])
         done += squares
         if len(losses) >= LEAST_PORTIONS:
             agreed = agreement(np.stack(losses), len(tilings))
             is_settled = agreed >= SETTLED
+    if not losses:
+        raise TimeIsUp
     is_complete = len(losses) == len(tilings)
-    asked = Asked(done, most, agreed, is_complete, is_settled)
+    asked = Asked(done, most, agreed, is_complete, is_settled, wish.course.is_cut)
     told = {**asked.to_wire(), "square": side * parts.cell}
     return Attribution(np.mean(losses, axis=0), told)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from modelry.explaining.contract import Attribution, Scores, Wish
+from modelry.explaining.course import TimeIsUp
 from modelry.explaining.images import ImageParts
 from modelry.explaining.settling import Asked, agreement
 from modelry.explaining.smoothing import smoothed
@@ -22,6 +23,7 @@ SETTLED = 0.95
 """How well the weights must agree with those of endless asking for no more to be asked."""
 _UNSEEN = "No mask left enough to be seen for the answer to be found again."
 _BLOCK = 128
+_TIMED_BLOCK = 32
 _PORTIONS_OF_BLOCK = 4
 _PORTIONS = 16
 _LEAST_BLOCKS = 2
@@ -34,8 +36,10 @@ def rise(scores: Scores, parts: ImageParts, wish: Wish) -> Attribution:
 
     Raises:
         InvalidInput: the wish leaves too few calls.
+        TimeIsUp: the time suffices for no mask.
     """
     most = wish.bounded(USUAL_CALLS, _LEAST_BLOCKS * _BLOCK, parts.count)
+    wish.course.expect(most, 1 + _TIMED_BLOCK)
     random = np.random.default_rng(wish.seed)
     whole = scores(np.ones((1, parts.count)))
     shares = iter(KEPT)
@@ -46,8 +50,12 @@ def rise(scores: Scores, parts: ImageParts, wish: Wish) -> Attribution:
     while done < most and not is_settled:
         masks = _masks(parts.grid, min(_BLOCK, most - done), random, parts.mask_cells, kept)
         # the whole image's score is 0 here: a model that always says the same gives zeros
-        means.add(masks, (scores(masks) - whole).reshape(len(masks), -1))
-        done += len(masks)
+        found = wish.course.in_time(scores, masks, _TIMED_BLOCK)
+        if len(found):
+            means.add(masks[: len(found)], (found - whole).reshape(len(found), -1))
+            done += len(found)
+        if len(found) < len(masks):
+            break
         if means.count < _LEAST_BLOCKS * _BLOCK - 1:
             continue
         if not means.is_seen and done < most and (more := next(shares, None)) is not None:
@@ -55,7 +63,11 @@ def rise(scores: Scores, parts: ImageParts, wish: Wish) -> Attribution:
             continue
         agreed = agreement(means.estimates()) if means.is_seen else 0.0
         is_settled = agreed >= SETTLED
-    asked = Asked(done, most, agreed, is_settled=is_settled)
+    if not means.count:
+        raise TimeIsUp
+    if wish.course.is_cut:
+        agreed = agreement(means.estimates()) if means.is_seen else 0.0
+    asked = Asked(done, most, agreed, is_settled=is_settled, is_cut=wish.course.is_cut)
     shape = (parts.count, *whole.shape[1:])
     return Attribution(
         means.weights().reshape(shape),

@@ -31,6 +31,7 @@ class Asked:
         agreement: at the end, where portions were compared.
         is_complete: all that the method asks for was asked.
         is_settled: the order of the parts was, before everything was asked.
+        is_cut: the time was over before.
     """
 
     calls: int
@@ -38,10 +39,13 @@ class Asked:
     agreement: float | None = None
     is_complete: bool = False
     is_settled: bool = False
+    is_cut: bool = False
 
     def to_wire(self) -> dict[str, Any]:
         """As parameters of an explanation."""
         stopped = "complete" if self.is_complete else "settled" if self.is_settled else "calls"
+        if self.is_cut and stopped == "calls":
+            stopped = "seconds"
         told: dict[str, Any] = {"calls": self.calls, "most_calls": self.most, "stopped": stopped}
         return told if self.agreement is None else {**told, "agreement": round(self.agreement, 4)}
 

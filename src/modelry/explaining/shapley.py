@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from modelry.explaining.contract import Attribution, Parts, Scores, Wish
+from modelry.explaining.course import Course
 from modelry.explaining.settling import Asked, agreement
 from modelry.runtime_api.tensors import Array
 
@@ -39,12 +40,14 @@ def shapley(scores: Scores, parts: Parts, wish: Wish) -> Attribution:
 
     Raises:
         InvalidInput: the wish leaves too few calls.
+        TimeIsUp: the time does not suffice for the subsets that are always asked.
     """
     count = parts.count
     calls = wish.bounded(usual_calls(count), min(2**count, 2 * count + 2), count)
     if count <= EXACT_PARTS and calls >= 2**count:
+        wish.course.expect(2**count, 2**count)
         return _exact(scores, count)
-    return _kernel(scores, count, calls, np.random.default_rng(wish.seed))
+    return _kernel(scores, count, calls, np.random.default_rng(wish.seed), wish.course)
 
 
 def _exact(scores: Scores, parts: int) -> Attribution:
@@ -66,10 +69,13 @@ def _exact(scores: Scores, parts: int) -> Attribution:
     return Attribution(weights, _told(Asked(2**parts, 2**parts, is_complete=True)))
 
 
-def _kernel(scores: Scores, parts: int, most: int, random: np.random.Generator) -> Attribution:
+def _kernel(
+    scores: Scores, parts: int, most: int, random: np.random.Generator, course: Course
+) -> Attribution:
     ends = scores(np.array([[0.0] * parts, [1.0] * parts]))
     nothing, total = float(ends[0]), float(ends[1] - ends[0])
     whole, importance, left = _whole_sizes(parts, most - 2)
+    course.expect(most, 2 + len(whole))
     whole_sums = _Sums.of(whole, importance, scores(whole) - nothing, total)
     done = 2 + len(whole)
     if not left:
@@ -81,21 +87,28 @@ def _kernel(scores: Scores, parts: int, most: int, random: np.random.Generator) 
     while done + 2 * _PORTIONS <= most and not is_settled:
         count = min(pairs, (most - done) // (2 * _PORTIONS) * _PORTIONS)
         drawn = drawing.pairs(count)
-        found = scores(drawn.reshape(-1, parts)).reshape(count, 2) - nothing
+        known = course.in_time(scores, drawn.reshape(-1, parts), 2 * _PORTIONS)
+        is_cut = len(known) < 2 * count
+        count = len(known) // 2
+        if not count:
+            break
+        drawn, found = drawn[:count], known.reshape(count, 2) - nothing
         for at, portion in enumerate(portions):
             some = drawn[at::_PORTIONS].reshape(-1, parts)
             portion.add(some, np.ones(len(some)), found[at::_PORTIONS].reshape(-1), total)
         done += 2 * count
         agreed = agreement(np.stack(_estimates(whole_sums, portions, drawing.share, total)))
         is_settled = agreed >= SETTLED
+        if is_cut:
+            break
         pairs = (done - 2 - len(whole)) // (4 * _PORTIONS) * _PORTIONS  # half as many again
     if agreed is None:
-        return Attribution(whole_sums.solved(total), _told(Asked(done, most)))
+        return Attribution(whole_sums.solved(total), _told(Asked(done, most, is_cut=course.is_cut)))
     estimates = _estimates(whole_sums, portions, drawing.share, total)
     together = whole_sums.with_share(_Sums.together(portions), drawing.share)
     return Attribution(
         together.solved(total),
-        _told(Asked(done, most, agreed, is_settled=is_settled)),
+        _told(Asked(done, most, agreed, is_settled=is_settled, is_cut=course.is_cut)),
         interval=1.96 * np.std(estimates, axis=0, ddof=1) / math.sqrt(_PORTIONS),
     )
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from modelry.domain.errors import Cancelled, InvalidInput, NotSupported
+from modelry.explaining.course import Course
 from modelry.gradients.twin import as_tensor
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.tensors import Array
@@ -105,7 +106,9 @@ class Integral:
         return max(1.0, float(np.abs(self.end).max()), float(np.abs(self.start).max()))
 
 
-def integrated(score: Score, way: Way, calls: int | None, stop: StopSignal) -> Integral:
+def integrated(
+    score: Score, way: Way, calls: int | None, stop: StopSignal, course: Course | None = None
+) -> Integral:
     """Share the difference in score.
 
     Args:
@@ -113,6 +116,7 @@ def integrated(score: Score, way: Way, calls: int | None, stop: StopSignal) -> I
         way: along which.
         calls: gradients that may be computed; None for as many as it takes, within reason.
         stop: ends it early.
+        course: has no more points taken where there is no time for them; they are its calls.
 
     Raises:
         InvalidInput: so few gradients tell nothing.
@@ -132,10 +136,15 @@ def integrated(score: Score, way: Way, calls: int | None, stop: StopSignal) -> I
     while True:
         shares = _shares(score, way, points, stop)
         used += points * rows
+        if course is not None:
+            course.asked(points * rows)
         found = Integral(shares, start, end, points, used)
         points *= 2
         is_spent = points > MOST_POINTS or (calls is not None and used + points * rows > calls)
         if found.is_complete or is_spent:
+            return found
+        if course is not None and not course.fits(points * rows):
+            course.is_cut = True
             return found
 
 

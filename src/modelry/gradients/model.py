@@ -213,7 +213,7 @@ class _OneInput:
         return MOST_AT_ONCE if self._network.is_batched else 1
 
     def _integrated(self, way: Way, wish: Wish) -> Integral:
-        return integrated(self._score, way, wish.calls, self._question.stop)
+        return integrated(self._score, way, wish.calls, self._question.stop, wish.course)
 
     def _score(self, held: Mapping[str, Tensor]) -> Tensor:
         (output,) = self._twin.run([self._steps.output], held)

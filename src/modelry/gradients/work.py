@@ -136,12 +136,16 @@ class _Engine:
         self._count(rows)
         return unpack_tensors(answer.header["arrays"], answer.body)
 
-    def measured(self, weights: Array, target: int) -> Faithfulness:
-        """How faithful weights of the item's parts are; the worker measures it between requests."""
-        told = {"weights": weights.tolist(), "target": target}
+    def measured(self, weights: Array, target: int, seconds: float | None) -> Faithfulness | None:
+        """How faithful weights of the item's parts are; the worker measures it between requests.
+
+        None where it could not be measured in so many seconds.
+        """
+        told = {"weights": weights.tolist(), "target": target, "seconds": seconds}
         answer = self._host.ask(MEASURE, told)
         self._count(int(answer.header["model_calls"]))
-        return Faithfulness.from_wire(answer.header["faithfulness"])
+        found = answer.header["faithfulness"]
+        return None if found is None else Faithfulness.from_wire(found)
 
     def _count(self, calls: int) -> None:
         self.calls += calls

@@ -12,6 +12,7 @@ from modelry.domain.errors import DeadlineExceeded, ModelFailed, ModelryError
 from modelry.runtime_api.frames import Kind, encode, encode_error
 from modelry.worker.connection import FrameSender
 
+_EVENT = int(Kind.EVENT)
 _RESULT = int(Kind.RESULT)
 
 
@@ -52,6 +53,11 @@ class OpenCalls:
     def answer(self, call_id: int, header: bytes, body: bytes = b"") -> None:
         """Answer with a result."""
         self._send(call_id, encode(_RESULT, call_id, header, body))
+
+    def event(self, call_id: int, header: bytes) -> None:
+        """Tell something of a call that is not answered yet."""
+        if call_id in self._open:
+            self._sender.send(encode(_EVENT, call_id, header))
 
     def fail(self, call_id: int, error: ModelryError) -> None:
         """Answer with an error."""

@@ -21,6 +21,7 @@ from modelry.explaining.contract import (
     Wish,
 )
 from modelry.explaining.counterfactuals import COUNTERFACTUAL
+from modelry.explaining.course import Tell
 from modelry.explaining.explain import explain
 from modelry.explaining.language.pairs import Embed, explain_pair
 from modelry.explaining.pace import Pace
@@ -63,6 +64,12 @@ class ExplanationCalls(ThreadedCalls):
                 retry_after_s=1,
             )
         return super().start(frame, deadline)
+
+    def tell(self, asked: Mapping[str, Any], call_id: int) -> Tell | None:
+        """Tells the gateway how far a call is, where that is asked."""
+        if not asked.get("tells"):
+            return None
+        return lambda far: self._calls.event(call_id, orjson.dumps(far.to_wire()))
 
     def busy_s(self, now: float) -> float:
         """The engine is busy with others, too: what hangs is seen at its queue."""
@@ -117,8 +124,11 @@ class ExplainCalls(ExplanationCalls):
                 self._engine.items_in_bulk, others_are_asked=asked[OTHERS_ARE_ASKED]
             )
             embed = self._embeds_by(predictor, self._runs(call.stop, pace))
-            return told(explain_pair(item, embed, wish, call.stop, pace))
-        subject = self._subject(item, asked, predictor, call.stop)
+            tell = self.tell(asked, call.call_id)
+            return told(explain_pair(item, embed, wish, call.stop, pace, tell=tell))
+        subject = replace(
+            self._subject(item, asked, predictor, call.stop), tell=self.tell(asked, call.call_id)
+        )
         if wish.method == COUNTERFACTUAL and not asked.get("is_own", True):
             # its values come from those rows, which are not shared with the model
             subject = replace(subject, background=())

@@ -49,7 +49,8 @@ class ExplainAnswerCalls(ExplanationCalls):
         else:
             subject = _of_text(item, options)
         wish = Wish.from_wire(asked["wish"])
-        return told(explain_answer(subject, self._engine, wish, call.stop))
+        tell = self.tell(asked, call.call_id)
+        return told(explain_answer(subject, self._engine, wish, call.stop, tell))
 
 
 class ExplainPairCalls(ExplanationCalls):
@@ -80,7 +81,8 @@ class ExplainPairCalls(ExplanationCalls):
             return found.vectors, sum(found.token_counts)
 
         wish = Wish.from_wire(asked["wish"])
-        return told(explain_pair(item, embed, wish, call.stop, pace))
+        tell = self.tell(asked, call.call_id)
+        return told(explain_pair(item, embed, wish, call.stop, pace, tell=tell))
 
 
 def _of_chat(item: Mapping[str, Any], options: Mapping[str, Any], salt: str) -> Answered:

@@ -19,7 +19,7 @@ def content(**changes: object) -> bytes:
 
 
 def test_what_is_asked_comes_back() -> None:
-    wish = Wish(method="rise", target=3, calls=50, background=([1, 2],), picture=True)
+    wish = Wish(method="rise", target=3, calls=50, seconds=2.5, background=([1, 2],), picture=True)
     asked = Asked({"image": b"\x00\xff", "text": "ä"}, {"top_k": 3}, wish)
     assert Asked.from_bytes(asked.to_bytes()) == asked
 
@@ -34,6 +34,9 @@ def test_what_is_asked_comes_back() -> None:
         struct.pack("<I", 9) + b'{"item":1',
         content(calls="many"),
         content(calls=1),
+        content(seconds="many"),
+        content(seconds=0),
+        content(seconds=True),
         content(seed=-1),
         content(checks=1),
         content(target=1.5),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from modelry.explaining.asking import Asking, Subject
+from modelry.explaining.course import Course
 from modelry.explaining.pace import Pace
 from modelry.processing.values import Context
 from modelry.runtime_api.engine import StopSignal
@@ -44,7 +45,7 @@ def asked(rows_at_once: int, columns: int, index: int) -> tuple[Array, Array, li
         {}, {}, cast("Predictor", cast("Any", predictor)), run, rows_at_once, pace=pace
     )
     return (
-        Asking(subject, prepared, index, StopSignal()).of_inputs({"x": rows}),
+        Asking(subject, prepared, index, Course(StopSignal())).of_inputs({"x": rows}),
         rows,
         predictor.read,
     )

@@ -32,6 +32,7 @@ from modelry.domain.quotas import QuotaLimits
 from modelry.domain.usage import Origin
 from modelry.explaining.asked import Asked
 from modelry.explaining.contract import Wish
+from modelry.explaining.course import Progress
 from modelry.gradients.contract import EXPLANATION, INFER, INPUT, MEASURE
 from modelry.runtime_api.tensors import pack_tensors, unpack_tensors
 from modelry.runtime_api.work import WorkHost, WorkLimits
@@ -105,14 +106,18 @@ class Inference:
         return SimpleNamespace(outputs={"y": inputs["x"] * 2})
 
     async def explain(
-        self, principal: Any, target: Any, item: Any, options: Any, wish: Wish
+        self, principal: Any, target: Any, item: Any, *asked: Any, on_progress: Any = None
     ) -> Any:
+        wish: Wish = asked[1]
         if wish.given:
             told = {"faithfulness": {"of": list(wish.given), "for": wish.target}}
             told["cost"] = {"model_calls": 40}
             return SimpleNamespace(told=told, picture=b"", usage={})
         told = {"method": wish.method, "of": item["text"]}
-        return SimpleNamespace(told=told, picture=b"png", usage={"explanations": 1})
+        usage = {"explanations": 1, "model_calls": 90}
+        on_progress(Progress("checking", 20, 40))
+        await asyncio.sleep(0.3)
+        return SimpleNamespace(told=told, picture=b"png", usage=usage)
 
 
 class Doubling:
@@ -203,7 +208,10 @@ def test_other_methods_are_asked_of_the_worker(kit: Kit) -> None:
     kit.handler.run(run)
     told = kit.told(run)
     assert (told["method"], told["of"], told["picture"]) == ("shapley", "b", "cG5n")
-    assert run.told[-1][:2] == (1, 1)
+    calls = "model calls"
+    assert run.told[0] == (0, None, calls, "explaining")
+    assert (20, 40, calls, "checking") in run.told
+    assert run.told[-1] == (90, 90, calls, "done")
 
 
 def test_limits_of_the_moment_slow_it_down_and_a_spent_budget_ends_it(kit: Kit) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelry.cli.commands.tabular import read_rows
+from modelry.cli.explanation_bar import ExplanationBar
 from modelry.cli.failures import usage_error
 from modelry.cli.output import AsJson, Output
 from modelry.cli.session import client_of
@@ -107,6 +108,10 @@ def explain(
     calls: Annotated[
         int | None, typer.Option(min=2, help="How often the model may be asked.")
     ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="How long it may take; what is known by then is told."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of what is random.")] = 0,
     checks: Annotated[
         bool, typer.Option(help="Measure how far the explanation can be trusted.")
@@ -122,6 +127,7 @@ def explain(
         ),
     ] = None,
     job: Annotated[bool, typer.Option("--job", help="Only start a job, and tell its id.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Explain an answer: what in its image, text, row or conversation spoke for it, or against."""
@@ -151,6 +157,7 @@ def explain(
         "target": target,
         "method": method,
         "calls": calls,
+        "seconds": seconds,
         "seed": seed,
         "checks": checks,
         "min_score": min_score,
@@ -162,7 +169,8 @@ def explain(
             output.result({"job_id": started.id}, lambda: output.say(f"{started.id}: {_DOWNLOAD}"))
             return
         is_drawn = out is not None and (image is not None or out.suffix.lower() == ".png")
-        found = client.explain(model, **wishes, picture=is_drawn)
+        with ExplanationBar(is_quiet=quiet) as bar:
+            found = client.explain(model, **wishes, picture=is_drawn, on_progress=bar.told)
     if out is not None:
         found.save(out)
     told = {name: getattr(found, name) for name in found.__slots__ if name != "picture"}

@@ -6,11 +6,21 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from modelry.client.errors import InvalidInput, JobFailed
-from modelry.client.exchange import Flow, Request, send_json, sleep, work
-from modelry.client.explained import Explanation, Row, as_sent, cells, decode_explanation
+from modelry.client.decoding import decode
+from modelry.client.errors import InvalidInput, JobFailed, told_error
+from modelry.client.exchange import Flow, Request, follow, send_json, sleep, work
+from modelry.client.explained import (
+    Explanation,
+    ExplanationProgress,
+    OnProgress,
+    Row,
+    as_sent,
+    cells,
+    decode_explanation,
+)
 from modelry.client.images import ImageInput, image_bytes
 from modelry.client.job_records import JobRecord, KnownById, ids_of
+from modelry.client.lines import EventSplitter, json_object
 from modelry.client.operations.jobs import get_job
 from modelry.client.operations.paths import api
 
@@ -18,6 +28,7 @@ PATH = "/v1/explanations"
 ARTEFACT = "explanation.json"
 JOB_ID = "job_id"
 LOOK_S = 0.5
+_FAILED_LATER = 502
 
 
 def explain(
@@ -45,6 +56,8 @@ def explain(
     checks: bool = True,
     picture: bool | None = None,
     min_score: float | None = None,
+    seconds: float | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Flow[Explanation]:
     """Explain the answer to an image, a text, a row of a table or a conversation.
 
@@ -78,6 +91,8 @@ def explain(
         checks: whether to measure how far the explanation can be trusted.
         picture: whether to draw a heat map; by default of images.
         min_score: of objects that are explained.
+        seconds: how long it may take with its check; what is known by then is told.
+        on_progress: is called a few times a second with how far it is.
     """
     sent = yield from _asked(
         model,
@@ -103,11 +118,37 @@ def explain(
         checks=checks,
         picture=picture,
         min_score=min_score,
+        seconds=seconds,
     )
-    told = yield from send_json(Request("POST", PATH, json=sent, idempotent=True))
-    if JOB_ID in told:  # it takes longer than a request waits
-        return (yield from _awaited(str(told[JOB_ID])))
-    return decode_explanation(told)
+
+    def note(told: Explanation | ExplanationProgress) -> None:
+        if on_progress is not None and isinstance(told, ExplanationProgress):
+            on_progress(told)
+
+    # as a stream also where nobody looks: a silent answer would be given up
+    asked = Request("POST", PATH, json={**sent, "stream": True}, idempotent=True, streams=True)
+    found: Explanation = yield from follow(asked, ExplanationParser, note)
+    return found
+
+
+class ExplanationParser:
+    """Reads the events of an explanation: how far it is, then the explanation or an error."""
+
+    def __init__(self) -> None:
+        self._events = EventSplitter()
+        self.is_complete = False
+
+    def feed(self, chunk: bytes) -> list[Explanation | ExplanationProgress]:
+        """The events that `chunk` completes; raises the error that the stream tells."""
+        return [self._event(json_object(data)) for data in self._events.feed(chunk)]
+
+    def _event(self, told: Mapping[str, Any]) -> Explanation | ExplanationProgress:
+        if "error" in told:
+            raise told_error(_FAILED_LATER, told["error"])
+        if "phase" in told:
+            return decode(ExplanationProgress, told)
+        self.is_complete = True
+        return decode_explanation(told)
 
 
 def start_explanation(model: str, **wishes: Any) -> Flow[JobRecord]:
@@ -169,6 +210,7 @@ def _asked(
     checks: bool = True,
     picture: bool | None = None,
     min_score: float | None = None,
+    seconds: float | None = None,
 ) -> Flow[dict[str, Any]]:
     """The body of a request."""
     given = [value for value in (image, text, row, messages, request_id) if value is not None]
@@ -196,6 +238,7 @@ def _asked(
             "calls": calls,
             "seed": seed,
             "min_score": min_score,
+            "seconds": seconds,
             "checks": checks,
             "picture": (image is not None) if picture is None else picture,
         }

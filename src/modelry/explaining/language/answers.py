@@ -8,7 +8,6 @@ et al., "ContextCite", NeurIPS 2024, draw subsets instead).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from modelry.domain.errors import ContextLengthExceeded, InvalidInput
+from modelry.explaining.checking import Check, checked
 from modelry.explaining.contract import Attribution, Explained, Target, Wish
+from modelry.explaining.course import WORDS, Course, Tell, TimeIsUp
 from modelry.explaining.faithfulness import Faithfulness, RandomOrders, measure
 from modelry.explaining.language.asking import AnswerAsking, AsQuestion
 from modelry.explaining.language.cutting import Piece, fitting, words_of
@@ -68,9 +69,20 @@ class Answered:
 
 
 def explain_answer(
-    asked: Answered, engine: SupportsAnswerScores, wish: Wish, stop: StopSignal
+    asked: Answered,
+    engine: SupportsAnswerScores,
+    wish: Wish,
+    stop: StopSignal,
+    tell: Tell | None = None,
 ) -> Explained:
     """Explain an answer by what its question loses.
+
+    Args:
+        asked: the question.
+        engine: tells how likely it finds the answer.
+        wish: how to explain it.
+        stop: ends it early.
+        tell: is told how far it is.
 
     Raises:
         InvalidInput: what is asked, or the wish, is wrong.
@@ -78,13 +90,14 @@ def explain_answer(
         Cancelled: `stop` was raised.
         ModelFailed: the engine broke.
     """
-    began = time.monotonic()
+    course = Course(stop, wish.seconds, tell)
+    wish = replace(wish, course=course)
     check_wishes(wish, CONVERSATION)
     name, method = method_for(CONVERSATION, wish)
     level, pieces = fitting(asked.texts, asked.level, asked.within, asked.param)
     answer = _answer(asked, engine, stop)
     columns = _columns(answer, wish.target)
-    asking = AnswerAsking(engine, asked.as_question, asked.texts, answer, stop)
+    asking = AnswerAsking(engine, asked.as_question, asked.texts, answer, course)
     (whole,) = asking.log_probs(pieces, np.ones((1, len(pieces))))
     # the call by which the model wrote the answer itself read the question, too
     own_calls = int(asked.answer is None)
@@ -96,17 +109,23 @@ def explain_answer(
 
     parts = PartCount(len(pieces))
     most = USUAL_CALLS if asked.is_dear else USUAL_CHEAP_CALLS
-    found = method(scores, parts, bounded(wish, name, len(pieces), most))
+    if wish.checks and len(pieces) > 1:
+        course.keep(_orders(wish, asked).calls(len(pieces)))
+    try:
+        found = method(scores, parts, bounded(wish, name, len(pieces), most))
+    except TimeIsUp:
+        raise course.too_few_seconds(name) from None
     matrix = _matrix(asking, pieces, answer) if name == "leave-one-out" else None
     refined: dict[int, list[tuple[Piece, float]]] = {}
     if level != "words" and name == "leave-one-out":
         left = (USUAL_CALLS if wish.calls is None else wish.calls) - len(pieces) - 1
         refined = _refined(asking, pieces, columns, np.abs(found.weights), left)
     explaining = asking.calls
-    checked = None
+    trust = None
     if wish.checks and len(pieces) > 1:
-        checked = _checked(scores, found.weights, wish, asked)
-        checked = replace(checked, calls=asking.calls - explaining)
+        trust = _checked(scores, found.weights, wish, asked)
+    if trust is not None:
+        trust = replace(trust, calls=asking.calls - explaining)
     calls = own_calls + asking.calls
     target = _target(answer, columns, whole)
     described = _described(asked, pieces, found, refined, level)
@@ -124,13 +143,9 @@ def explain_answer(
         "interval": None if found.interval is None else found.interval.tolist(),
         "baseline": "the question without these parts",
         "parameters": parameters,
-        "faithfulness": None if checked is None else checked.to_wire(),
-        "sentence": sentence(target, described, checked),
-        "cost": {
-            "model_calls": calls,
-            "explaining_calls": explaining,
-            "seconds": round(time.monotonic() - began, 4),
-        },
+        "faithfulness": None if trust is None else trust.to_wire(),
+        "sentence": f"{sentence(target, described, trust)} {course.remark()}".rstrip(),
+        "cost": course.cost(calls, explaining),
     }
     usage = {
         "input_tokens": asking.input_tokens + own_tokens,
@@ -232,7 +247,11 @@ def _refined(
         if sizes[at] < _WORTH * sizes.max() or not 2 <= len(words) <= calls:
             continue
         calls -= len(words)
-        lost = _losses(asking, words, columns)
+        try:
+            lost = _losses(asking, words, columns)
+        except TimeIsUp:
+            asking.course.left_out.append(WORDS)
+            break
         refined[at] = list(zip(words, lost.tolist(), strict=True))
     return refined
 
@@ -245,9 +264,16 @@ def _losses(asking: AnswerAsking, words: Sequence[Piece], columns: Sequence[int]
     return lost
 
 
-def _checked(scores: Any, weights: Array, wish: Wish, asked: Answered) -> Faithfulness:
+def _orders(wish: Wish, asked: Answered) -> RandomOrders:
     orders = RandomOrders(wish.seed)
-    return measure(scores, weights, replace(orders, steps=4, pairs=4) if asked.is_dear else orders)
+    return replace(orders, steps=4, pairs=4) if asked.is_dear else orders
+
+
+def _checked(scores: Any, weights: Array, wish: Wish, asked: Answered) -> Faithfulness | None:
+    orders = _orders(wish, asked)
+    check = Check(lambda: [measure(scores, weights, orders)], orders.calls(len(weights)))
+    found = checked(check, wish.course)
+    return None if found is None else found[0]
 
 
 def _described(

@@ -8,13 +8,15 @@ from hashlib import blake2b
 import numpy as np
 
 from modelry.domain.errors import ModelFailed
+from modelry.explaining.course import Course
 from modelry.explaining.language.cutting import Piece, without
 from modelry.runtime_api.answer_scores import GivenAnswer, Question, SupportsAnswerScores
-from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.tensors import Array
 
 AsQuestion = Callable[[Sequence[str]], Question]
 """A question, of the texts that it is made of."""
+_PORTION = 8
+"""Questions that are asked at once where somebody wants to know how far it is."""
 _CHARACTERS_AT_ONCE = 2**24
 """Of questions that are made at once; only digests are kept of those that were asked."""
 
@@ -27,7 +29,7 @@ class AnswerAsking:
         as_question: makes a question of texts.
         texts: of the question as it was asked.
         answer: whose tokens are scored.
-        stop: ends the asking.
+        course: of the explanation; ends the asking.
     """
 
     def __init__(
@@ -36,7 +38,7 @@ class AnswerAsking:
         as_question: AsQuestion,
         texts: Sequence[str],
         answer: GivenAnswer,
-        stop: StopSignal,
+        course: Course,
     ) -> None:
         self.calls = 0
         self.input_tokens = 0
@@ -47,7 +49,7 @@ class AnswerAsking:
         self._as_question = as_question
         self.texts = texts
         self._answer = answer
-        self._stop = stop
+        self.course = course
         self._known: dict[bytes, Array] = {}
 
     def log_probs(self, pieces: Sequence[Piece], presences: Array) -> Array:
@@ -57,6 +59,8 @@ class AnswerAsking:
         # sorted, questions that begin alike stand beside each other
         order = sorted(new.items(), key=lambda one: presences[one[1]].tolist(), reverse=True)
         at_once = max(1, _CHARACTERS_AT_ONCE // max(1, sum(map(len, self.texts))))
+        if self.course.is_watched:
+            at_once = min(at_once, _PORTION)
         for start in range(0, len(order), at_once):
             part = order[start : start + at_once]
             texts = [without(self.texts, pieces, presences[at]) for _, at in part]
@@ -64,8 +68,9 @@ class AnswerAsking:
         return np.stack([self._known[one] for one in asked])
 
     def _ask(self, digests: Sequence[bytes], asked: Sequence[Sequence[str]]) -> None:
+        self.course.look()
         questions = [self._as_question(one) for one in asked]
-        scored = self._engine.score_answers(questions, self._answer, self._stop)
+        scored = self._engine.score_answers(questions, self._answer, self.course.stop)
         rows = scored.log_probs
         unknown = np.isnan(rows)
         self.left_out = int(unknown.all(axis=0).sum())
@@ -74,6 +79,7 @@ class AnswerAsking:
             raise ModelFailed("The model gave no finite log-probability for a changed question.")
         self._known.update(zip(digests, rows, strict=True))
         self.calls += len(asked)
+        self.course.asked(len(asked))
         self.input_tokens += scored.input_tokens
         self.cached_tokens += scored.cached_tokens
 

@@ -6,15 +6,16 @@ similarities, so that one explanation tells of both sides; weights are told in s
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from modelry.domain.errors import Cancelled, InvalidInput, ModelFailed, NotSupported
+from modelry.domain.errors import InvalidInput, ModelFailed, NotSupported
+from modelry.explaining.checking import Check, checked
 from modelry.explaining.contract import Explained, Target, Wish
+from modelry.explaining.course import Course, Tell, TimeIsUp
 from modelry.explaining.faithfulness import RandomOrders, measure
 from modelry.explaining.language.answers import (
     USUAL_CHEAP_CALLS,
@@ -40,7 +41,13 @@ Embed = Callable[[Sequence[str]], tuple[Array, int]]
 
 
 def explain_pair(
-    item: Mapping[str, Any], embed: Embed, wish: Wish, stop: StopSignal, pace: Pace
+    item: Mapping[str, Any],
+    embed: Embed,
+    wish: Wish,
+    stop: StopSignal,
+    pace: Pace,
+    *,
+    tell: Tell | None = None,
 ) -> Explained:
     """Explain the cosine similarity of the texts `text` and `compared_with` of an item.
 
@@ -50,28 +57,40 @@ def explain_pair(
         wish: how to explain it.
         stop: ends it early.
         pace: how many texts are embedded at once; whoever embeds tells it how long that took.
+        tell: is told how far it is.
 
     Raises:
         InvalidInput: a text has no words or too many, or the wish is wrong.
         NotSupported: an embedding alone has no score that could be explained.
         Cancelled: `stop` was raised.
     """
-    began = time.monotonic()
+    course = Course(stop, wish.seconds, tell)
+    wish = replace(wish, course=course)
     check_wishes(wish, PAIR)
     if wish.target is not None:
         raise InvalidInput("target is for classes; a pair has one similarity.", param="target")
     name, method = method_for(PAIR, wish)
     texts = _texts(item)
     pieces = _pieces(texts)
-    asking = _Similarities(texts, pieces, embed, stop, pace)
-    whole = float(asking.scores(np.ones((1, len(pieces))))[0])
+    asking = _Similarities(texts, pieces, embed, course, pace)
     chosen = bounded(wish, name, len(pieces), USUAL_CHEAP_CALLS)
-    found = method(asking.scores, PartCount(len(pieces)), chosen)
-    explaining = asking.calls
-    checked = None
     if wish.checks:
-        checked = measure(asking.scores, found.weights, RandomOrders(wish.seed))
-        checked = replace(checked, calls=asking.calls - explaining)
+        course.keep(RandomOrders(wish.seed).calls(len(pieces)))
+    try:
+        whole = float(asking.scores(np.ones((1, len(pieces))))[0])
+        found = method(asking.scores, PartCount(len(pieces)), chosen)
+    except TimeIsUp:
+        raise course.too_few_seconds(name) from None
+    explaining = asking.calls
+    trust = None
+    if wish.checks:
+        orders = RandomOrders(wish.seed)
+        check = Check(
+            lambda: [measure(asking.scores, found.weights, orders)], orders.calls(len(pieces))
+        )
+        measured = checked(check, course)
+        if measured is not None:
+            trust = replace(measured[0], calls=asking.calls - explaining)
     # the score is the mean over both sides, of which a word changes one
     told = [
         told_piece(texts, piece, _SIDES * weight)
@@ -83,6 +102,7 @@ def explain_pair(
     ]
     described = {"kind": "pair", "words": sides[0], OTHER: sides[1]}
     target = Target(0, "similarity", whole)
+    told_of = sentence(target, described, trust)
     interval = None if found.interval is None else (_SIDES * found.interval).tolist()
     return Explained(
         {
@@ -92,13 +112,9 @@ def explain_pair(
             "interval": interval,
             "baseline": "the texts without these words, each while the other is whole",
             "parameters": {**found.parameters, "seed": wish.seed},
-            "faithfulness": None if checked is None else checked.to_wire(),
-            "sentence": sentence(target, described, checked),
-            "cost": {
-                "model_calls": asking.calls,
-                "explaining_calls": explaining,
-                "seconds": round(time.monotonic() - began, 4),
-            },
+            "faithfulness": None if trust is None else trust.to_wire(),
+            "sentence": f"{told_of} {course.remark()}".rstrip(),
+            "cost": course.cost(asking.calls, explaining),
         },
         {"input_tokens": asking.tokens, "explanations": 1, "model_calls": asking.calls},
     )
@@ -143,7 +159,7 @@ class _Similarities:
         texts: Sequence[str],
         pieces: Sequence[Piece],
         embed: Embed,
-        stop: StopSignal,
+        course: Course,
         pace: Pace,
     ) -> None:
         self.calls = 0
@@ -151,7 +167,7 @@ class _Similarities:
         self._texts = texts
         self._pieces = pieces
         self._embed = embed
-        self._stop = stop
+        self._course = course
         self._pace = pace
         self._whole = np.empty((0, 0))
         self._like: dict[str, tuple[float, float]] = {}
@@ -185,12 +201,12 @@ class _Similarities:
 
     def _vectors(self, texts: Sequence[str]) -> Array:
         """(texts, dimensions), each of length 1."""
-        if self._stop.is_set():
-            raise Cancelled("The explanation was stopped because its caller went away.")
+        self._course.look()
         found, tokens = self._embed(texts)
         vectors = np.asarray(found, np.float64)
         self.tokens += tokens
         self.calls += len(texts)
+        self._course.asked(len(texts))
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         if not np.isfinite(lengths).all():
             raise ModelFailed("The model gave a vector with numbers that are not finite.")

@@ -13,7 +13,7 @@ import orjson
 from starlette.responses import Response
 
 from modelry.domain.errors import InvalidInput
-from modelry.explaining.contract import MOST_CALLS, Wish
+from modelry.explaining.contract import LEAST_SECONDS, MOST_CALLS, MOST_SECONDS, Wish
 from modelry.protocols.http.request import ApiRequest
 from modelry.protocols.http.values import flag, number, text, whole
 from modelry.protocols.oip.answer import AnswerHead, render_answer
@@ -22,7 +22,7 @@ from modelry.services.inference.answers import TensorExplanation
 from modelry.services.inference.routing import Target
 from modelry.services.inference.service import InferenceService
 
-WISHES = ("method", "target", "calls", "seed", "checks", "baseline")
+WISHES = ("method", "target", "calls", "seconds", "seed", "checks", "baseline")
 """Parameters of the request that are read here; the others are those of infer."""
 _SEEDS = 2**32
 _MOST_BASELINE = 1e30
@@ -76,6 +76,7 @@ def _wish(given: dict[str, Any]) -> Wish:
         method=text(given, "method", most_chars=80),
         target=text(given, "target", most_chars=1000),
         calls=whole(given, "calls", 2, MOST_CALLS),
+        seconds=number(given, "seconds", LEAST_SECONDS, MOST_SECONDS),
         seed=whole(given, "seed", 0, _SEEDS - 1) or 0,
         checks=flag(given, "checks", default=True),
     )

@@ -19,7 +19,7 @@ from modelry.protocols.http.endpoint import DEFAULT_BODY_BYTES, Door, Endpoint, 
 from modelry.protocols.http.errors import error_headers, status_of
 from modelry.protocols.http.request import ApiRequest
 from modelry.protocols.tasks.explained_texts import wishes_of, with_wishes
-from modelry.protocols.tasks.explanations import TASKS, WISH_NAMES, told, wish_in
+from modelry.protocols.tasks.explanations import TASKS, told
 from modelry.protocols.tasks.instances import (
     INSTANCES,
     PARAMETERS,
@@ -31,6 +31,7 @@ from modelry.protocols.tasks.instances import (
 )
 from modelry.protocols.tasks.question import MAX_ITEMS, check_names, items_of, options_of
 from modelry.protocols.tasks.reading import with_inputs
+from modelry.protocols.tasks.wishes import WISH_NAMES, wish_in
 from modelry.services.explanation.counting import check_explanations
 from modelry.services.inference.explanations import MOST_EXPLAINED, check_method
 from modelry.services.inference.inputs import InputFetcher, InputUrls

@@ -18,16 +18,15 @@ from modelry.protocols.http.plain_errors import render_error
 from modelry.protocols.http.request import ApiRequest
 from modelry.protocols.tasks.description import described
 from modelry.protocols.tasks.explanations import (
-    EXPLAIN,
     TASKS,
     explanation_endpoint,
     one_item,
     told,
-    wish_beside,
 )
 from modelry.protocols.tasks.form_question import FormQuestion, place_raw
 from modelry.protocols.tasks.question import check_names, items_of, options_of
 from modelry.protocols.tasks.reading import read_question, with_inputs
+from modelry.protocols.tasks.wishes import EXPLAIN, wish_beside
 from modelry.services.explanation.asking import ExplanationJobs
 from modelry.services.explanation.counting import check_explanations
 from modelry.services.inference.explanations import check_method

@@ -19,11 +19,13 @@ from modelry.domain.errors import (
     Overloaded,
     error_from_code,
 )
-from modelry.domain.jobs import Job, JobState
+from modelry.domain.jobs import Job, JobProgress, JobState
 from modelry.explaining.asked import Asked
+from modelry.explaining.course import CHECKING, EXPLAINING, Progress
 from modelry.gradients.contract import EXPLANATION, NAMES
 from modelry.services.catalog.contents import Contents
 from modelry.services.explanation.one import KIND, check_gradients
+from modelry.services.inference.explanations import OnProgress
 from modelry.services.inference.routing import Target
 from modelry.services.jobs.service import JobsService
 
@@ -74,9 +76,19 @@ class ExplanationJobs:
         return self._jobs.submit(principal, KIND, parameters, retries=0)
 
     async def explanation(
-        self, principal: Principal, job: Job, within_s: float = WAIT_S
+        self,
+        principal: Principal,
+        job: Job,
+        within_s: float = WAIT_S,
+        on_progress: OnProgress | None = None,
     ) -> Mapping[str, Any] | None:
         """What a job found; None if it takes longer. When nobody waits any more it is cancelled.
+
+        Args:
+            principal: who waits.
+            job: for which.
+            within_s: how long.
+            on_progress: is told how far it is.
 
         Raises:
             Overloaded: so many wait already.
@@ -91,7 +103,7 @@ class ExplanationJobs:
             )
         self._waiting += 1
         try:
-            ended = await self._ended(principal, job, within_s)
+            ended = await self._ended(principal, job, within_s, on_progress)
         except asyncio.CancelledError:
             await asyncio.shield(self._cancel(principal, job))
             raise
@@ -101,7 +113,9 @@ class ExplanationJobs:
             return None
         return await asyncio.to_thread(self._found, principal, ended)
 
-    async def _ended(self, principal: Principal, job: Job, within_s: float) -> Job | None:
+    async def _ended(
+        self, principal: Principal, job: Job, within_s: float, on_progress: OnProgress | None
+    ) -> Job | None:
         """The job, once it has ended; None if that takes longer."""
         loop, heard = asyncio.get_running_loop(), asyncio.Event()
         began = time.monotonic()
@@ -119,6 +133,8 @@ class ExplanationJobs:
                     await asyncio.wait_for(heard.wait(), min(_LAST_LOOK_S, pause_s))
                 heard.clear()
                 job = await asyncio.to_thread(self._jobs.get, principal, job.job_id)
+                if on_progress is not None and job.progress is not None:
+                    on_progress(_far(job.progress))
         return job
 
     async def _cancel(self, principal: Principal, job: Job) -> None:
@@ -133,6 +149,11 @@ class ExplanationJobs:
         _, chunks = self._jobs.open_artefact(principal, job.job_id, EXPLANATION)
         found: Mapping[str, Any] = orjson.loads(b"".join(chunks))
         return found
+
+
+def _far(told: JobProgress) -> Progress:
+    phase = told.phase if told.phase == CHECKING else EXPLAINING
+    return Progress(phase, told.done, told.total)
 
 
 def _failure(job: Job) -> ModelryError:

@@ -16,7 +16,8 @@ from modelry.domain.access import Permission, Principal
 from modelry.domain.catalog import Version
 from modelry.domain.errors import InvalidInput, NotFound, NotSupported
 from modelry.explaining.asked import Asked
-from modelry.explaining.contract import Wish
+from modelry.explaining.contract import LEAST_SECONDS, Wish
+from modelry.explaining.course import EXPLAINING, Progress
 from modelry.gradients.contract import (
     EXPLANATION,
     FILE,
@@ -44,6 +45,7 @@ KIND = WORK
 LONGEST_S = 3600.0
 """How long an explanation by the engine alone may take; its deployment's own limit is shorter."""
 _WHAT = "an explanation"
+_CALLS = "model calls"
 _KNOWN = frozenset({"deployment", "version", "method", "input"})
 _FORMAT = "onnx"
 _FRAMEWORK = "torch"
@@ -131,16 +133,30 @@ class ExplainOneHandler:
         return self.inference.target(principal, _word(parameters, "deployment"), number)
 
     def _by_engine(self, run: JobRun, target: Target, asked: Asked) -> None:
-        run.progress(0, None, "explanations", "the engine is asked")
+        far = [Progress(EXPLAINING, 0, None)]  # told by the event loop, which must not wait
+
+        def tell() -> None:
+            run.progress(far[0].calls, far[0].most_calls, _CALLS, far[0].phase)
+
+        tell()
         explained = LoopCaller(self.loop(), run.stop).result(
-            self.inference.explain(run.principal, target, asked.item, asked.options, asked.wish),
-            "an explanation",
+            self.inference.explain(
+                run.principal,
+                target,
+                asked.item,
+                asked.options,
+                asked.wish,
+                on_progress=lambda one: far.__setitem__(0, one),
+            ),
+            _WHAT,
             timeout_s=LONGEST_S,
+            meanwhile=tell,
         )
         picture = base64.b64encode(explained.picture).decode() if explained.picture else None
         keep(run, self.contents, target, {**explained.told, "picture": picture,
                                           "usage": explained.usage})  # fmt: skip
-        run.progress(1, 1, "explanations", "done")
+        calls = explained.usage["model_calls"]
+        run.progress(calls, calls, _CALLS, "done")
 
     def _by_gradients(self, run: JobRun, target: Target, asked: Asked) -> None:
         version = target.version
@@ -285,12 +301,13 @@ class _Client(TellsJob):
     def _measuring(self, header: Json) -> Wish:
         """The wish to have weights measured."""
         weights = tuple(float(one) for one in header["weights"])
-        wish = self._asked.wish
+        wish, seconds = self._asked.wish, header.get("seconds")
         return Wish(
             target=int(header["target"]),
             seed=wish.seed,
             background=wish.background,
             given=weights,
+            seconds=None if seconds is None else max(LEAST_SECONDS, float(seconds)),
         )
 
 

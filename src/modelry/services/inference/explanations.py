@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import orjson
 
 from modelry.domain.access import Principal
 from modelry.domain.errors import InvalidInput, NotSupported
 from modelry.domain.signature import Datatype, Signature
 from modelry.explaining.contract import BASELINE, OTHERS_ARE_ASKED, OUTPUT, Wish
+from modelry.explaining.course import Progress
 from modelry.gradients.contract import NAMES as BY_GRADIENTS
 from modelry.runtime_api.frames import Kind, encode_header
 from modelry.runtime_api.items import encode_items
@@ -20,6 +23,35 @@ from modelry.services.quotas.demands import items_demand, tensor_demand
 
 MOST_EXPLAINED = 16
 """Rows of tensors, or items, that one request may have explained."""
+
+
+OnProgress = Callable[[Progress], None]
+"""Told how far an explanation is; runs on the event loop, must not block or raise."""
+
+
+class ExplainCall(ItemsCall):
+    """A call that tells how far it is.
+
+    Args:
+        principal: who asks.
+        header: of its frame.
+        body: likewise.
+        on_progress: is told.
+    """
+
+    __slots__ = ("_on_progress",)
+
+    def __init__(
+        self, principal: Principal, header: bytes, body: bytes, on_progress: OnProgress | None
+    ) -> None:
+        super().__init__(principal, Kind.EXPLAIN, header, body)
+        self._on_progress = on_progress
+
+    def on_event(self, header: bytes, body: bytes) -> None:
+        """It told how far it is."""
+        del body
+        if self._on_progress is not None:
+            self._on_progress(Progress(**orjson.loads(header)))
 
 
 def check_method(wish: Wish) -> None:
@@ -45,7 +77,8 @@ def item_call(
     *,
     others_are_asked: bool,
     cache_salt: str | None = None,
-) -> ItemsCall:
+    on_progress: OnProgress | None = None,
+) -> ExplainCall:
     """Asks why the version answers one item as it does.
 
     Where other versions are asked at the same time, it stands back for them.
@@ -63,9 +96,11 @@ def item_call(
         "is_own": principal.tenant_id == target.group.identity[0],
         OTHERS_ARE_ASKED: others_are_asked,
     }
+    if on_progress is not None:
+        asked["tells"] = True
     if cache_salt is not None:
         asked["cache_salt"] = cache_salt
-    call = ItemsCall(principal, Kind.EXPLAIN, encode_header(asked), body)
+    call = ExplainCall(principal, encode_header(asked), body, on_progress)
     demand = items_demand(target.version.task, 1, call.header)
     call.demand = demand._replace(explanations=1)
     call.parameters = parameters_of({**options, **wish.to_wire()})

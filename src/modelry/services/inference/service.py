@@ -33,6 +33,7 @@ from modelry.services.inference.answers import (
 from modelry.services.inference.authentication import Authenticator, tenant_refusal
 from modelry.services.inference.call import ItemsCall, RawCall, StreamedCall
 from modelry.services.inference.explanations import (
+    OnProgress,
     explanation_in,
     explanations_in,
     item_call,
@@ -182,8 +183,18 @@ class InferenceService:
         item: Mapping[str, Any],
         options: Mapping[str, Any],
         wish: Wish,
+        *,
+        on_progress: OnProgress | None = None,
     ) -> Explanation:
         """Say why the version answers one item as it does.
+
+        Args:
+            principal: who asks.
+            target: the version.
+            item: as its task takes them.
+            options: of the prediction.
+            wish: how to explain.
+            on_progress: is told how far it is.
 
         Raises:
             InvalidInput: the item, or what is wished, is not what the task takes.
@@ -199,6 +210,7 @@ class InferenceService:
             wish,
             others_are_asked=self._are_others_asked(target),
             cache_salt=salt,
+            on_progress=on_progress,
         )
         target.group.submit(call)
         _, picture = await call.answer()

@@ -37,7 +37,12 @@ class LoopCaller:
         self._stop = stop
 
     def result(
-        self, work: Coroutine[Any, Any, T], what: str, *, timeout_s: float | None = None
+        self,
+        work: Coroutine[Any, Any, T],
+        what: str,
+        *,
+        timeout_s: float | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> T:
         """What `work` gives.
 
@@ -45,6 +50,7 @@ class LoopCaller:
             work: what to run; it is cancelled when nobody waits for it any more.
             what: told when it is given up: `the loading of pets@3`.
             timeout_s: how long at most; None while `work` bounds its time itself.
+            meanwhile: is called a few times a second, in this thread.
 
         Raises:
             Cancelled: the job was stopped.
@@ -61,6 +67,8 @@ class LoopCaller:
             except FutureTimeout:
                 if future.done():  # just then, or `work` itself ran out of time
                     return future.result()
+            if meanwhile is not None:
+                meanwhile()
             if deadline is not None and time.monotonic() > deadline:
                 future.cancel()
                 raise DeadlineExceeded(
