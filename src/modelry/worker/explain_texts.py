@@ -89,25 +89,25 @@ def _of_chat(item: Mapping[str, Any], options: Mapping[str, Any], salt: str) -> 
     messages = typed(item, "messages", list) or []
     if not messages:
         raise InvalidInput("messages is missing or empty; it is required.", param="messages")
-    texts = [_content(message, at) for at, message in enumerate(messages)]
+    texts, places = _texts_of(messages)
 
     def as_question(changed: Sequence[str]) -> ChatRequest:
-        told = [
-            {**message, "content": text} if text != before else message
-            for message, text, before in zip(messages, changed, texts, strict=True)
-        ]
+        told = list(messages)
+        for text, before, place in zip(changed, texts, places, strict=True):
+            if text != before:
+                told[place["message"]] = _with(told[place["message"]], place.get("part"), text)
         return ChatRequest(told, cache_salt=salt)
 
     return Answered(
         kind="chat",
         texts=texts,
-        roles=[str(message.get("role")) for message in messages],
+        places=places,
         as_question=as_question,
         param="messages",
         answer=typed(item, "answer", str),
         options=Sampling(max_tokens=options.get("max_tokens", USUAL_ANSWER_TOKENS)),
         level=typed(item, "level", str),
-        within=_within(item, len(messages)),
+        within=_within(item, places, len(messages)),
         is_dear=True,
     )
 
@@ -125,24 +125,55 @@ def typed(item: Mapping[str, Any], name: str, kind: type[T]) -> T | None:
     raise InvalidInput(f"{name} is {value!r:.80}; expected {expected}.", param=name)
 
 
-def _content(message: Any, at: int) -> str:
-    """What can be left out of a message; the engine reads the message itself more strictly."""
+def _texts_of(messages: Sequence[Any]) -> tuple[list[str], list[dict[str, Any]]]:
+    """The texts of messages, and where each is: its message, the part where there are some."""
+    texts: list[str] = []
+    places: list[dict[str, Any]] = []
+    for at, message in enumerate(messages):
+        for part, text in _contents(message, at):
+            texts.append(text)
+            where = {} if part is None else {"part": part}
+            places.append({"message": at, **where, "role": str(message.get("role"))})
+    return texts, places
+
+
+def _with(message: Mapping[str, Any], part: int | None, text: str) -> dict[str, Any]:
+    """A message with another text in its place; a list of parts stays one."""
+    if part is None:
+        return {**message, "content": text}
+    content = list(message["content"])
+    content[part] = {**content[part], "text": text}
+    return {**message, "content": content}
+
+
+def _contents(message: Any, at: int) -> list[tuple[int | None, str]]:
+    """What can be left out of a message: a text, or those of its parts that are texts.
+
+    The engine reads the message itself more strictly.
+    """
     if not isinstance(message, Mapping):
         raise InvalidInput(
             f"messages[{at}] is no object with 'role' and 'content'.", param=f"messages[{at}]"
         )
     content = message.get("content")
     if isinstance(content, list):
-        return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
+        return [
+            (place, part["text"])
+            for place, part in enumerate(content)
+            if isinstance(part, Mapping) and isinstance(part.get("text"), str)
+        ]
     if content is not None and not isinstance(content, str):
         raise InvalidInput(
             f"messages[{at}].content is {type(content).__name__}; expected text.",
             param=f"messages[{at}].content",
         )
-    return content or ""
+    return [(None, content or "")]
 
 
-def _within(item: Mapping[str, Any], count: int) -> list[int] | None:
+def _within(
+    item: Mapping[str, Any], places: Sequence[Mapping[str, Any]], count: int
+) -> list[int] | None:
+    """The texts of the messages that are named; None for all."""
     within = typed(item, "within", list)
     if within is None:
         return None
@@ -152,14 +183,14 @@ def _within(item: Mapping[str, Any], count: int) -> list[int] | None:
                 f"within has {at!r:.40}; expected places of messages, from 0 to {count - 1}.",
                 param="within",
             )
-    return sorted(set(within))
+    return [text for text, place in enumerate(places) if place["message"] in within]
 
 
 def _of_text(item: Mapping[str, Any], options: Mapping[str, Any]) -> Answered:
     return Answered(
         kind="sequence",
         texts=[typed(item, "text", str) or ""],
-        roles=[],
+        places=[],
         as_question=lambda changed: changed[0],
         param="text",
         answer=typed(item, "answer", str),

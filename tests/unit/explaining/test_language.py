@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -22,7 +24,8 @@ from modelry.domain.errors import (
     NotSupported,
 )
 from modelry.explaining.contract import Wish
-from modelry.explaining.language import asking
+from modelry.explaining.course import Course
+from modelry.explaining.language import answers, asking
 from modelry.explaining.language.answers import Answered, explain_answer
 from modelry.explaining.language.pairs import explain_pair
 from modelry.explaining.pace import Pace
@@ -59,8 +62,8 @@ def about_text(text: str, answer: str | None = None, level: str | None = "words"
 
 def about_chat(*contents: str, answer: str | None = None, **more: Any) -> Answered:
     told = {"level": None, "within": None} | more
-    roles = ["user"] * len(contents)
-    return Answered("chat", contents, roles, list, "messages", answer, None, is_dear=True, **told)
+    places = [{"message": at, "role": "user"} for at in range(len(contents))]
+    return Answered("chat", contents, places, list, "messages", answer, None, is_dear=True, **told)
 
 
 def explained(asked: Answered, engine: Any, **wish: Any) -> dict[str, Any]:
@@ -371,3 +374,42 @@ def test_what_cannot_be_compared_is_told(
 ) -> None:
     with pytest.raises(error, match=words):
         explain_pair(item, embed, Wish(**wish), StopSignal(), Pace(8))
+
+
+def test_a_matrix_that_would_be_too_large_is_left_out_and_that_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = about_chat(FACTS, "What is Anna?")
+    whole = explained(asked, Recalling(), checks=False)
+    matrix = np.array(whole["attribution"]["matrix"])
+    assert "matrix_left_out" not in whole["parameters"]
+    monkeypatch.setattr(answers, "MOST_MATRIX", matrix.size)
+    assert explained(asked, Recalling(), checks=False)["attribution"]["matrix"] is not None
+    monkeypatch.setattr(answers, "MOST_MATRIX", matrix.size - 1)
+    told = explained(asked, Recalling(), checks=False)
+    assert told["attribution"].pop("matrix") is None
+    rows, columns = matrix.shape
+    words = f"{rows} parts x {columns} tokens; at most {matrix.size - 1} numbers"
+    assert told["parameters"].pop("matrix_left_out") == words
+    whole["attribution"].pop("matrix")
+    assert told["attribution"] == whole["attribution"]
+
+
+def test_segments_are_told_when_there_is_no_time_for_their_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine, far = Recalling(), []
+    clock = partial(Course, clock=lambda: 0.1 * len(engine.asked))
+    monkeypatch.setattr(answers, "Course", clock)
+    asked = about_chat(FACTS, "What is Anna?")
+    wish = Wish(seconds=0.65, checks=False)
+    told = explain_answer(asked, engine, wish, StopSignal(), far.append).told
+    best = max(told["attribution"]["segments"], key=lambda one: one["weight"])
+    assert best["text"] == "Anna works as a dentist in Leeds."
+    assert "words" not in best
+    assert told["cost"]["left_out"] == ["words"]
+    assert "no time left for looking into all segments" in told["sentence"]
+    assert far[-1].calls <= far[-1].most_calls
+    wish = replace(wish, seconds=0.0)
+    with pytest.raises(InvalidInput, match=r"'leave-one-out' cannot end before \d+ calls"):
+        explain_answer(about_chat(FACTS * 4), Recalling(), wish, StopSignal())

@@ -43,7 +43,11 @@ def test_changed_messages_keep_what_is_not_changed() -> None:
     }
     talk = [*TALK, parts, {"role": "assistant", "tool_calls": []}]
     asked = _of_chat({"messages": talk}, {}, "guest")
-    assert asked.texts == ["Hi", "a\nb", ""]
-    question = asked.as_question(["Hi", "b", ""])
-    assert question.messages == [talk[0], {"role": "user", "content": "b"}, talk[2]]
+    assert asked.texts == ["Hi", "a", "b", ""]
+    first, second = {"message": 1, "part": 0, "role": "user"}, {"message": 1, "part": 1}
+    assert asked.places[:3] == [{"message": 0, "role": "user"}, first, {**first, **second}]
+    question = asked.as_question(["Hi", "a", "c", ""])
+    changed = {"role": "user", "content": [parts["content"][0], {"type": "text", "text": "c"}]}
+    assert question.messages == [talk[0], changed, talk[2]]
+    assert _of_chat({"messages": talk, "within": [2, 1]}, {}, "").within == [1, 2, 3]
     assert question.cache_salt == "guest"

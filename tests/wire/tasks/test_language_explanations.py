@@ -208,3 +208,13 @@ def test_a_chat_is_asked_for_in_json(http: httpx2.Client) -> None:
     form = {"model": "chat", "messages": "Hi"}
     answer = http.post("/v1/explanations", data=form, files={"image": b"1"})
     assert answer.status_code == 400, answer.text
+
+
+def test_messages_of_several_parts_are_taken_apart_part_by_part(http: httpx2.Client) -> None:
+    parts = [{"type": "text", "text": one} for one in ("Tom drives a van.", "Anna is a dentist.")]
+    talk = [{"role": "user", "content": parts}]
+    told = explained(
+        http, "chat", messages=talk, answer="dentist", level="messages", checks=False, stream=False
+    )
+    places = [(one["part"], one["text"]) for one in told["attribution"]["segments"]]
+    assert places == [(0, "Tom drives a van."), (1, "Anna is a dentist.")]

@@ -33,6 +33,8 @@ USUAL_CALLS = 128
 """Of a leave-one-out that goes on to words, and of Shapley values of a conversation."""
 USUAL_CHEAP_CALLS = 512
 """Of Shapley values where many calls run as one batch."""
+MOST_MATRIX = 32_768
+"""Numbers of a matrix: parts times tokens; a larger one is left out, and that is told."""
 REFINED = 3
 """Segments that are looked into word by word, at most."""
 _WORTH = 0.1
@@ -46,7 +48,7 @@ class Answered:
     Args:
         kind: `chat` or `sequence`, which says how weights are told.
         texts: what the question is made of; of a conversation the messages' contents.
-        roles: whose each text is, for conversations.
+        places: of conversations, what is told of each text: its message, the part of that, a role.
         as_question: makes a question of texts.
         param: the field that holds the texts.
         answer: whose probability is explained; None takes the model's own.
@@ -58,7 +60,7 @@ class Answered:
 
     kind: str
     texts: Sequence[str]
-    roles: Sequence[str]
+    places: Sequence[Mapping[str, Any]]
     as_question: AsQuestion
     param: str
     answer: str | None
@@ -115,7 +117,10 @@ def explain_answer(
         found = method(scores, parts, bounded(wish, name, len(pieces), most))
     except TimeIsUp:
         raise course.too_few_seconds(name) from None
-    matrix = _matrix(asking, pieces, answer) if name == "leave-one-out" else None
+    is_too_large = len(pieces) * len(answer.tokens) > MOST_MATRIX
+    matrix = None
+    if name == "leave-one-out" and not is_too_large:
+        matrix = _matrix(asking, pieces, answer)
     refined: dict[int, list[tuple[Piece, float]]] = {}
     if level != "words" and name == "leave-one-out":
         left = (USUAL_CALLS if wish.calls is None else wish.calls) - len(pieces) - 1
@@ -130,6 +135,10 @@ def explain_answer(
     target = _target(answer, columns, whole)
     described = _described(asked, pieces, found, refined, level)
     parameters = {**found.parameters, "level": level, "seed": wish.seed}
+    if name == "leave-one-out" and is_too_large:
+        parameters["matrix_left_out"] = (
+            f"{len(pieces)} parts x {len(answer.tokens)} tokens; at most {MOST_MATRIX} numbers"
+        )
     if asking.left_out:
         parameters["tokens_without_score"] = asking.left_out
     told = {
@@ -292,8 +301,7 @@ def _described(
         return {"kind": "sequence", "level": level, "words": told}
     segments = []
     for at, (piece, weight) in enumerate(zip(pieces, weights, strict=True)):
-        place = {"message": piece.text, "role": asked.roles[piece.text]}
-        segment = {**place, **told_piece(asked.texts, piece, weight)}
+        segment = {**asked.places[piece.text], **told_piece(asked.texts, piece, weight)}
         if at in refined:
             segment["words"] = [told_piece(asked.texts, *one) for one in refined[at]]
         segments.append(segment)
