@@ -148,6 +148,17 @@ def test_gradients_are_followed_in_a_process_of_work_and_checked_by_the_engine(
     assert jobs[0]["parameters"].keys() == {"deployment", "version", "method", "input"}
 
 
+def test_gradients_are_waited_for_in_a_stream(http: httpx2.Client) -> None:
+    wish = {"method": "integrated-gradients", "target": "bright", "seconds": 30}
+    body = {"model": "bright", "image": image(), "stream": True, **wish}
+    answer = http.post("/v1/explanations", json=body)
+    assert answer.status_code == 200, answer.text
+    told = json.loads(answer.text.rpartition("event: explanation\ndata: ")[2])
+    assert (told["method"], told["target"]["label"]) == ("integrated-gradients", "bright")
+    assert told["faithfulness"]["is_better_than_random"]
+    assert (told["cost"]["most_seconds"], told["cost"]["left_out"]) == (30, [])
+
+
 def test_an_explanation_as_a_job(wired: Operator, http: httpx2.Client) -> None:
     image = bright_square(8, 20)
     with Client(wired.server.url, wired.server.key) as client:
