@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 from modelry.client.decoding import decode
@@ -29,6 +30,18 @@ ARTEFACT = "explanation.json"
 JOB_ID = "job_id"
 LOOK_S = 0.5
 _FAILED_LATER = 502
+_NO_WISHES = {"model", "on_progress"}
+"""Parameters of `explain` that tell nothing of how to explain."""
+_INPUTS = ("image", "text", "row", "messages", "request_id")
+_INPUTS_TOLD = f"{', '.join(_INPUTS[:-1])} and {_INPUTS[-1]}"
+_AS_JSON: Mapping[str, Callable[[Any], Any]] = {
+    "row": cells,
+    "messages": lambda messages: [dict(one) for one in messages],
+    "within": list,
+    "background": lambda rows: rows or None,
+    "changeable": lambda rules: rules or None,
+}
+"""Wishes that are not sent as they are given, beside those of `as_sent`."""
 
 
 def explain(
@@ -94,32 +107,8 @@ def explain(
         seconds: how long it may take with its check; what is known by then is told.
         on_progress: is called a few times a second with how far it is.
     """
-    sent = yield from _asked(
-        model,
-        image=image,
-        text=text,
-        row=row,
-        messages=messages,
-        request_id=request_id,
-        item=item,
-        background=background,
-        changeable=changeable,
-        goal=goal,
-        most_changes=most_changes,
-        answer=answer,
-        compared_with=compared_with,
-        within=within,
-        level=level,
-        max_tokens=max_tokens,
-        target=target,
-        method=method,
-        calls=calls,
-        seed=seed,
-        checks=checks,
-        picture=picture,
-        min_score=min_score,
-        seconds=seconds,
-    )
+    given = {name: one for name, one in locals().items() if name not in _NO_WISHES}
+    sent = yield from _asked(model, given)
 
     def note(told: Explanation | ExplanationProgress) -> None:
         if on_progress is not None and isinstance(told, ExplanationProgress):
@@ -158,7 +147,10 @@ def start_explanation(model: str, **wishes: Any) -> Flow[JobRecord]:
         model: a deployment.
         wishes: as `explain` takes them.
     """
-    sent = yield from _asked(model, **wishes)
+    unknown = wishes.keys() - (signature(explain).parameters.keys() - _NO_WISHES)
+    if unknown:
+        raise TypeError(f"'{min(unknown)}' is no wish of an explanation")
+    sent = yield from _asked(model, wishes)
     answer = yield from send_json(Request("POST", PATH, json={**sent, "job": True}))
     return (yield from get_job(str(answer[JOB_ID])))
 
@@ -185,64 +177,17 @@ def _awaited(job_id: str) -> Flow[Explanation]:
     return decode_explanation((yield from send_json(request)))
 
 
-def _asked(
-    model: str,
-    *,
-    image: ImageInput | None = None,
-    text: str | None = None,
-    row: Row | None = None,
-    messages: Sequence[Mapping[str, Any]] | None = None,
-    request_id: str | None = None,
-    item: int | None = None,
-    background: Sequence[Row] = (),
-    changeable: Mapping[str, Any] | Sequence[str] = (),
-    goal: Mapping[str, float] | None = None,
-    most_changes: int | None = None,
-    answer: str | None = None,
-    compared_with: str | None = None,
-    within: Sequence[int] | None = None,
-    level: str | None = None,
-    max_tokens: int | None = None,
-    target: str | int | None = None,
-    method: str | None = None,
-    calls: int | None = None,
-    seed: int = 0,
-    checks: bool = True,
-    picture: bool | None = None,
-    min_score: float | None = None,
-    seconds: float | None = None,
-) -> Flow[dict[str, Any]]:
-    """The body of a request."""
-    given = [value for value in (image, text, row, messages, request_id) if value is not None]
-    if len(given) != 1:
-        raise InvalidInput("Give one of image, text, row, messages and request_id.", param="image")
-    body: dict[str, Any] = as_sent(
-        {
-            "model": model or None,
-            "request_id": request_id,
-            "item": item,
-            "changeable": changeable or None,
-            "goal": goal,
-            "most_changes": most_changes,
-            "text": text,
-            "row": None if row is None else cells(row),
-            "messages": None if messages is None else [dict(one) for one in messages],
-            "answer": answer,
-            "compared_with": compared_with,
-            "within": None if within is None else list(within),
-            "level": level,
-            "max_tokens": max_tokens,
-            "background": background or None,
-            "target": target,
-            "method": method,
-            "calls": calls,
-            "seed": seed,
-            "min_score": min_score,
-            "seconds": seconds,
-            "checks": checks,
-            "picture": (image is not None) if picture is None else picture,
-        }
-    )
+def _asked(model: str, wishes: Mapping[str, Any]) -> Flow[dict[str, Any]]:
+    """The body of a request; `wishes` as `explain` takes them."""
+    found = {name: one for name, one in wishes.items() if one is not None}
+    if len(found.keys() & set(_INPUTS)) != 1:
+        raise InvalidInput(f"Give one of {_INPUTS_TOLD}.", param="image")
+    image: ImageInput | None = found.pop("image", None)
+    body = {"model": model or None, "picture": image is not None, **found}
+    for name, as_json in _AS_JSON.items():
+        if name in found:
+            body[name] = as_json(found[name])
+    body = as_sent(body)
     if image is not None:
         body["image"] = yield from work(lambda: base64.b64encode(image_bytes(image)).decode())
     return body
