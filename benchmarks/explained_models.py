@@ -63,6 +63,14 @@ class ExplainedModel:
         told = {"name": self.name, **self.manifest, "files": files}
         declared.write_text(yaml.safe_dump(told, allow_unicode=True), "utf-8")
         served.client.register(declared)
+        self._deploy(served, threads)
+
+    def deploy_anew(self, served: Served, threads: int) -> None:
+        """Remove its deployment, and have another ready."""
+        served.client.undeploy(self.name)
+        self._deploy(served, threads)
+
+    def _deploy(self, served: Served, threads: int) -> None:
         served.client.deploy(self.name, engine_options={"threads": threads})
         served.client.wait_model_ready(self.name, timeout_s=120)
 

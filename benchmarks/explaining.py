@@ -31,7 +31,7 @@ from PIL import Image
 from benchmarks import explained_models as known
 from benchmarks import judged_explanations, machine
 from benchmarks.explained_models import ExplainedModel
-from benchmarks.judged_explanations import weights_of
+from benchmarks.judged_explanations import initialisers_of, weights_of
 from benchmarks.peers.asking import Peer, asked
 from benchmarks.peers.environment import pinned
 from benchmarks.served import Served, modelry
@@ -41,6 +41,8 @@ from modelry.explaining.faithfulness import rank_agreement
 GOALS = {"agreement": 0.9, "x": 1.0, "x batched": 3.0}
 GRADIENTS = {"integrated-gradients", "grad-cam"}
 PEERS = {"shap": "shap_answers.py", "captum": "captum_answers.py"}
+COLD = 3
+"""Inputs whose explanations are measured without a process that waits."""
 SUITED_ROWS = 1024
 """Of a run of the engine: more are slower on the CPUs that were tried."""
 PACKAGES = ["modelry", "onnxruntime", "numpy"]
@@ -67,7 +69,8 @@ class Case:
         peer: which one.
         question: of the peer.
         batch: inputs at once that suit the peer; None where it knows no such thing.
-        delivered: inputs at once by default; 0 for SHAP's own choice of calls and of what is 0.
+        delivered: inputs at once by default; 0 for SHAP's own choice of calls and of what is 0, and
+            for all points of integrated gradients at once.
         has_one_other: a part that is away has the cell of one other row, not of many in turn.
     """
 
@@ -85,6 +88,8 @@ CASES = (
     Case("garments", "integrated-gradients", "captum", "integrated gradients"),
     Case("garments", "grad-cam", "captum", "gradients of maps"),
     Case("things", "occlusion", "captum", "occlusion", 16, 1),
+    Case("things", "integrated-gradients", "captum", "integrated gradients", 8, 0),
+    Case("things", "grad-cam", "captum", "gradients of maps"),
     Case("mails", "leave-one-out", "captum", "ablation of text", 64, 1),
     Case("read-mails", "leave-one-out", "captum", "ablation of text", 16, 1),
     Case("mails", "shapley", "shap", "kernel of text", delivered=0),
@@ -110,6 +115,7 @@ class Measured:
     parts: int = 0
     ours_rows: list[int] = field(default_factory=list)
     theirs_rows: list[int] = field(default_factory=list)
+    cold_s: list[float] = field(default_factory=list)
 
     def row(self, case: Case, model: str) -> list[str]:
         """Medians over the inputs, and of their ratios."""
@@ -128,6 +134,7 @@ class Measured:
             f"{statistics.median(self.ours_rows):.0f}",
             f"{statistics.median(self.theirs_rows):.0f}",
             milliseconds(self.ours_s),
+            milliseconds(self.cold_s),
             milliseconds(self.theirs_s),
             ratio(self.theirs_s),
             milliseconds(self.delivered_s),
@@ -137,8 +144,8 @@ class Measured:
         ]
 
 
-HEAD = ["ours, model", "theirs", "parts", "rows asked by ours", "by theirs", "ours ms", "theirs ms",
-        "x", "as delivered ms", "x", "rank agreement", "least"]  # fmt: skip
+HEAD = ["ours, model", "theirs", "parts", "rows asked by ours", "by theirs", "ours ms", "cold ms",
+        "theirs ms", "x", "as delivered ms", "x", "rank agreement", "least"]  # fmt: skip
 
 
 class Comparison:
@@ -148,10 +155,13 @@ class Comparison:
         served: the server.
         model: what is explained.
         peer: the other one.
+        threads: of our engine.
     """
 
-    def __init__(self, served: Served, model: ExplainedModel, peer: Peer) -> None:
+    def __init__(self, served: Served, model: ExplainedModel, peer: Peer, threads: int) -> None:
+        self._served = served
         self._client = served.client
+        self._threads = threads
         self._model = model
         self._peer = peer
 
@@ -179,7 +189,14 @@ class Comparison:
             asked_for = explained.parameters.get("gradients", explained.cost["explaining_calls"])
             found.ours_rows.append(int(asked_for))
             found.theirs_rows.append(theirs["rows"])
+        if case.method in GRADIENTS:
+            found.cold_s = [self._cold(case, given) for given in self._model.inputs[:COLD]]
         return found
+
+    def _cold(self, case: Case, given: Any) -> float:
+        """What the first question takes: no process waits for a deployment that was just made."""
+        self._model.deploy_anew(self._served, self._threads)
+        return self._ours(case, given)[1]
 
     def _ours(self, case: Case, given: Any) -> tuple[Explanation, float]:
         item: dict[str, Any]
@@ -220,7 +237,8 @@ class Comparison:
             more = {"cell": -(-max(given.shape[:2]) // max(cells))}
             more |= {name: ours.parameters.get(name) for name in ("square", "points")}
             if case.method in GRADIENTS:
-                arrays |= weights_of(self._model)
+                small = self._model.name == "garments"
+                arrays |= (weights_of if small else initialisers_of)(self._model)
         else:
             background = np.array(self._model.background, np.float32)
             arrays = {
@@ -271,7 +289,8 @@ def speed(given: argparse.Namespace) -> list[str]:
             for name in {case.peer: 0 for case in cases}
         }
         for case in cases:
-            found = Comparison(served, models[case.model], peers[case.peer]).measured(case)
+            comparison = Comparison(served, models[case.model], peers[case.peer], given.threads)
+            found = comparison.measured(case)
             rows.append(found.row(case, case.model))
             print(" | ".join(rows[-1]), flush=True)
     return [
@@ -294,13 +313,16 @@ def speed(given: argparse.Namespace) -> list[str]:
             "the order is settled; occlusion and ablation ask as often as their windows need"
         ),
         (
-            "- gradients: ours in a process of its own that is shut in and does one explanation; "
-            "Captum's on the same network in torch, in its process; grad-cam with the gradient of "
-            "each place, as Captum's LayerGradientXActivation"
+            "- gradients: ours in a process of its own that is shut in and waits for the next "
+            f"question of the same version; cold: the first question of a deployment ({COLD} of "
+            "them), for which it has to be started; Captum's on the same network in torch, in its "
+            "process, made before, with as many points as ours ended with; grad-cam with the "
+            "gradient of each place, as Captum's LayerGradientXActivation"
         ),
         (
-            "- things: EfficientNet-Lite0, 224 x 224; read-mails: a transformer; tumours: trees; "
-            "wines, diabetes: dense networks; the others are small"
+            "- things: EfficientNet-Lite0, 224 x 224 (in torch for Captum's gradients); "
+            "read-mails: a transformer; tumours: trees; wines, diabetes: dense networks; the "
+            "others are small"
         ),
         (
             "- agreement: Spearman's correlation of the weights; with more than ten parts both "

@@ -254,6 +254,12 @@ def weights_of(model: ExplainedModel) -> dict[str, np.ndarray]:
     return {name: _oriented(one) for name, one in _initialisers(model).items()}
 
 
+def initialisers_of(model: ExplainedModel) -> dict[str, np.ndarray]:
+    """The weights of a network, by the names that its file has for them."""
+    graph = onnx.load(model.files["model"]).graph
+    return {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+
+
 def with_weights(model: ExplainedModel, at: int, told: Mapping[str, np.ndarray]) -> Any:
     """The network's file with the weights that are randomised so far."""
     graph = onnx.load(model.files["model"])

@@ -18,7 +18,8 @@ from captum.attr import (
     Occlusion,
     ShapleyValueSampling,
 )
-from small_network import network
+from lite_network import LiteNetwork, lite_network
+from small_network import SmallNetwork, network
 from torch.nn import functional
 
 
@@ -56,39 +57,45 @@ def occlusion(model: Model, question: Question, arrays: Arrays) -> Answer:
 def integrated_gradients(model: Model, question: Question, arrays: Arrays) -> Answer:
     """IntegratedGradients of a class's probability, from the image's mean colour on."""
     image = torch.from_numpy(arrays["image"])
-    small = network(arrays)
+    made = network_of(arrays)
 
     def explain() -> np.ndarray:
-        found = IntegratedGradients(lambda given: torch.softmax(small(given), 1)).attribute(
+        found = IntegratedGradients(lambda given: torch.softmax(made(given), 1)).attribute(
             image,
             baselines=image.mean(dim=(2, 3), keepdim=True).expand_as(image),
             target=question["target"],
             n_steps=question["points"],
             method="gausslegendre",
+            internal_batch_size=question["batch"] or None,
         )
         return _by_cell(found[0].sum(0).detach().numpy(), question["cell"])
 
-    return timed(model, explain)
+    return {**timed(model, explain), "rows": question["points"]}
 
 
 def gradients_of_maps(model: Model, question: Question, arrays: Arrays) -> Answer:
     """LayerGradientXActivation of the last maps, what speaks for a class alone, by cell."""
     image = torch.from_numpy(arrays["image"])
-    small = network(arrays)
+    made = network_of(arrays)
 
     def above_mean(given: torch.Tensor) -> torch.Tensor:
-        logits = small(given)
+        logits = made(given)
         return logits - logits.mean(dim=1, keepdim=True)
 
     def explain() -> np.ndarray:
-        found = LayerGradientXActivation(above_mean, small.rectifier).attribute(
+        found = LayerGradientXActivation(above_mean, made.rectifier).attribute(
             image, target=question["target"]
         )
         heat = torch.relu(found.sum(dim=1, keepdim=True))
         wide = functional.interpolate(heat, size=image.shape[2:], mode="bilinear")
         return _by_cell(wide[0, 0].detach().numpy(), question["cell"])
 
-    return timed(model, explain)
+    return {**timed(model, explain), "rows": 1}
+
+
+def network_of(arrays: Arrays) -> SmallNetwork | LiteNetwork:
+    """The network whose weights came with the question."""
+    return lite_network(arrays) if "_fc.weight" in arrays else network(arrays)
 
 
 def _by_cell(pixels: np.ndarray, cell: int) -> np.ndarray:
