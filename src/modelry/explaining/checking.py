@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from modelry.explaining.course import FAITHFULNESS, STABILITY, Course, TimeIsUp
+from modelry.explaining.course import FAITHFULNESS, POINTS, STABILITY, Course, TimeIsUp
 from modelry.explaining.faithfulness import Faithfulness
 
 T = TypeVar("T")
@@ -19,6 +19,8 @@ class Check:
     Args:
         measure: compares the weights of each target with random ones; None where there is no time.
         measuring: how many calls that takes at most.
+        coarser: the same with fewer calls, where there is such a way.
+        coarsely: how many calls that takes at most.
         repeat: makes the explanation again of the input moved a little, and tells by target how
             alike it is; None where it cannot be moved.
         repeating: how many calls that takes, about.
@@ -26,6 +28,8 @@ class Check:
 
     measure: Callable[[], Sequence[Faithfulness] | None]
     measuring: int
+    coarser: Callable[[], Sequence[Faithfulness] | None] | None = None
+    coarsely: int = 0
     repeat: Callable[[], Sequence[float]] | None = None
     repeating: int = 0
 
@@ -37,6 +41,10 @@ def checked(check: Check, course: Course) -> list[Faithfulness] | None:
     """
     course.check(check.measuring, repeats=check.repeat is not None)
     found = _in_time(check.measure, check.measuring, course)
+    if found is None and check.coarser is not None:
+        found = _in_time(check.coarser, check.coarsely, course)
+        if found is not None:
+            course.left_out.append(POINTS)
     if found is None:
         course.left_out.append(FAITHFULNESS)
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,11 @@ from modelry.runtime_api.tensors import Array
 EXPLAINING, CHECKING = "explaining", "checking"
 TELL_S = 0.25
 """Between two reports."""
-FAITHFULNESS, STABILITY, WORDS = "faithfulness", "stability", "words"
+FAITHFULNESS, POINTS, STABILITY, WORDS = "faithfulness", "points", "stability", "words"
 """What the end of the time may leave out, beside the rest of an explanation."""
 _WORDS = {
     FAITHFULNESS: "measuring how far it can be trusted",
+    POINTS: "more than half the points of the curves that measure it",
     STABILITY: "seeing whether it stays when the input is moved a little",
     WORDS: "looking into all segments that count, word by word",
 }
@@ -86,7 +87,7 @@ class Course:
         self._least = 1
         self.is_cut = False
         """Whether the explanation itself ended for lack of time."""
-        self._kept_calls = 0
+        self._kept_calls: Sequence[int] = ()
 
     @property
     def is_timed(self) -> bool:
@@ -122,8 +123,10 @@ class Course:
             self._most = most
             self._report()
 
-    def keep(self, calls: int) -> None:
-        """Leave time for so many calls after the explaining, where they are not most of it."""
+    def keep(self, *calls: int) -> None:
+        """Leave time for so many calls after the explaining, or for the next fewer where they are
+        most of it.
+        """
         self._kept_calls = calls
 
     def check(self, measuring: int, *, repeats: bool) -> None:
@@ -135,7 +138,7 @@ class Course:
         """
         repeated = (self._most or 0) if repeats else 0
         self._explained = round(self._calls)
-        self._phase, self._calls, self._kept_calls = CHECKING, 0.0, 0
+        self._phase, self._calls, self._kept_calls = CHECKING, 0.0, ()
         self._most = measuring + repeated
         self._report()
 
@@ -224,8 +227,9 @@ class Course:
         return told
 
     def _kept_s(self) -> float:
-        kept = _SPARE * self._seconds_for(self._kept_calls)
-        return kept if kept <= _MOST_FOR_CHECKS * (self.seconds or 0.0) else 0.0
+        most_s = _MOST_FOR_CHECKS * (self.seconds or 0.0)
+        kept = (_SPARE * self._seconds_for(one) for one in self._kept_calls)
+        return next((one for one in kept if one <= most_s), 0.0)
 
     def _seconds_for(self, calls: int) -> float:
         return calls * self.took_s / max(1.0, self._all_calls)

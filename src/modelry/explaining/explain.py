@@ -113,7 +113,8 @@ def _attributed(subject: Subject, prepared: Prepared, target: Target, wish: Wish
     more = subject.more(kind, prepared, target.index) if subject.more is not None else {}
     name, method = method_for(kind, wish, more)
     if wish.checks and subject.measure is None:
-        course.keep(RandomOrders(wish.seed).calls(parts.count))
+        orders = RandomOrders(wish.seed)
+        course.keep(orders.calls(parts.count), orders.coarser.calls(parts.count))
     try:
         found = _attribution(asking, parts, method, wish)
     except TimeIsUp:
@@ -210,9 +211,12 @@ def _checked(
 
     orders = RandomOrders(wish.seed, parts.guess)
 
+    def here(orders: RandomOrders) -> list[Faithfulness]:
+        return [measure(partial(asking.scores, parts), found.weights, orders)]
+
     def measured() -> list[Faithfulness] | None:
         if measure_there is None:
-            return [measure(partial(asking.scores, parts), found.weights, orders)]
+            return here(orders)
         told = measure_there(
             found.weights, asking.index, course.left_s if course.is_timed else None
         )
@@ -229,6 +233,8 @@ def _checked(
     check = Check(
         measured,
         0 if measure_there is not None else orders.calls(parts.count),
+        None if measure_there is not None else lambda: here(orders.coarser),
+        orders.coarser.calls(parts.count),
         None if moved is None else repeated,
         course.explained,
     )

@@ -73,7 +73,8 @@ def explain_objects(subject: Subject, wish: Wish, stop: StopSignal) -> Explained
     name, method = method_for(OBJECTS, wish)
     parts = ImageParts(prepared, MOST_CELLS, MASK_CELLS)
     if wish.checks:
-        course.keep(RandomOrders(wish.seed).calls(parts.count, len(chosen.places)))
+        orders, count = RandomOrders(wish.seed), len(chosen.places)
+        course.keep(orders.calls(parts.count, count), orders.coarser.calls(parts.count, count))
     try:
         found = method(lambda presences: asking.scores(parts, presences), parts, wish)
     except TimeIsUp:
@@ -187,7 +188,7 @@ def _checked(
 
     orders = RandomOrders(wish.seed, parts.guess)
 
-    def measured() -> list[Faithfulness]:
+    def measured(orders: RandomOrders) -> list[Faithfulness]:
         scores = partial(asking.scores, parts)
         return measure_each(scores, found.weights, orders)
 
@@ -196,8 +197,16 @@ def _checked(
         pairs = zip(found.weights.T, other.weights.T, strict=True)
         return [rank_agreement(ours, theirs) for ours, theirs in pairs]
 
-    measuring = orders.calls(parts.count, found.weights.shape[1])
-    return checked(Check(measured, measuring, repeated, course.explained), course)
+    count, targets = found.weights.shape
+    check = Check(
+        lambda: measured(orders),
+        orders.calls(count, targets),
+        lambda: measured(orders.coarser),
+        orders.coarser.calls(count, targets),
+        repeated,
+        course.explained,
+    )
+    return checked(check, course)
 
 
 def _described(

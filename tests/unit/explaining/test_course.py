@@ -104,6 +104,18 @@ def test_a_check_that_would_take_most_of_the_time_is_left_out_and_told(
     assert "left_out" in explainer(IMAGE, method="occlusion", seconds=2.0).told["cost"]
 
 
+def test_a_check_that_nearly_fits_has_half_the_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explainer = in_time_of(image(tmp_path), monkeypatch, 0.01)
+    told = explainer(IMAGE, method="rise", seconds=3.0).told
+    assert told["faithfulness"]["is_better_than_random"]
+    assert 0 < told["faithfulness"]["calls"] <= 182
+    assert told["cost"]["left_out"] == ["points", "stability"]
+    assert "no time left for more than half the points of the curves" in told["sentence"]
+    assert told["cost"]["seconds"] <= 3.1
+
+
 @pytest.mark.parametrize(
     ("method", "columns", "words"),
     [

@@ -24,7 +24,7 @@ from modelry.domain.errors import (
     NotSupported,
 )
 from modelry.explaining.contract import Wish
-from modelry.explaining.course import Course
+from modelry.explaining.course import Course, Progress
 from modelry.explaining.language import answers, asking
 from modelry.explaining.language.answers import Answered, explain_answer
 from modelry.explaining.language.pairs import explain_pair
@@ -398,7 +398,8 @@ def test_a_matrix_that_would_be_too_large_is_left_out_and_that_is_told(
 def test_segments_are_told_when_there_is_no_time_for_their_words(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    engine, far = Recalling(), []
+    engine = Recalling()
+    far: list[Progress] = []
     clock = partial(Course, clock=lambda: 0.1 * len(engine.asked))
     monkeypatch.setattr(answers, "Course", clock)
     asked = about_chat(FACTS, "What is Anna?")
@@ -409,7 +410,7 @@ def test_segments_are_told_when_there_is_no_time_for_their_words(
     assert "words" not in best
     assert told["cost"]["left_out"] == ["words"]
     assert "no time left for looking into all segments" in told["sentence"]
-    assert far[-1].calls <= far[-1].most_calls
+    assert far[-1].calls <= (far[-1].most_calls or 0)
     wish = replace(wish, seconds=0.0)
     with pytest.raises(InvalidInput, match=r"'leave-one-out' cannot end before \d+ calls"):
         explain_answer(about_chat(FACTS * 4), Recalling(), wish, StopSignal())
