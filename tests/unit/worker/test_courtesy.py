@@ -143,6 +143,20 @@ def test_what_is_done_within_a_moment_needs_no_rest() -> None:
     assert who.rest_s(machine.now + 2 * LOOKED_AT_S, BUSY_S) > 0
 
 
+def test_short_works_with_pauses_between_them_need_no_rests() -> None:
+    machine = Watched()
+    machine.passes(1, 4 * CROWDED_SHARE)
+    who = machine.courtesy
+    for pause_s, is_enough in ((2.1 * BUSY_S, True), (0.5 * BUSY_S, False)):
+        rests = []
+        for _ in range(200):
+            machine.now += pause_s
+            who.begin(machine.now, pause_s)
+            machine.now += BUSY_S
+            rests.append(who.rest_s(machine.now, BUSY_S))
+        assert (sum(rests[100:]) == 0) is is_enough
+
+
 def test_the_kernel_tells_for_how_long_somebody_waited(tmp_path: Path) -> None:
     told = tmp_path / "cpu"
     told.write_text(
