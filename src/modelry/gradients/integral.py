@@ -7,6 +7,7 @@ taken with Gauss and Legendre's points, of which there are more until the shares
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -99,7 +100,22 @@ class Integral:
     @property
     def is_complete(self) -> bool:
         """Whether so little is missing that the shares can be taken for the whole."""
-        return self.gap <= max(GAP * abs(self.difference), SMALLEST_GAP * self._size)
+        return self.gap <= self._allowed
+
+    @property
+    def next_points(self) -> int:
+        """How many are likely to be enough: at least twice as many.
+
+        Where a score bends, what is missing shrinks with the square of the points at best, so that
+        those that are left out here would not have been enough.
+        """
+        times = max(2.0, math.sqrt(self.gap / self._allowed))
+        doublings = math.ceil(math.log2(min(times, MOST_POINTS)))
+        return self.points << doublings
+
+    @property
+    def _allowed(self) -> float:
+        return max(GAP * abs(self.difference), SMALLEST_GAP * self._size)
 
     @property
     def _size(self) -> float:
@@ -139,13 +155,19 @@ def integrated(
         if course is not None:
             course.asked(points * rows)
         found = Integral(shares, start, end, points, used)
-        points *= 2
-        is_spent = points > MOST_POINTS or (calls is not None and used + points * rows > calls)
-        if found.is_complete or is_spent:
+        most = MOST_POINTS if calls is None else min(MOST_POINTS, (calls - used) // rows)
+        if found.is_complete or points * 2 > most:
             return found
-        if course is not None and not course.fits(points * rows):
+        least, points = points * 2, found.next_points
+        while points > least and (points > most or not _has_time(course, points * rows)):
+            points //= 2
+        if course is not None and not _has_time(course, points * rows):
             course.is_cut = True
             return found
+
+
+def _has_time(course: Course | None, gradients: int) -> bool:
+    return course is None or course.fits(gradients)
 
 
 def _scores(score: Score, way: Way, at: float, stop: StopSignal) -> Array:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper
 from PIL import Image
 from tests.support import backbones
@@ -28,6 +29,7 @@ from modelry.explaining.asking import Subject
 from modelry.explaining.contract import Explained, Wish
 from modelry.explaining.explain import explain
 from modelry.gradients.further_files import in_one_piece
+from modelry.gradients.integral import Way, integrated
 from modelry.gradients.model import Gradients, Network, Question
 from modelry.gradients.twin import Twin, as_tensor
 from modelry.processing.text_encoder import load_text_encoder
@@ -102,6 +104,19 @@ def test_a_linear_model_gives_its_closed_form_and_the_shares_add_up(tmp_path: Pa
     assert told["parameters"]["gradients"] == 16 * 7
     assert told["parameters"]["parity"] < 1e-5
     assert told["faithfulness"]["stability"] is not None
+
+
+def test_as_many_points_are_taken_next_as_what_is_missing_asks_for() -> None:
+    def bends(held: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return torch.relu(held["x"] - 0.52).sum(dim=1)
+
+    way = Way({"x": np.zeros((1, 1), "f4")}, {"x": np.ones((1, 1), "f4")}, {})
+    found = integrated(bends, way, None, StopSignal())
+    assert found.is_complete
+    assert found.sum == pytest.approx(0.48, rel=0.01)
+    assert (found.points, found.gradients) == (64, 16 + 64)
+    bounded = integrated(bends, way, 60, StopSignal())  # 64 more are not allowed, 32 are
+    assert (bounded.points, bounded.gradients) == (32, 16 + 32)
 
 
 def test_categories_are_explained_through_their_vectors_and_missing_cells_are_refused(
