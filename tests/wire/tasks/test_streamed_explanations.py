@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,15 +85,23 @@ def test_what_fails_at_once_has_its_own_status(http: httpx2.Client) -> None:
         assert words in answer.json()["error"]["message"]
 
 
-def test_explanations_end_in_the_seconds_that_are_wished(http: httpx2.Client) -> None:
-    wish = {"method": "rise", "calls": 19000, "seconds": 0.1}
+def test_every_door_that_takes_calls_takes_seconds(http: httpx2.Client) -> None:
+    wish = {"method": "rise", "seconds": 20, "checks": False}
     told = http.post("/v1/classify", json={**ITEM, "explain": wish}).json()["explanation"]
-    assert told["cost"]["most_seconds"] == 0.1
-    assert told["cost"]["seconds"] < 5
+    assert (told["cost"]["most_seconds"], told["cost"]["left_out"]) == (20, [])
     answer = http.post(
         "/v1/models/streamed:explain", json={"instances": [ITEM["image"]], "parameters": wish}
     )
-    assert answer.json()["explanations"][0]["cost"]["most_seconds"] == 0.1
+    assert answer.json()["explanations"][0]["cost"]["most_seconds"] == 20
+    (spec,) = http.get("/v2/models/streamed").json()["inputs"]
+    shape = [1, *spec["shape"][1:]]
+    tensor = {**spec, "shape": shape, "data": [0.5] * math.prod(shape)}
+    body = {"inputs": [tensor], "parameters": {"seconds": 5000}}
+    answer = http.post("/v2/models/streamed/explain", json=body)
+    assert answer.status_code == 400
+    assert "seconds is 5000; expected a number from 0.1 to 3600" in answer.json()["error"]
+    body["parameters"] = {"seconds": 20, "checks": False}
+    assert http.post("/v2/models/streamed/explain", json=body).status_code == 200
 
 
 def test_both_clients_are_told(wired: Operator, http: httpx2.Client) -> None:

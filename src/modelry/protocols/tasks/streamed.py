@@ -74,10 +74,12 @@ def _failure(error: ModelryError) -> list[bytes]:
 
 async def _blocks(make: Make) -> AsyncGenerator[bytes, None]:
     news = asyncio.Event()
-    last: list[Progress] = []
+    untold: list[Progress] = []
 
     def note(far: Progress) -> None:
-        last[:] = [far]
+        if untold and untold[-1].phase == far.phase:
+            untold.pop()  # nobody needs to know where it was before
+        untold.append(far)
         news.set()
 
     work = asyncio.ensure_future(make(note))
@@ -92,8 +94,10 @@ async def _blocks(make: Make) -> AsyncGenerator[bytes, None]:
                 yield _LIFE
             else:
                 news.clear()
-                if not work.done():
-                    yield sse_block(last[0].to_wire(), "progress")
+            if work.done():
+                work.result()  # what failed before anything was told has its own status
+            while untold:
+                yield sse_block(untold.pop(0).to_wire(), "progress")
             wait_s = LIFE_S
         yield sse_block(work.result(), "explanation")
     finally:
