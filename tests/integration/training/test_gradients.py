@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnx
+import orjson
 import pytest
 import torch
 from onnx import TensorProto, helper
@@ -25,15 +27,21 @@ from tests.support.onnx_models import model_of
 from tests.support.task_models import ServedVersion, tokenizer_file, written
 
 from modelry.domain.errors import InvalidInput, NotSupported
+from modelry.explaining.asked import Asked
 from modelry.explaining.asking import Subject
 from modelry.explaining.contract import Explained, Wish
 from modelry.explaining.explain import explain
+from modelry.gradients.contract import INFER, INPUT
 from modelry.gradients.further_files import in_one_piece
 from modelry.gradients.integral import Way, integrated
 from modelry.gradients.model import Gradients, Network, Question
 from modelry.gradients.twin import Twin, as_tensor
+from modelry.gradients.work import ExplainOne
 from modelry.processing.text_encoder import load_text_encoder
 from modelry.runtime_api.engine import StopSignal
+from modelry.runtime_api.tensors import pack_tensors, unpack_tensors
+from modelry.runtime_api.work import Answer, WorkOrder
+from modelry.testing.work import ThreadWorks
 
 INTEGRATED = "integrated-gradients"
 
@@ -104,6 +112,72 @@ def test_a_linear_model_gives_its_closed_form_and_the_shares_add_up(tmp_path: Pa
     assert told["parameters"]["gradients"] == 16 * 7
     assert told["parameters"]["parity"] < 1e-5
     assert told["faithfulness"]["stability"] is not None
+
+
+class Server:
+    """The server's side of the work: files by name, and the engine that serves."""
+
+    def __init__(self, folder: Path, version: ServedVersion, files: Mapping[str, bytes]) -> None:
+        self.files = dict(files)
+        self.opened: list[str] = []
+        self.told: dict[str, Any] = {}
+        self._folder = folder
+        self._version = version
+
+    def open_input(self, name: str) -> Any:
+        self.opened.append(name)
+        path = self._folder / "opened"
+        path.write_bytes(self.files[name])
+        return SimpleNamespace(path=path, close=lambda: None)
+
+    def take_output(self, name: str, file: Path, about: Any) -> Any:
+        del name, about
+        self.told = orjson.loads(file.read_bytes())
+        return {}
+
+    def answer(self, what: str, header: Any, body: bytes) -> Answer:
+        assert what == INFER
+        inputs = unpack_tensors(header["inputs"], body)
+        entries, parts = pack_tensors(self._version.engine.infer(inputs, StopSignal()))
+        return Answer({"arrays": entries}, b"".join(parts))
+
+    def progress(self, *_: Any) -> None: ...
+
+    def used(self, *_: Any) -> None: ...
+
+
+def test_the_work_opens_a_version_once_and_another_one_anew(tmp_path: Path) -> None:
+    works = ThreadWorks(ExplainOne())
+
+    def server(name: str, weights: list[float]) -> tuple[Server, WorkOrder]:
+        folder = tmp_path / name
+        folder.mkdir()
+        files = written(folder, model=linear(weights))
+        version = ServedVersion("tabular", files, pre=[{"columns": ["a", "b"]}])
+        request = {
+            "known_as": name,
+            "task": "tabular",
+            "manifest": {"pre": version.steps.pre, "post": version.steps.post},
+            "signature": version.engine.signature.to_wire(),
+            "columns": ["a", "b"],
+            "roles": ["model"],
+        }
+        held = {"file:model": files["model"].read_bytes()}
+        return Server(folder, version, held), WorkOrder("explain-one", request, stays_for=name)
+
+    def explained(asked: tuple[Server, WorkOrder], row: list[float]) -> dict[str, float]:
+        side, order = asked
+        wish = Wish(method=INTEGRATED, background=([0.0, 0.0],), checks=False)
+        side.files[INPUT] = Asked({"row": row}, {}, wish).to_bytes()
+        works.run(order, side, StopSignal())  # type: ignore[arg-type] # as far as needed
+        return weights_of(side.told)
+
+    one, other = server("one", [2.0, -1.0]), server("other", [5.0, 3.0])
+    assert explained(one, [1.0, 1.0]) == pytest.approx({"a": 2, "b": -1}, abs=1e-5)
+    assert explained(one, [3.0, 2.0]) == pytest.approx({"a": 6, "b": -2}, abs=1e-5)
+    assert one[0].opened == ["file:model", INPUT, INPUT]
+    assert explained(other, [1.0, 1.0]) == pytest.approx({"a": 5, "b": 3}, abs=1e-5)
+    assert other[0].opened == ["file:model", INPUT]
 
 
 def test_as_many_points_are_taken_next_as_what_is_missing_asks_for() -> None:

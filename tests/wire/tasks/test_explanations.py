@@ -141,6 +141,9 @@ def test_gradients_are_followed_in_a_process_of_work_and_checked_by_the_engine(
     assert told["faithfulness"]["is_better_than_random"]
     with Image.open(io.BytesIO(base64.b64decode(told["picture"]))) as drawn:
         assert np.asarray(drawn).shape == (32, 32, 3)
+    again = explained(http, method="integrated-gradients", target="bright")  # its process waited
+    assert again["attribution"] == told["attribution"]
+    assert again["parameters"] == parameters
     jobs = wired.call("GET", "/jobs", params={"kind": "explain-one"})["jobs"]
     assert jobs[0]["state"] == "succeeded"
     assert jobs[0]["progress"]["done"] == told["cost"]["model_calls"]
