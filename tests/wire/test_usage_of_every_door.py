@@ -224,6 +224,14 @@ async def test_a_stream_leaves_one_record_at_its_end(served: Served, path: str) 
         assert record.parameters["temperature"] == 0.5
 
 
+async def test_an_explanation_in_a_stream_leaves_the_same_record(served: Served) -> None:
+    path = "/v1/explanations"
+    answer = await served.ask(path, stream=True)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert json.loads(answer.text.rpartition("data: ")[2])["usage"] == EXAMPLES[path][2]
+    check(await served.one_record(), path)
+
+
 async def test_an_answer_with_its_explanation_leaves_one_record(served: Served) -> None:
     answer = await served.ask("/v1/classify", explain={"method": "shapley"})
     told = answer.json()
