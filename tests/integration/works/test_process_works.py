@@ -329,10 +329,12 @@ def test_each_order_pays_what_it_used_and_nobody_what_was_used_between(client):
     ask = Staying(client)
     ask("echo")
     before = client.compute
-    time.sleep(0.3)
+    time.sleep(0.2)
+    begun = time.monotonic()
     ask("burn", cpu_s=0.1)
+    whole_us = (time.monotonic() - begun) * 1e6
     used = client.compute - before
-    assert 0.1e6 <= used.engine_us < 0.3e6
+    assert 0.1e6 <= used.engine_us <= whole_us
     assert used.cpu_us >= 0.07e6  # the kernel counts in hundredths of seconds
     ask.works.close()
 
