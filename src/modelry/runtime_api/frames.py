@@ -20,11 +20,13 @@ Headers by kind (JSON objects):
     GENERATE  {"chat": {…}} | {"completion": {…}}    -> EVENT {…}* RESULT {}
     EMBED     {"inputs": [text | token ids …]}       -> RESULT {"usage": {…}, "arrays": [tensor]}
     EXPLAIN   {"items": [item], "options": {…}, "wish": {…}, "is_own": whether the version's owner
-              asks, "cache_salt": str, "tells": whether it shall tell how far it is}   an item as in
-              PREDICT, or {"messages": […]} of a chat; its salt as in `ChatRequest`
+              asks, "others_are_asked": whether other versions are, "cache_salt": str, "tells":
+              whether it shall tell how far it is}   an item as in PREDICT, or {"messages": […]} of a
+              chat; its salt as in `ChatRequest`
                                                      -> EVENT {"phase": str, "calls": int,
                                                         "most_calls": int | null}*
-              {"inputs": [tensor…], "baseline": …, "output": "", "wish": {…}}   as in INFER
+              {"inputs": [tensor…], "baseline": …, "output": "", "wish": {…},
+              "others_are_asked": …}   as in INFER
                                                      -> RESULT {"explanation": {…},
                                                         "usage": {…}} + the picture
                                                      -> RESULT {"explanations": […], "usage": {…},
