@@ -21,8 +21,8 @@ Headers by kind (JSON objects):
     EMBED     {"inputs": [text | token ids …]}       -> RESULT {"usage": {…}, "arrays": [tensor]}
     EXPLAIN   {"items": [item], "options": {…}, "wish": {…}, "is_own": whether the version's owner
               asks, "others_are_asked": whether other versions are, "cache_salt": str, "tells":
-              whether it shall tell how far it is}   an item as in PREDICT, or {"messages": […]} of a
-              chat; its salt as in `ChatRequest`
+              whether it shall tell how far it is}   an item as in PREDICT, or {"messages": […]} of
+              a chat; its salt as in `ChatRequest`
                                                      -> EVENT {"phase": str, "calls": int,
                                                         "most_calls": int | null}*
               {"inputs": [tensor…], "baseline": …, "output": "", "wish": {…},
