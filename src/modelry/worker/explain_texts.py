@@ -183,7 +183,8 @@ def _within(
                 f"within has {at!r:.40}; expected places of messages, from 0 to {count - 1}.",
                 param="within",
             )
-    return [text for text, place in enumerate(places) if place["message"] in within]
+    named = set(within)
+    return [text for text, place in enumerate(places) if place["message"] in named]
 
 
 def _of_text(item: Mapping[str, Any], options: Mapping[str, Any]) -> Answered:
