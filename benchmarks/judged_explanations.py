@@ -31,6 +31,7 @@ from benchmarks.peers.asking import Peer, asked
 from benchmarks.peers.environment import pinned
 from benchmarks.served import Served, modelry
 from modelry.explaining.asking import Asking, Subject
+from modelry.explaining.course import Course
 from modelry.explaining.faithfulness import RandomOrders, measure, rank_agreement
 from modelry.explaining.images import ImageParts
 from modelry.processing.declaration import normalize_steps
@@ -235,7 +236,7 @@ class Inside:
         """Deletion and insertion of the picture's cells in the order of `weights`."""
         prepared = self._predictor.before([{"image": known.png(picture)}], {})
         parts = ImageParts(prepared)
-        asking = Asking(self._subject(), prepared, target, StopSignal())
+        asking = Asking(self._subject(), prepared, target, Course(StopSignal()))
         found = measure(
             lambda presences: asking.scores(parts, presences),
             weights,
