@@ -197,7 +197,8 @@ class Settings(BaseSettings):
     light_jobs: Annotated[int, Field(ge=1, le=256)] = Field(
         2,
         description="Jobs of the light kinds (imports, derivations, registrations, deployments) "
-        "that run on this server at once, beside the others.",
+        "that run on this server at once, beside the others; and as many explanations by gradients "
+        "that callers wait for.",
     )
     tenant_jobs: Annotated[int, Field(ge=1, le=4096)] | None = Field(
         None,

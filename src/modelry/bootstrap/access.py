@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from modelry.domain.sharing import DeploymentGrant
 from modelry.services.deployments.service import DeploymentsService
+from modelry.services.explanation.direct import DirectExplanations
 from modelry.services.inference.service import InferenceService
 from modelry.services.tenancy.service import TenancyService
 from modelry.services.tenancy.sharing import SharingService
@@ -34,6 +35,7 @@ class AccessFollower:
         sharing: what is shared.
         inference: whose callers and routes follow.
         deployments: whose replicas follow.
+        explanations: whose callers follow, if there are any.
     """
 
     def __init__(
@@ -42,11 +44,13 @@ class AccessFollower:
         sharing: SharingService,
         inference: InferenceService,
         deployments: DeploymentsService,
+        explanations: DirectExplanations | None = None,
     ) -> None:
         self._tenancy = tenancy
         self._sharing = sharing
         self._inference = inference
         self._deployments = deployments
+        self._explanations = explanations
         self._changed = asyncio.Event()
         self._reading = threading.Lock()
         self._stamp: str | None = None
@@ -96,7 +100,10 @@ class AccessFollower:
 
     def _act(self, grants: Sequence[DeploymentGrant]) -> None:
         self._inference.routes.share(grants)
-        self._inference.cut_off_strangers(self._inference.authenticator.tenants)
+        tenants = self._inference.authenticator.tenants
+        self._inference.cut_off_strangers(tenants)
+        if self._explanations is not None:
+            self._explanations.cut_off_strangers(tenants)
 
     def note_used(self) -> None:
         """Keep which keys were used since the last time; blocks."""

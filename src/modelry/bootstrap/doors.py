@@ -32,6 +32,7 @@ from modelry.protocols.openai.errors import render_error as render_openai_error
 from modelry.protocols.operations import routes as operations_routes
 from modelry.protocols.operations.openapi import openapi_document
 from modelry.services.deployments.audited import AuditedLoading
+from modelry.services.explanation.explainer import Explainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ def build_doors(
     loading = AuditedLoading(installation.deployments, installation.trail)
     infer_route = InferRoute(inference, limits, settings.max_body_bytes)
     fetcher = GuardedInputs(settings.allow_input_urls) if settings.allow_input_urls else None
+    explainer = Explainer(inference, installation.direct_explanations)
     document: dict[str, Any] = {}
     management_app = management.build_app(
         catalog=installation.catalog,
@@ -104,9 +106,15 @@ def build_doors(
             max_body_bytes=settings.max_body_bytes,
             fetcher=fetcher,
             kept=installation.request_logs.questions,
+            explainer=explainer,
             explanation_jobs=installation.jobs.explanations,
         ),
-        tasks.build_kserve_door(inference, max_body_bytes=settings.max_body_bytes, fetcher=fetcher),
+        tasks.build_kserve_door(
+            inference,
+            max_body_bytes=settings.max_body_bytes,
+            fetcher=fetcher,
+            explainer=explainer,
+        ),
         signin.build_door(
             installation.sign_in(settings.public_url or address_url), installation.sessions
         ),

@@ -25,6 +25,7 @@ from modelry.adapters.usage_spool import FileSegmentSpool
 from modelry.bootstrap.access import AccessFollower
 from modelry.bootstrap.audit_log import SERVER_ACTOR, open_chain_keys, tell_rolled_back
 from modelry.bootstrap.deleting import TenantBlobs, TenantKeys
+from modelry.bootstrap.explaining import direct_explanations
 from modelry.bootstrap.jobs import Jobs
 from modelry.bootstrap.quarantine import QuarantineFollower
 from modelry.bootstrap.tls import open_certificate
@@ -229,7 +230,14 @@ class Installation:
             _SetUpRecord(database, self.trail),
         )
         self.quarantine = QuarantineFollower(self.catalog.quarantine, self.deployments, self.trail)
-        self.access = AccessFollower(self.tenancy, self.sharing, self.inference, self.deployments)
+        self.direct_explanations = direct_explanations(self)
+        self.access = AccessFollower(
+            self.tenancy,
+            self.sharing,
+            self.inference,
+            self.deployments,
+            self.direct_explanations,
+        )
         self.deletions = TenantDeletions(
             database.deletions,
             TenantBlobs(blobs),

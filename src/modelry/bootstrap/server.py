@@ -123,12 +123,12 @@ async def _drain(
     closing = asyncio.gather(http_server.stop(), grpc_server.stop(drain_s + CUT_OFF_S))
     await asyncio.wait({closing}, timeout=drain_s)
     if not closing.done():
-        installation.inference.cut_off(
-            ModelNotReady(
-                "The server stopped before the answer was complete; send it again.",
-                retry_after_s=5,
-            )
+        error = ModelNotReady(
+            "The server stopped before the answer was complete; send it again.", retry_after_s=5
         )
+        installation.inference.cut_off(error)
+        if installation.direct_explanations is not None:
+            installation.direct_explanations.cut_off(error)
     await closing
 
 

@@ -16,14 +16,14 @@ METHODS: Mapping[str, tuple[str, ...]] = {
 """By task."""
 NAMES = frozenset(name for names in METHODS.values() for name in names)
 
-INPUT = "input"
-"""The name of the input with what is explained, as `explaining.asked` writes it."""
 FILE = "file:"
 """Begins the names of the version's files; the role follows."""
 EXPLANATION = "explanation.json"
-"""The name of what is handed over."""
+"""The name under which jobs keep what was found."""
+ASKED = "asked"
 INFER = "infer"
 MEASURE = "measure"
-"""What the server is asked: as frames of the first name, `{inputs}`; its answer has `{arrays}`. Or
-to have weights of the same item measured, `{weights, target}`; its answer has `{faithfulness,
+"""What the server is asked: what is explained, as `explaining.asked` writes it (the answer's body).
+Or what the engine that serves answers, `{inputs}`, as in frames; its answer has `{arrays}`. Or to
+have weights of the same item measured, `{weights, target}`; its answer has `{faithfulness,
 model_calls}`."""

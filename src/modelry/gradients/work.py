@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import orjson
-
 from modelry.domain.errors import NotSupported
 from modelry.domain.signature import Signature
 from modelry.explaining.asked import Asked
 from modelry.explaining.asking import Subject
 from modelry.explaining.explain import explain
 from modelry.explaining.faithfulness import Faithfulness
-from modelry.gradients.contract import EXPLANATION, FILE, INFER, INPUT, MEASURE, WORK
+from modelry.gradients.contract import ASKED, FILE, INFER, MEASURE, WORK
 from modelry.gradients.further_files import in_one_piece
 from modelry.gradients.model import Gradients, Network, Question
 from modelry.processing.steps.text import TOKENIZER_ROLE
@@ -47,9 +45,9 @@ class ExplainOne:
     """Explains one answer.
 
     The request has `task`, `manifest`, `signature`, `columns` and `roles` of the version, and what
-    it is `known_as`; its files are inputs, and so is what is asked. The explanation is handed over
-    as JSON; the outcome has `usage`. What is made of the version stays for the next question that
-    comes with the same request.
+    it is `known_as`; its files are inputs. What is explained is asked of the server, and the
+    outcome is the explanation. What is made of the version stays for the next question that comes
+    with the same request.
     """
 
     name: ClassVar[str] = WORK
@@ -63,8 +61,7 @@ class ExplainOne:
         if version is None or version.request != host.request:
             self._version = None  # two might not fit into memory
             version = self._version = _opened(host)
-        with host.open(INPUT) as file:
-            asked = Asked.from_bytes(file.read_bytes())
+        asked = Asked.from_bytes(host.ask(ASKED, {}).body)
         engine = _Engine(host)
         subject = Subject(
             asked.item,
@@ -81,11 +78,7 @@ class ExplainOne:
         told = {**explained.told, "cost": {**explained.told["cost"], "model_calls": engine.calls}}
         usage = {**explained.usage, "model_calls": engine.calls}
         picture = base64.b64encode(explained.picture).decode() if explained.picture else None
-        found = {**told, "picture": picture, "usage": usage}
-        made = host.scratch / EXPLANATION
-        made.write_bytes(orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY))
-        host.put(EXPLANATION, made)
-        return {"usage": usage}
+        return {**told, "picture": picture, "usage": usage}
 
 
 def _opened(host: WorkHost) -> _Version:

@@ -33,10 +33,10 @@ from modelry.domain.usage import Origin
 from modelry.explaining.asked import Asked
 from modelry.explaining.contract import Wish
 from modelry.explaining.course import Progress
-from modelry.gradients.contract import EXPLANATION, INFER, INPUT, MEASURE
+from modelry.gradients.contract import ASKED, EXPLANATION, INFER, MEASURE
 from modelry.runtime_api.tensors import pack_tensors, unpack_tensors
 from modelry.runtime_api.work import WorkHost, WorkLimits
-from modelry.services.explanation import asking, one
+from modelry.services.explanation import asking, following
 from modelry.services.explanation.asking import ExplanationJobs
 from modelry.services.explanation.one import ExplainOneHandler
 from modelry.services.inference.metering import Meter
@@ -121,24 +121,19 @@ class Inference:
 
 
 class Doubling:
-    """Work that asks once, has measured what shall be, and hands over what it got."""
+    """Work that asks once, has measured what shall be, and tells what it got."""
 
     name: ClassVar[str] = "explain-one"
 
     def run(self, host: WorkHost) -> Any:
-        with host.open(INPUT) as file:
-            asked = Asked.from_bytes(file.read_bytes())
+        asked = Asked.from_bytes(host.ask(ASKED, {}).body)
         entries, parts = pack_tensors({"x": np.array([[3.0]], "f4")})
         answer = host.ask(INFER, {"inputs": entries}, b"".join(parts))
         doubled = unpack_tensors(answer.header["arrays"], answer.body)["y"]
-        made = host.scratch / EXPLANATION
         measured = None
         if asked.wish.checks:
             measured = host.ask(MEASURE, {"weights": [0.5, 2], "target": 1}).header
-        told = {"of": asked.item["text"], "found": doubled.tolist(), "measured": measured}
-        made.write_bytes(orjson.dumps(told))
-        host.put(EXPLANATION, made)
-        return {}
+        return {"of": asked.item["text"], "found": doubled.tolist(), "measured": measured}
 
 
 class Kit:
@@ -195,11 +190,11 @@ def test_a_process_stays_for_one_version_of_one_deployment_of_one_tenant(kit: Ki
     ]
     for version in versions:
         kit.inference.version = version
-        names.add(one.known_as_by(kit.inference.target(ME, "spam", 1)))
+        names.add(following.known_as_by(kit.inference.target(ME, "spam", 1)))
     kit.inference.deployed_at = later
-    names.add(one.known_as_by(kit.inference.target(ME, "spam", 1)))
+    names.add(following.known_as_by(kit.inference.target(ME, "spam", 1)))
     assert len(names) == 6
-    assert one.known_as_by(kit.inference.target(ME, "spam", 1)) in names
+    assert following.known_as_by(kit.inference.target(ME, "spam", 1)) in names
 
 
 def test_other_methods_are_asked_of_the_worker(kit: Kit) -> None:
@@ -267,7 +262,7 @@ def test_what_cannot_be_is_refused_before_it_is_queued(
 def test_a_server_without_the_library_says_what_to_install(
     kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(one, "find_spec", lambda name: None)
+    monkeypatch.setattr(following, "find_spec", lambda name: None)
     with pytest.raises(NotSupported, match="pip install"):
         kit.handler.check(ME, kit.parameters())
     kit.handler.check(ME, kit.parameters(Asked({"text": "a"}, {}, Wish())))

@@ -128,40 +128,6 @@ def test_a_flood_of_explanations_is_told_to_come_again_and_predictions_go_on(
     assert "explanations wait for this model already" in refused.json()["error"]["message"]
 
 
-def test_gradients_are_followed_in_a_process_of_work_and_checked_by_the_engine(
-    wired: Operator, http: httpx2.Client
-) -> None:
-    told = explained(http, method="integrated-gradients", target="bright", picture=True)
-    assert (told["model"], told["version"]) == ("bright", 1)
-    assert told["method"] == "integrated-gradients"
-    assert within(told["attribution"]["regions"][0]["box"], (19, 7, 29, 17))
-    parameters = told["parameters"]
-    assert parameters["completeness"]["is_met"]
-    assert parameters["parity"] < 1e-5
-    assert told["faithfulness"]["is_better_than_random"]
-    with Image.open(io.BytesIO(base64.b64decode(told["picture"]))) as drawn:
-        assert np.asarray(drawn).shape == (32, 32, 3)
-    again = explained(http, method="integrated-gradients", target="bright")  # its process waited
-    assert again["attribution"] == told["attribution"]
-    assert again["parameters"] == parameters
-    jobs = wired.call("GET", "/jobs", params={"kind": "explain-one"})["jobs"]
-    assert jobs[0]["state"] == "succeeded"
-    assert jobs[0]["progress"]["done"] == told["cost"]["model_calls"]
-    assert told["usage"]["model_calls"] == told["cost"]["model_calls"]
-    assert jobs[0]["parameters"].keys() == {"deployment", "version", "method", "input"}
-
-
-def test_gradients_are_waited_for_in_a_stream(http: httpx2.Client) -> None:
-    wish = {"method": "integrated-gradients", "target": "bright", "seconds": 30}
-    body = {"model": "bright", "image": image(), "stream": True, **wish}
-    answer = http.post("/v1/explanations", json=body)
-    assert answer.status_code == 200, answer.text
-    told = json.loads(answer.text.rpartition("event: explanation\ndata: ")[2])
-    assert (told["method"], told["target"]["label"]) == ("integrated-gradients", "bright")
-    assert told["faithfulness"]["is_better_than_random"]
-    assert (told["cost"]["most_seconds"], told["cost"]["left_out"]) == (30, [])
-
-
 def test_an_explanation_as_a_job(wired: Operator, http: httpx2.Client) -> None:
     image = bright_square(8, 20)
     with Client(wired.server.url, wired.server.key) as client:
@@ -191,20 +157,6 @@ def test_the_command_starts_a_job_and_tells_its_id(wired: Operator, tmp_path: Pa
     assert shown.exit_code == 0, shown.output
     job_id = json.loads(shown.stdout)["job_id"]
     assert wired.call("GET", f"/jobs/{job_id}")["kind"] == "explain-one"
-
-
-def test_a_key_that_may_start_no_jobs_gets_no_gradients(
-    wired: Operator, http: httpx2.Client
-) -> None:
-    minted = wired.call("POST", "/keys", json={"name": "asks", "role": "inference"})
-    image = base64.b64encode(bright_square(8, 20)).decode()
-    answer = http.post(
-        "/v1/explanations",
-        json={"model": "bright", "image": image, "method": "integrated-gradients"},
-        headers={"authorization": f"Bearer {minted['token']}"},
-    )
-    assert answer.status_code == 403
-    assert "jobs:write" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -260,7 +212,6 @@ def test_an_answer_comes_with_its_explanation_where_that_is_asked(http: httpx2.C
         ({"explain": "yes"}, "expected true, or an object of: method"),
         ({"explain": {"why": 1}}, "why is not known here; known are: method"),
         ({"explain": {"model": "prices"}}, "model is not known here"),
-        ({"explain": {"method": "grad-cam"}}, "ask for it at POST /v1/explanations"),
         ({"explain": {"calls": "many"}}, "calls is 'many'"),
         ({"explain": True, "image": ["aGk=", "aGk="]}, "explain one at a time"),
     ],

@@ -23,7 +23,6 @@ from modelry.protocols.tasks.later import (
     JOB_WISH,
     answer_by_job,
     stream_job,
-    takes_job,
 )
 from modelry.protocols.tasks.question import Question, check_names, items_of, options_of
 from modelry.protocols.tasks.reading import read_question, with_inputs
@@ -45,6 +44,7 @@ from modelry.protocols.tasks.wishes import (
 )
 from modelry.services.explanation.asking import ExplanationJobs
 from modelry.services.explanation.counting import check_explanations
+from modelry.services.explanation.explainer import Explainer
 from modelry.services.inference.answers import Explanation
 from modelry.services.inference.explanations import OnProgress
 from modelry.services.inference.inputs import InputUrls
@@ -72,6 +72,8 @@ def explanation_endpoint(
     inference: InferenceService,
     urls: InputUrls,
     max_body_bytes: int,
+    *,
+    explainer: Explainer,
     jobs: ExplanationJobs | None = None,
     kept: KeptQuestions | None = None,
 ) -> Endpoint:
@@ -81,6 +83,7 @@ def explanation_endpoint(
         inference: answers the calls.
         urls: fetches inputs that are named by a URL.
         max_body_bytes: larger bodies are refused.
+        explainer: explains while the caller waits.
         jobs: for explanations that take one.
         kept: finds what earlier requests asked, by their ids.
     """
@@ -88,7 +91,7 @@ def explanation_endpoint(
         "/v1/explanations",
         ("POST",),
         Permission.INFERENCE,
-        _Handlers(inference, urls, jobs, kept).explain,
+        _Handlers(inference, urls, explainer, jobs, kept).explain,
         "Explain an answer",
         max_body_bytes,
         _described(),
@@ -100,11 +103,13 @@ class _Handlers:
         self,
         inference: InferenceService,
         urls: InputUrls,
+        explainer: Explainer,
         jobs: ExplanationJobs | None,
         kept: KeptQuestions | None,
     ) -> None:
         self._inference = inference
         self._urls = urls
+        self._explainer = explainer
         self._jobs = jobs
         self._kept = kept
 
@@ -117,7 +122,7 @@ class _Handlers:
         is_job_wanted = bool(question.option(JOB, JOB_WISH[JOB]))
         is_stream = bool(question.option(STREAM, STREAM_WISH[STREAM]))
         check_stream(is_stream=is_stream, is_job=is_job_wanted)
-        if takes_job(asked, is_job_wanted=is_job_wanted):
+        if is_job_wanted or not self._explainer.can_wait_for(asked.wish):
             await check_explanations(self._inference, request.principal)  # before it is kept
             if is_stream:
                 return await stream_job(request, self._jobs, target, asked)
@@ -127,7 +132,7 @@ class _Handlers:
 
         async def make(on_progress: OnProgress | None) -> dict[str, Any]:
             return told(
-                await self._inference.explain(
+                await self._explainer.explain(
                     request.principal,
                     target,
                     asked.item,

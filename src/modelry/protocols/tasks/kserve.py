@@ -33,7 +33,8 @@ from modelry.protocols.tasks.question import MAX_ITEMS, check_names, items_of, o
 from modelry.protocols.tasks.reading import with_inputs
 from modelry.protocols.tasks.wishes import WISH_NAMES, wish_in
 from modelry.services.explanation.counting import check_explanations
-from modelry.services.inference.explanations import MOST_EXPLAINED, check_method
+from modelry.services.explanation.explainer import Explainer
+from modelry.services.inference.explanations import MOST_EXPLAINED
 from modelry.services.inference.inputs import InputFetcher, InputUrls
 from modelry.services.inference.routing import Target
 from modelry.services.inference.service import InferenceService, require_task
@@ -47,6 +48,7 @@ def build_kserve_door(
     *,
     max_body_bytes: int = DEFAULT_BODY_BYTES,
     fetcher: InputFetcher | None = None,
+    explainer: Explainer | None = None,
 ) -> Door:
     """The door of KServe's first protocol.
 
@@ -54,8 +56,10 @@ def build_kserve_door(
         inference: answers the calls.
         max_body_bytes: larger bodies are refused.
         fetcher: fetches inputs that are named by a URL; None refuses them.
+        explainer: explains; by default without gradients.
     """
-    handlers = _Handlers(inference, InputUrls(fetcher, max_body_bytes))
+    urls = InputUrls(fetcher, max_body_bytes)
+    handlers = _Handlers(inference, explainer or Explainer(inference), urls)
     endpoints = tuple(
         Endpoint(
             f"/v1/models/{{model}}:{verb}",
@@ -86,8 +90,9 @@ def render_error(error: ModelryError) -> Response:
 
 
 class _Handlers:
-    def __init__(self, inference: InferenceService, urls: InputUrls) -> None:
+    def __init__(self, inference: InferenceService, explainer: Explainer, urls: InputUrls) -> None:
         self._inference = inference
+        self._explainer = explainer
         self._urls = urls
 
     async def predict(self, request: ApiRequest) -> Response:
@@ -144,12 +149,12 @@ class _Handlers:
         options = options_of(question, form)
         wish = wish_in(question)
         # each is counted when it is made; if not all of them may be, none is made for nothing
-        check_method(wish)
+        self._explainer.check(request.principal, target, wish)
         await check_explanations(self._inference, request.principal, len(items))
         items = await with_inputs(request, self._urls, items)
         found = []
         for item in items:  # one after the other: a replica explains one answer at a time
-            work = self._inference.explain(request.principal, target, item, options, wish)
+            work = self._explainer.explain(request.principal, target, item, options, wish)
             found.append(told(await request.while_connected(work)))
         return json_response({"explanations": found, **_version(target)})
 

@@ -1,4 +1,4 @@
-"""Explanations that a request gets from a job: those by gradients, and where a job is asked for."""
+"""Explanations by jobs: where one is asked for, and gradients where this server does no work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from modelry.domain.errors import NotSupported
 from modelry.explaining.asked import Asked
-from modelry.gradients.contract import EXPLANATION, NAMES
+from modelry.gradients.contract import EXPLANATION
 from modelry.protocols.http.endpoint import json_response
 from modelry.protocols.http.request import ApiRequest
 from modelry.protocols.tasks.streamed import JOB, streamed
@@ -26,7 +26,7 @@ JOB_WISH: Mapping[str, Schema] = {
     }
 }
 ACCEPTED: Mapping[str, Any] = {
-    "description": "The job that explains: it was asked for, or takes longer than a request waits.",
+    "description": "The job that explains.",
     "content": {
         "application/json": {
             "schema": {
@@ -40,11 +40,6 @@ ACCEPTED: Mapping[str, Any] = {
         }
     },
 }
-
-
-def takes_job(asked: Asked, *, is_job_wanted: bool) -> bool:
-    """Whether an explanation is made by a job."""
-    return is_job_wanted or asked.wish.method in NAMES
 
 
 async def stream_job(

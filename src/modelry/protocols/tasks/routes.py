@@ -29,7 +29,7 @@ from modelry.protocols.tasks.reading import read_question, with_inputs
 from modelry.protocols.tasks.wishes import EXPLAIN, wish_beside
 from modelry.services.explanation.asking import ExplanationJobs
 from modelry.services.explanation.counting import check_explanations
-from modelry.services.inference.explanations import check_method
+from modelry.services.explanation.explainer import Explainer
 from modelry.services.inference.inputs import InputFetcher, InputUrls
 from modelry.services.inference.service import InferenceService, require_task
 from modelry.services.privacy.kept_questions import KeptQuestions
@@ -54,6 +54,7 @@ def build_door(
     *,
     max_body_bytes: int = DEFAULT_BODY_BYTES,
     fetcher: InputFetcher | None = None,
+    explainer: Explainer | None = None,
     explanation_jobs: ExplanationJobs | None = None,
     kept: KeptQuestions | None = None,
 ) -> Door:
@@ -63,23 +64,31 @@ def build_door(
         inference: answers the calls.
         max_body_bytes: larger bodies are refused, and so is more that is fetched for one request.
         fetcher: fetches inputs that are named by a URL; None refuses them.
-        explanation_jobs: explain what takes longer than a request; None refuses that.
+        explainer: explains while callers wait; by default without gradients.
+        explanation_jobs: explain what nobody waits for; None refuses that.
         kept: finds what earlier requests asked; None explains none of them.
     """
-    urls = InputUrls(fetcher, max_body_bytes)
+    urls, explainer = InputUrls(fetcher, max_body_bytes), explainer or Explainer(inference)
     endpoints = tuple(
         Endpoint(
             path,
             ("POST",),
             Permission.INFERENCE,
-            _handler(inference, tasks, urls),
+            _handler(inference, explainer, tasks, urls),
             summary,
             max_body_bytes,
             described(tasks, explain_option(tasks)),
         )
         for path, (summary, tasks) in ENDPOINTS.items()
     )
-    explanations = explanation_endpoint(inference, urls, max_body_bytes, explanation_jobs, kept)
+    explanations = explanation_endpoint(
+        inference,
+        urls,
+        max_body_bytes,
+        explainer=explainer,
+        jobs=explanation_jobs,
+        kept=kept,
+    )
     return Door("tasks", (*endpoints, explanations), render_error, inference.meter)
 
 
@@ -93,7 +102,9 @@ def explain_option(tasks: Sequence[str]) -> Mapping[str, Schema]:
     return {EXPLAIN: {"type": ["boolean", "object"], "description": words}}
 
 
-def _handler(inference: InferenceService, tasks: tuple[str, ...], urls: InputUrls) -> Handler:
+def _handler(
+    inference: InferenceService, explainer: Explainer, tasks: tuple[str, ...], urls: InputUrls
+) -> Handler:
     async def handle(request: ApiRequest) -> Response:
         question = await read_question(request)
         target = inference.target(request.principal, question.model)
@@ -108,7 +119,7 @@ def _handler(inference: InferenceService, tasks: tuple[str, ...], urls: InputUrl
         wish = wish_beside(question) if explains else None
         if wish is not None:
             one_item(items)
-            check_method(wish)
+            explainer.check(request.principal, target, wish)
             await check_explanations(inference, request.principal)
         items = await with_inputs(request, urls, items)
         prediction = await request.while_connected(
@@ -122,7 +133,7 @@ def _handler(inference: InferenceService, tasks: tuple[str, ...], urls: InputUrl
         }
         if wish is not None:
             explained = await request.while_connected(
-                inference.explain(request.principal, target, items[0], options, wish)
+                explainer.explain(request.principal, target, items[0], options, wish)
             )
             answer["explanation"] = told(explained)
         return json_response(answer)

@@ -24,7 +24,8 @@ from modelry.explaining.asked import Asked
 from modelry.explaining.course import CHECKING, EXPLAINING, Progress
 from modelry.gradients.contract import EXPLANATION, NAMES
 from modelry.services.catalog.contents import Contents
-from modelry.services.explanation.one import KIND, check_gradients
+from modelry.services.explanation.following import check_gradients
+from modelry.services.explanation.one import KIND
 from modelry.services.inference.explanations import OnProgress
 from modelry.services.inference.routing import Target
 from modelry.services.jobs.service import JobsService

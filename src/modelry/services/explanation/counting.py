@@ -16,7 +16,8 @@ from modelry.services.quotas.accounts import Use
 from modelry.services.quotas.gates import Demand
 
 _ONE = Demand(explanations=1)
-_USED = {"explanations": 1}
+EXPLAINED = {"explanations": 1}
+"""The units of one."""
 
 
 async def check_explanations(
@@ -36,6 +37,17 @@ async def count_explanation(
     """Take one explanation of `target` from the caller's limits, and note it for the ledger.
 
     Raises:
+        ModelryError: as `take_explanation`.
+    """
+    now = take_explanation(inference, principal, target)
+    key = (target.group.origin, principal.tenant_id, principal.key_id, OK, "", b"")
+    inference.meter.note(key, now, now, job_id.encode(), (EXPLAINED, 0))
+
+
+def take_explanation(inference: InferenceService, principal: Principal, target: Target) -> float:
+    """Take one explanation of `target` from the caller's limits; when, in monotonic seconds.
+
+    Raises:
         QuotaExceeded, BudgetExceeded: the limits do not allow it.
         PermissionDenied: it costs what the caller's budget is not in.
         Overloaded: what requests use cannot be kept.
@@ -45,6 +57,5 @@ async def count_explanation(
     if account.cost_gates and meter.costs is not None:
         meter.costs.check(account, origin)
     now = time.monotonic()
-    account.end(account.begin(_ONE, now), _ONE, Use(OK, _USED, 0.0), now)
-    key = (origin, principal.tenant_id, principal.key_id, OK, "", b"")
-    meter.note(key, now, now, job_id.encode(), (_USED, 0))
+    account.end(account.begin(_ONE, now), _ONE, Use(OK, EXPLAINED, 0.0), now)
+    return now

@@ -239,9 +239,13 @@ class OpenRequest:
             self._replica_id = call.link.replica_id
         self._parameters = call.parameters or self._parameters
         self._engine_us += call.engine_us
-        for unit, count in (call.units or {}).items():
-            self._units[unit] = self._units.get(unit, 0) + count
+        self.used(call.units or {})
         self._end_if_done()
+
+    def used(self, units: Mapping[str, int]) -> None:
+        """It used something that no call of it tells."""
+        for unit, count in units.items():
+            self._units[unit] = self._units.get(unit, 0) + count
 
     def _end_if_done(self) -> None:
         if self._holds or self._open:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextvars import Context
 from typing import Any, TypeVar
 
 from modelry.domain.errors import (
@@ -30,11 +32,19 @@ class LoopCaller:
     Args:
         loop: the event loop, which runs in another thread.
         stop: ends the waiting, and what is waited for.
+        context: what the coroutines find in context variables, such as the request that they are
+            a part of; by default what the calling thread has.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, stop: StopSignal) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        stop: StopSignal,
+        context: Context | None = None,
+    ) -> None:
         self._loop = loop
         self._stop = stop
+        self._context = context
 
     def result(
         self,
@@ -56,7 +66,7 @@ class LoopCaller:
             Cancelled: the job was stopped.
             DeadlineExceeded: it took too long.
         """
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = self._begun(work)
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             if self._stop.is_set():
@@ -97,6 +107,12 @@ class LoopCaller:
                 if error.retry_after_s is None:
                     raise
                 self._pause(min(error.retry_after_s, LONGEST_PAUSE_S))
+
+    def _begun(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        if self._context is None:
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
+        # a copy: a context cannot be entered while another thread is in it
+        return self._context.copy().run(asyncio.run_coroutine_threadsafe, work, self._loop)
 
     def _pause(self, pause_s: float) -> None:
         until = time.monotonic() + pause_s
