@@ -114,7 +114,7 @@ class Twin:
         Raises:
             NotSupported: an operator, or a form of one, is not known.
         """
-        values: dict[str, Any] = dict(held)
+        values: dict[str, Any] = {name: _laid_out(one) for name, one in held.items()}
         for at in self.needed(wanted, held):
             node = self.nodes[at]
             inputs = [self._value(name, values) if name else None for name in node.inputs]
@@ -166,6 +166,16 @@ class Twin:
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             raise no_twin(f"its operator '{node.op}' fails in torch ({reason}).") from None
         return made if isinstance(made, list) else [made]
+
+
+def _laid_out(tensor: Tensor) -> Tensor:
+    """Maps (rows, features, height, width) with the features of a place side by side.
+
+    So convolutions on single places are products of matrices, and others take them as they are.
+    """
+    if tensor.ndim != 4 or not tensor.is_floating_point():
+        return tensor
+    return tensor.contiguous(memory_format=torch.channels_last)
 
 
 def as_tensor(array: Array) -> Tensor:

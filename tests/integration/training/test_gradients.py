@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
 from onnx import TensorProto, helper
@@ -24,6 +25,7 @@ from tests.support.explained import (
 )
 from tests.support.onnx_models import model_of
 from tests.support.task_models import ServedVersion, tokenizer_file, written
+from torch.nn import functional
 
 from modelry.domain.errors import InvalidInput, NotSupported
 from modelry.explaining.asked import Asked
@@ -304,6 +306,54 @@ def weighed_by_place(counted: int = TensorProto.FLOAT) -> onnx.ModelProto:
         {"logits": (TensorProto.FLOAT, ["batch", 2])},
         {"kernel": np.ones((1, 1, 1, 1), "f4"), "dense": dense.astype("f4")},
     )
+
+
+def test_maps_whose_features_lie_side_by_side_give_what_torch_gives() -> None:
+    """Products for convolutions on single places, wider filters for what is padded unevenly."""
+    random = np.random.default_rng(1)
+    held = {
+        "mix": random.normal(size=(6, 3, 1, 1)).astype("f4"),
+        "shift": random.normal(size=6).astype("f4"),
+        "least": np.float32(0),
+        "most": np.float32(1),
+        "own": random.normal(size=(6, 1, 3, 3)).astype("f4"),
+        "back": random.normal(size=(2, 6, 1, 1)).astype("f4"),
+    }
+    uneven = {"pads": [0, 1, 1, 0], "strides": [2, 2], "group": 6}
+    model = model_of(
+        [
+            helper.make_node("Conv", ["image", "mix", "shift"], ["mixed"]),
+            helper.make_node("Clip", ["mixed", "least", "most"], ["clipped"]),
+            helper.make_node("Conv", ["clipped", "own"], ["seen"], **uneven),
+            helper.make_node("Conv", ["seen", "back"], ["maps"]),
+        ],
+        {"image": (TensorProto.FLOAT, ["batch", 3, 8, 8])},
+        {"maps": (TensorProto.FLOAT, ["batch", 2, 4, 4])},
+        held,
+    )
+    image = torch.from_numpy(random.normal(size=(2, 3, 8, 8)).astype("f4"))
+    weight = {name: torch.from_numpy(np.asarray(one)) for name, one in held.items()}
+
+    def plain(given: torch.Tensor) -> torch.Tensor:
+        mixed = functional.conv2d(given, weight["mix"], weight["shift"]).clamp(0, 1)
+        mixed = functional.pad(mixed, (1, 0, 0, 1))
+        seen = functional.conv2d(mixed, weight["own"], None, 2, 0, 1, 6)
+        return functional.conv2d(seen, weight["back"])
+
+    def twin(given: torch.Tensor) -> torch.Tensor:
+        return Twin(model.SerializeToString()).run(["maps"], {"image": given})[0]
+
+    def followed(function: Any) -> Any:
+        given = image.clone().requires_grad_()
+        made = function(given)
+        return made.detach(), torch.autograd.grad((made * made).sum(), [given])[0]
+
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (served,) = session.run(None, {"image": image.numpy()})
+    (made, gradient), (expected, right) = followed(twin), followed(plain)
+    torch.testing.assert_close(made, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(made, torch.from_numpy(served), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(gradient, right, rtol=1e-4, atol=1e-5)
 
 
 def test_grad_cam_keeps_places_apart_where_the_last_layer_does(tmp_path: Path) -> None:

@@ -100,7 +100,10 @@ def _clip(operation: Operation, inputs: Inputs) -> Any:
     bounds = [one.item() if isinstance(one, Tensor) else one for one in (least, most)]
     if bounds == [None, None]:
         return inputs[0]
-    return torch.clamp(inputs[0], *bounds)
+    least, most = bounds
+    if None not in bounds and least <= most and inputs[0].is_floating_point():
+        return functional.hardtanh(inputs[0], least, most)  # its gradient takes one pass, not four
+    return torch.clamp(inputs[0], least, most)
 
 
 def _gelu(operation: Operation, inputs: Inputs) -> Tensor:

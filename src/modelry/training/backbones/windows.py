@@ -48,10 +48,54 @@ def convolution(operation: Attributes, inputs: Sequence[Any]) -> Tensor:
     dilations = operation.get("dilations") or [1] * len(sizes)
     strides = operation.get("strides") or [1] * len(sizes)
     pads = _pads(operation, values.shape[2:], sizes, strides, dilations)
+    group = operation.get("group", 1)
+    if {*sizes, *strides, group} == {1} and not any(pads) and _are_channels_last(values):
+        return _mixed(values, weight, bias)
+    if _is_light(weight) and max(dilations) == 1:
+        weight, pads = _even(weight, pads)
     values, padding = _padded(values, pads, 0.0)
     return _of_rank(operation, _CONVOLUTIONS, len(sizes))(
-        values, weight, bias, strides, padding, dilations, operation.get("group", 1)
+        values, weight, bias, strides, padding, dilations, group
     )
+
+
+def _are_channels_last(values: Tensor) -> bool:
+    return values.ndim == 4 and values.is_contiguous(memory_format=torch.channels_last)
+
+
+def _mixed(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A convolution that looks at each place alone, as the one product that it is."""
+    count, features, height, width = values.shape
+    places = values.permute(0, 2, 3, 1).reshape(-1, features)
+    mixing = weight.flatten(1).T
+    made = places @ mixing if bias is None else torch.addmm(bias, places, mixing)
+    return made.view(count, height, width, len(weight)).permute(0, 3, 1, 2)
+
+
+_LIGHT = 4
+"""Features that each filter reads, up to which memory is slower than computing."""
+
+
+def _is_light(weight: Tensor) -> bool:
+    return weight.shape[1] <= _LIGHT
+
+
+def _even(weight: Tensor, pads: Sequence[int]) -> tuple[Tensor, list[int]]:
+    """Filters that begin or end with zeros where less is padded, so that both sides are alike.
+
+    What is padded unevenly would be a copy of all maps, forth and back.
+    """
+    half = len(pads) // 2
+    both = list(zip(pads[:half], pads[half:], strict=True))
+    if all(before == after for before, after in both):
+        return weight, list(pads)
+    flat = [
+        size
+        for before, after in reversed(both)
+        for size in (max(0, after - before), max(0, before - after))
+    ]
+    most = [max(pair) for pair in both]
+    return functional.pad(weight, flat), most + most
 
 
 def max_pool(operation: Attributes, inputs: Sequence[Any]) -> Tensor:
