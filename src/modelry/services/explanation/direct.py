@@ -144,14 +144,15 @@ class DirectExplanations:
         self._with.inference.meter.note(*question.used())
 
     def cut_off(self, error: ModelryError, tenant_id: str | None = None) -> None:
-        """End what is calculated with `error`; for one tenant's callers only, if given."""
+        """End what is calculated or waits with `error`; for one tenant's callers only, if given."""
+        self._places.turn_away(error, tenant_id)
         for question in list(self._open):
             if tenant_id in (None, question.principal.tenant_id):
                 question.cut_off(error)
 
     def cut_off_strangers(self, tenants: Mapping[str, TenantState]) -> None:
-        """End what is calculated for tenants that are not active."""
-        for tenant_id in {one.principal.tenant_id for one in self._open}:
+        """End what is calculated, or waits, for tenants that are not active."""
+        for tenant_id in self._places.tenants():
             state = tenants.get(tenant_id, TenantState.DELETING)
             if state is not TenantState.ACTIVE:
                 self.cut_off(tenant_refusal(state), tenant_id)

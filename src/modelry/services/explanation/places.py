@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
 
-from modelry.domain.errors import Overloaded
+from modelry.domain.errors import ModelryError, Overloaded
 
 MOST_WAITING = 32
 """Requests that wait for a place at once."""
@@ -41,6 +41,10 @@ class Places:
         """How many are taken."""
         return self._taken.total()
 
+    def tenants(self) -> set[str]:
+        """Those that have places, or wait for one."""
+        return {*self._taken, *self._waiting}
+
     async def take(self, tenant_id: str) -> None:
         """Take a place, once it is this tenant's turn; `leave` gives it back.
 
@@ -68,6 +72,13 @@ class Places:
         if not self._taken[tenant_id]:
             del self._taken[tenant_id]
         self._give()
+
+    def turn_away(self, error: ModelryError, tenant_id: str | None = None) -> None:
+        """Let those that wait do so no more; only one tenant's, if given."""
+        for one in [tenant_id] if tenant_id is not None else list(self._waiting):
+            for turn in self._waiting.pop(one, ()):
+                if not turn.done():
+                    turn.set_exception(error)
 
     def _may_have(self, tenant_id: str) -> bool:
         own = self._taken[tenant_id]
