@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from modelry.domain.errors import NotSupported
 from modelry.domain.signature import Signature
 from modelry.explaining.asked import Asked
@@ -121,13 +123,19 @@ class _Engine:
     def __init__(self, host: WorkHost) -> None:
         self.calls = 0
         self._host = host
+        self._first: tuple[Mapping[str, Array], Mapping[str, Array]] | None = None
 
     def run(self, inputs: Mapping[str, Array], rows: int) -> Mapping[str, Array]:
-        """Its outputs for rows."""
+        """Its outputs for rows; the row that was asked first, the item's own, is asked once."""
+        if self._first is not None and _are_same(self._first[0], inputs):
+            return self._first[1]
         entries, parts = pack_tensors(inputs)
         answer = self._host.ask(INFER, {"inputs": entries}, b"".join(parts))
         self._count(rows)
-        return unpack_tensors(answer.header["arrays"], answer.body)
+        outputs = unpack_tensors(answer.header["arrays"], answer.body)
+        if self._first is None:
+            self._first = (inputs, outputs)
+        return outputs
 
     def measured(self, weights: Array, target: int, seconds: float | None) -> Faithfulness | None:
         """How faithful weights of the item's parts are; the worker measures it between requests.
@@ -143,3 +151,10 @@ class _Engine:
     def _count(self, calls: int) -> None:
         self.calls += calls
         self._host.progress(self.calls, None, "model calls")
+
+
+def _are_same(one: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
+    return one.keys() == other.keys() and all(
+        one[name].dtype == other[name].dtype and np.array_equal(one[name], other[name])
+        for name in one
+    )

@@ -122,6 +122,7 @@ class Server:
         self.files = dict(files)
         self.opened: list[str] = []
         self.asked = b""
+        self.calls = 0
         self._folder = folder
         self._version = version
 
@@ -135,6 +136,7 @@ class Server:
         if what == ASKED:
             return Answer({}, self.asked)
         assert what == INFER
+        self.calls += 1
         inputs = unpack_tensors(header["inputs"], body)
         entries, parts = pack_tensors(self._version.engine.infer(inputs, StopSignal()))
         return Answer({"arrays": entries}, b"".join(parts))
@@ -174,6 +176,7 @@ def test_the_work_opens_a_version_once_and_another_one_anew(tmp_path: Path) -> N
     assert explained(one, [1.0, 1.0]) == pytest.approx({"a": 2, "b": -1}, abs=1e-5)
     assert explained(one, [3.0, 2.0]) == pytest.approx({"a": 6, "b": -2}, abs=1e-5)
     assert one[0].opened == ["file:model"]
+    assert one[0].calls == 2 * 2  # the row itself, whoever wants to know, and where the way begins
     assert explained(other, [1.0, 1.0]) == pytest.approx({"a": 5, "b": 3}, abs=1e-5)
     assert other[0].opened == ["file:model"]
 
