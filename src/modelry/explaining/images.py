@@ -115,16 +115,16 @@ class ImageParts:
         }
 
     def gathered(self, values: Mapping[str, Array]) -> Array:
-        """Sums by cell (cells,) of numbers for each number of the engine's input (1, …)."""
+        """Sums by cell (n, cells) of numbers for each number of the engine's input (n, …)."""
         (held,) = values.values()
-        others = tuple(at for at in range(held.ndim) if at not in (self._rows, self._columns))
+        others = tuple(at for at in range(1, held.ndim) if at not in (self._rows, self._columns))
         return self.by_cell(held.sum(axis=others))
 
     def by_cell(self, pixels: Array) -> Array:
-        """Sums by cell (cells,) of numbers for each pixel of the input (height, width)."""
-        rows = np.add.reduceat(pixels, np.arange(0, self._size[0], self.cell), axis=0)
-        cells: Array = np.add.reduceat(rows, np.arange(0, self._size[1], self.cell), axis=1)
-        return cells.reshape(-1)
+        """Sums by cell (…, cells) of numbers for each pixel of the input (…, height, width)."""
+        rows = np.add.reduceat(pixels, np.arange(0, self._size[0], self.cell), axis=-2)
+        cells: Array = np.add.reduceat(rows, np.arange(0, self._size[1], self.cell), axis=-1)
+        return cells.reshape(*pixels.shape[:-2], -1)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -2,12 +2,11 @@
 that change on the straight way between them.
 
 Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep Networks", ICML 2017. The integral is
-taken with Gauss and Legendre's points, of which there are more until the shares add up.
+taken by Simpson's rule, on panels that are cut in two until the shares add up; see `panels`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -18,15 +17,20 @@ from torch import Tensor
 
 from modelry.domain.errors import Cancelled, InvalidInput, NotSupported
 from modelry.explaining.course import Course
+from modelry.gradients.panels import POINTS, Panels
 from modelry.gradients.twin import as_tensor
 from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.tensors import Array
 
-FIRST_POINTS = 16
+FIRST_PANELS = (4, 2, 1)
+"""Of each row, as many as may be."""
 MOST_POINTS = 256
-LEAST_POINTS = 4
+"""Of each row, on average."""
 GAP = 0.01
 """Of the difference in score: what may be missing in the sum."""
+BEND = 0.02
+"""Of all shares: by how much they may differ from those by trapezoids. A sum can be right by chance
+where few points were asked for; its terms are not."""
 SMALLEST_GAP = 1e-5
 NUMBERS_AT_ONCE = 2**20
 """Of what changes, in one run: what goes on between the layers takes a hundred times that."""
@@ -34,6 +38,8 @@ MOST_AT_ONCE = 64
 
 Score = Callable[[Mapping[str, Tensor]], Tensor]
 """The target's scores (rows,) for tensors (rows, …) by name."""
+Kept = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+"""What is kept of shares by tensor (n, …): sums of them, with n as it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +51,14 @@ class Way:
         full: where it ends, likewise.
         fixed: tensors (rows, …) that are the same all the way.
         at_once: rows that the graph takes in one run.
+        kept: of the shares at each point, as those of all points are held; all of them by default.
     """
 
     base: Mapping[str, Array]
     full: Mapping[str, Array]
     fixed: Mapping[str, Array]
     at_once: int = MOST_AT_ONCE
+    kept: Kept = dict
 
     @property
     def rows(self) -> int:
@@ -69,18 +77,23 @@ class Integral:
     """What came of it.
 
     Attributes:
-        shares: of each number, by tensor (rows, …).
+        shares: of each number that is kept, by tensor (rows, …).
         start: the scores of the base (rows,).
         end: those of the input (rows,).
-        points: on the way, for each row.
-        gradients: how many were computed in all.
+        bend: by how much the mean shares differ from those by trapezoids, in all.
+        gradients: how many were computed; each is a point of the answer.
     """
 
     shares: Mapping[str, Array]
     start: Array
     end: Array
-    points: int
+    bend: float
     gradients: int
+
+    @property
+    def points(self) -> int:
+        """On the way of a row, on average, rounded up."""
+        return -(-self.gradients // len(self.end))
 
     @property
     def difference(self) -> float:
@@ -100,26 +113,18 @@ class Integral:
     @property
     def is_complete(self) -> bool:
         """Whether so little is missing that the shares can be taken for the whole."""
-        return self.gap <= self._allowed
+        return self.gap <= max(GAP * abs(self.difference), self._smallest)
 
     @property
-    def next_points(self) -> int:
-        """How many are likely to be enough: at least twice as many.
-
-        Where a score bends, what is missing shrinks with the square of the points at best, so that
-        those that are left out here would not have been enough.
-        """
-        times = max(2.0, math.sqrt(self.gap / self._allowed))
-        doublings = math.ceil(math.log2(min(times, MOST_POINTS)))
-        return self.points << doublings
+    def is_settled(self) -> bool:
+        """Whether it is complete, and each share about what it will be."""
+        total = sum(float(np.abs(one.mean(axis=0)).sum()) for one in self.shares.values())
+        return self.is_complete and self.bend <= max(BEND * total, self._smallest)
 
     @property
-    def _allowed(self) -> float:
-        return max(GAP * abs(self.difference), SMALLEST_GAP * self._size)
-
-    @property
-    def _size(self) -> float:
-        return max(1.0, float(np.abs(self.end).max()), float(np.abs(self.start).max()))
+    def _smallest(self) -> float:
+        size = max(1.0, float(np.abs(self.end).max()), float(np.abs(self.start).max()))
+        return SMALLEST_GAP * size
 
 
 def integrated(
@@ -140,84 +145,67 @@ def integrated(
         Cancelled: `stop` was raised.
     """
     rows = way.rows
-    if calls is not None and calls < LEAST_POINTS * rows:
+    if calls is not None and calls < POINTS * rows:
         raise InvalidInput(
-            f"calls is {calls}; integrated gradients need at least {LEAST_POINTS * rows} here "
-            f"({LEAST_POINTS} for each row of the base).",
+            f"calls is {calls}; integrated gradients need at least {POINTS * rows} here "
+            f"({POINTS} for each row of the base).",
             param="calls",
         )
-    start, end = (_scores(score, way, one, stop) for one in (0.0, 1.0))
-    points = FIRST_POINTS if calls is None else min(FIRST_POINTS, calls // rows)
-    used = 0
+    most = MOST_POINTS * rows if calls is None else min(calls, MOST_POINTS * rows)
+    panels = Panels(rows, next(one for one in FIRST_PANELS if (2 * one + 1) * rows <= most))
     while True:
-        shares = _shares(score, way, points, stop)
-        used += points * rows
+        asked = _ask(score, way, panels, stop)
         if course is not None:
-            course.asked(points * rows)
-        found = Integral(shares, start, end, points, used)
-        most = MOST_POINTS if calls is None else min(MOST_POINTS, (calls - used) // rows)
-        if found.is_complete or points * 2 > most:
+            course.asked(asked)
+        used = len(panels.points.scores)
+        found = Integral(panels.shares(), *panels.ends(), panels.bend(), used)
+        if found.is_settled:
             return found
-        least, points = points * 2, found.next_points
-        while points > least and (points > most or not _has_time(course, points * rows)):
-            points //= 2
-        if course is not None and not _has_time(course, points * rows):
+        chosen = panels.worst((most - used) // 2)
+        if not len(chosen):
+            return found
+        while len(chosen) and course is not None and not course.fits(2 * len(chosen)):
+            chosen = chosen[: len(chosen) // 2]
+        if not len(chosen):
+            assert course is not None
             course.is_cut = True
             return found
+        panels.cut(chosen)
 
 
-def _has_time(course: Course | None, gradients: int) -> bool:
-    return course is None or course.fits(gradients)
+def _ask(score: Score, way: Way, panels: Panels, stop: StopSignal) -> int:
+    """What is to be found at new points; gives their number."""
+    new = panels.new
+    rows, places = panels.points.rows[new], panels.points.places[new]
+    for chosen in np.array_split(np.arange(len(rows)), -(-len(rows) // way.rows_per_run)):
+        if stop.is_set():
+            raise Cancelled("The explanation was stopped.")
+        panels.points.add(*_shares(score, way, rows[chosen], places[chosen]))
+    return len(rows)
 
 
-def _scores(score: Score, way: Way, at: float, stop: StopSignal) -> Array:
-    found = []
-    with torch.no_grad():
-        for start in range(0, way.rows, way.rows_per_run):
-            _check(stop)
-            rows = np.arange(start, min(start + way.rows_per_run, way.rows))
-            held = _held(way, rows, np.full(len(rows), at))
-            found.append(score(held).to(torch.float64).numpy())
-    scores: Array = np.concatenate(found)
-    return scores
-
-
-def _shares(score: Score, way: Way, points: int, stop: StopSignal) -> dict[str, Array]:
-    nodes, weights = np.polynomial.legendre.leggauss(points)
-    places, weights = (nodes + 1) / 2, weights / 2
-    which = np.repeat(np.arange(way.rows), points)
-    steps = np.tile(np.arange(points), way.rows)
-    total = {name: np.zeros(one.shape) for name, one in way.full.items()}
-    for start in range(0, len(which), way.rows_per_run):
-        _check(stop)
-        chosen = slice(start, start + way.rows_per_run)
-        rows, step = which[chosen], steps[chosen]
-        for name, gradient in _gradients(score, way, rows, places[step]).items():
-            weighted = gradient * weights[step].reshape(-1, *[1] * (gradient.ndim - 1))
-            np.add.at(total[name], rows, weighted)
-    return {name: (way.full[name] - way.base[name]) * one for name, one in total.items()}
-
-
-def _gradients(score: Score, way: Way, rows: Array, places: Array) -> dict[str, Array]:
+def _shares(
+    score: Score, way: Way, rows: Array, places: Array
+) -> tuple[Array, Mapping[str, Array]]:
+    """Scores at places (n,), and gradients times what changes, as far as they are kept."""
     held = _held(way, rows, places)
     moving = {name: held[name].requires_grad_() for name in way.full}
-    total = score(held).sum()
-    if not total.requires_grad:
-        return {name: np.zeros(tuple(one.shape)) for name, one in moving.items()}
-    found: Sequence[Tensor | None] = torch.autograd.grad(
-        total, list(moving.values()), allow_unused=True
-    )
-    gradients = {
-        name: np.zeros(tuple(one.shape)) if gradient is None else gradient.double().numpy()
-        for (name, one), gradient in zip(moving.items(), found, strict=True)
-    }
-    if not all(np.isfinite(one).all() for one in gradients.values()):
-        raise NotSupported(
-            "The gradients of this version are no finite numbers for this input; use a method "
-            "that asks the engine alone.",
-            param="method",
-        )
-    return gradients
+    scores = score(held)
+    found: Sequence[Tensor | None] = [None] * len(moving)
+    if scores.requires_grad:
+        found = torch.autograd.grad(scores.sum(), list(moving.values()), allow_unused=True)
+    shares = {}
+    for name, gradient in zip(moving, found, strict=True):
+        changes = (way.full[name] - way.base[name])[rows]
+        shares[name] = np.zeros(changes.shape) if gradient is None else changes * gradient.numpy()
+        if not np.isfinite(shares[name]).all():
+            raise NotSupported(
+                "The gradients of this version are no finite numbers for this input; use a method "
+                "that asks the engine alone.",
+                param="method",
+            )
+    kept = {name: np.asarray(one, np.float64) for name, one in way.kept(shares).items()}
+    return scores.detach().double().numpy(), kept
 
 
 def _held(way: Way, rows: Array, places: Array) -> dict[str, Tensor]:
@@ -228,8 +216,3 @@ def _held(way: Way, rows: Array, places: Array) -> dict[str, Tensor]:
         moved = base + (full[rows] - base) * places.reshape(shape).astype(full.dtype)
         held[name] = as_tensor(moved)
     return held
-
-
-def _check(stop: StopSignal) -> None:
-    if stop.is_set():
-        raise Cancelled("The explanation was stopped.")

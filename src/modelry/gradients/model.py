@@ -143,10 +143,11 @@ class _OneInput:
             {name: one[1:] for name, one in both.items()},
             {},
             self._at_once,
+            lambda shares: {"cells": parts.gathered(shares)},
         )
         found = self._integrated(way, wish)
         self._check_ends(found, scores, parts.count)
-        return _told(parts.gathered(found.shares), found, parity)
+        return _told(found.shares["cells"][0], found, parity)
 
     def of_row(self, scores: Scores, parts: RowParts, wish: Wish) -> Attribution:
         """Integrated gradients from each background row on; their mean."""
@@ -199,7 +200,8 @@ class _OneInput:
             raise no_twin("it looks up no vectors for tokens.")
         full = lookups.of(inputs)
         parity = self._checked(full)
-        way = Way(lookups.of({**inputs, name: blank}), full, dict(inputs), self._at_once)
+        base = lookups.of({**inputs, name: blank})
+        way = Way(base, full, dict(inputs), self._at_once, _of_vectors)
         found = self._integrated(way, wish)
         shares = sum(by_column(one, ids.shape[1]) for one in found.shares.values())
         weights = by_word(np.asarray(shares), columns, places, parts.words)
@@ -260,6 +262,11 @@ def _told(weights: Array, found: Integral, parity: float, baseline: str = "") ->
             "part of what the model does has no gradient."
         )
     return Attribution(weights, told, baseline, remark=remark)
+
+
+def _of_vectors(shares: Mapping[str, Array]) -> Mapping[str, Array]:
+    """Sums over the numbers of each vector (n, …, size)."""
+    return {name: one.sum(axis=-1, keepdims=True) for name, one in shares.items()}
 
 
 def _full(parts: ImageParts) -> Mapping[str, Array]:

@@ -110,7 +110,7 @@ def test_a_linear_model_gives_its_closed_form_and_the_shares_add_up(tmp_path: Pa
     complete = told["parameters"]["completeness"]
     assert complete["is_met"]
     assert complete["sum"] == pytest.approx(complete["difference"], abs=1e-5)
-    assert told["parameters"]["gradients"] == 16 * 7
+    assert told["parameters"]["gradients"] == 9 * 7
     assert told["parameters"]["parity"] < 1e-5
     assert told["faithfulness"]["stability"] is not None
 
@@ -181,17 +181,55 @@ def test_the_work_opens_a_version_once_and_another_one_anew(tmp_path: Path) -> N
     assert other[0].opened == ["file:model"]
 
 
-def test_as_many_points_are_taken_next_as_what_is_missing_asks_for() -> None:
+def one_number(end: float = 1) -> Way:
+    return Way({"x": np.zeros((1, 1), "f4")}, {"x": np.full((1, 1), end, "f4")}, {})
+
+
+def test_points_are_taken_where_the_score_bends_and_all_of_them_count() -> None:
+    asked: list[float] = []
+
     def bends(held: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        asked.extend(held["x"].detach().reshape(-1).tolist())
         return torch.relu(held["x"] - 0.52).sum(dim=1)
 
-    way = Way({"x": np.zeros((1, 1), "f4")}, {"x": np.ones((1, 1), "f4")}, {})
-    found = integrated(bends, way, None, StopSignal())
+    found = integrated(bends, one_number(), None, StopSignal())
     assert found.is_complete
     assert found.sum == pytest.approx(0.48, rel=0.01)
-    assert (found.points, found.gradients) == (64, 16 + 64)
-    bounded = integrated(bends, way, 60, StopSignal())  # 64 more are not allowed, 32 are
-    assert (bounded.points, bounded.gradients) == (32, 16 + 32)
+    assert found.gradients == found.points == len(asked) == len(set(asked)) < 20
+    assert all(0.5 <= one <= 0.75 for one in asked[9:])
+    few = integrated(bends, one_number(), 8, StopSignal())
+    assert few.gradients == 7  # in panels, the last of which is cut once
+
+
+def test_shares_of_a_smooth_score_are_its_integrals() -> None:
+    """The integral over the way of each partial derivative is known here."""
+    way = Way({"x": np.zeros((2, 2), "f4")}, {"x": np.array([[1, 2], [2, 1]], "f4")}, {})
+
+    def smooth(held: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return torch.sin(held["x"][:, 0] + held["x"][:, 1]) + held["x"][:, 0] ** 2
+
+    found = integrated(smooth, way, None, StopSignal())
+    sine = np.sin(3) / 3
+    expected = [[sine + 1, 2 * sine], [2 * sine + 4, sine]]
+    np.testing.assert_allclose(found.shares["x"], expected, rtol=2e-4)
+    assert found.points <= 16
+
+
+def test_a_sum_that_is_right_by_chance_is_not_taken_for_the_whole() -> None:
+    """Whatever the points are, what is wrong in one share is made up for by the other."""
+
+    def steep(held: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        one, other = torch.sigmoid(40 * (held["x"] - 0.55)).T
+        return held["x"][:, 0] + one - other
+
+    way = Way({"x": np.zeros((1, 2), "f4")}, {"x": np.ones((1, 2), "f4")}, {})
+    first = integrated(steep, way, 9, StopSignal())
+    assert first.is_complete
+    assert not first.is_settled
+    found = integrated(steep, way, None, StopSignal())
+    assert found.is_settled
+    np.testing.assert_allclose(found.shares["x"], [[2, -1]], atol=0.01)
+    assert np.abs(first.shares["x"] - [[2, -1]]).max() > 0.1
 
 
 def test_categories_are_explained_through_their_vectors_and_missing_cells_are_refused(
@@ -237,7 +275,7 @@ def test_a_step_has_no_gradient_and_the_explanation_says_what_is_missing(tmp_pat
     told = follow({"row": [4.0, 1.0]}, background=([0.0, 0.0],), method=INTEGRATED).told
     assert not told["parameters"]["completeness"]["is_met"]
     assert "add up to 0 of a difference of 5" in told["sentence"]
-    with pytest.raises(InvalidInput, match="need at least 4 here"):
+    with pytest.raises(InvalidInput, match="need at least 3 here"):
         follow({"row": [4.0, 1.0]}, background=([0.0, 0.0],), method=INTEGRATED, calls=2)
     with pytest.raises(InvalidInput, match="can be explained by: shapley, leave-one-out, integr"):
         follow({"row": [4.0, 1.0]}, background=([0.0, 0.0],), method="grad-cam")
