@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from modelry.cli.output import printable, stderr_console
+from modelry.cli.output import printable
+from modelry.cli.shown_progress import ShownProgress
 
 if TYPE_CHECKING:
     from modelry.client.explained import ExplanationProgress
 
 
-class ExplanationBar:
+class ExplanationBar(ShownProgress):
     """A line that tells what is done and how far it is; nothing elsewhere than on a terminal.
 
     Args:
@@ -19,18 +19,10 @@ class ExplanationBar:
     """
 
     def __init__(self, *, is_quiet: bool = False) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import TextColumn, TimeElapsedColumn
 
-        console = stderr_console()
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[far]}", markup=False),
-            TimeElapsedColumn(),
-            console=console,
-            disable=is_quiet or not console.is_terminal,
-            transient=True,
-        )
+        far = TextColumn("{task.fields[far]}", markup=False)
+        super().__init__(far, TimeElapsedColumn(), is_quiet=is_quiet, is_kept=False)
         self._bar = self._progress.add_task("explaining", total=None, far="")
 
     def told(self, far: ExplanationProgress) -> None:
@@ -43,15 +35,3 @@ class ExplanationBar:
             total=far.most_calls,
             far=f"{far.calls:,}{most} calls",
         )
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from modelry.cli.output import printable, stderr_console
+from modelry.cli.output import printable
+from modelry.cli.shown_progress import ShownProgress
 
 
-class JobBar:
+class JobBar(ShownProgress):
     """A line that tells the job's phase and how far it is; nothing elsewhere than on a terminal."""
 
     def __init__(self) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import TextColumn, TimeElapsedColumn
 
-        console = stderr_console()
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[far]}", markup=False),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
+        super().__init__(TextColumn("{task.fields[far]}", markup=False), TimeElapsedColumn())
         self._bar = self._progress.add_task("queued", total=None, far="")
 
     def told(self, job: Mapping[str, Any]) -> None:
@@ -40,15 +32,3 @@ class JobBar:
             total=total,
             far=printable(far),
         )
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from modelry.cli.output import printable, stderr_console
+from modelry.cli.output import printable
+from modelry.cli.shown_progress import ShownProgress
 
 if TYPE_CHECKING:
     from modelry.client.operations.uploads import TransferProgress
@@ -15,29 +15,13 @@ if TYPE_CHECKING:
 FINAL_PHASES = frozenset({"done", "present"})
 
 
-class TransferBars:
+class TransferBars(ShownProgress):
     """One bar per file on a terminal's stderr; nothing elsewhere."""
 
     def __init__(self) -> None:
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
+        from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
-        console = stderr_console()
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
+        super().__init__(DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         self._bars: dict[str, Any] = {}
         self._phases: dict[str, str] = {}
 
@@ -59,15 +43,3 @@ class TransferBars:
             self._progress.reset(bar, total=total)
         self._phases[name] = phase
         self._progress.update(bar, description=description, completed=done, total=total)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
