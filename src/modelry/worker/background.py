@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from modelry.domain.errors import Cancelled
 from modelry.explaining.pace import Pace
 from modelry.runtime_api.engine import StopSignal
 from modelry.worker.courtesy import Courtesy
@@ -49,18 +50,20 @@ class Background:
         self._free_at = now
         return Pace(most_rows, self._courtesy.slice_s)
 
-    def run(self, call: Callable[[], T], rows: int, pace: Pace) -> T:
+    def run(self, call: Callable[[], T], rows: int, pace: Pace, stop: StopSignal) -> T:
         """What `call` gives, once the engine was free for it, and the rest is over that is owed.
 
         Args:
             call: runs the engine.
             rows: that it gives the engine.
             pace: is told how long that took.
+            stop: ends the rest; what is left of it is owed by the next work.
+
+        Raises:
+            Cancelled: `stop` was raised before the run.
         """
         made_s = time.monotonic() - self._free_at
-        owed_s, self._owed_s = self._owed_s, 0.0
-        if owed_s:
-            time.sleep(owed_s)
+        self._rest(stop)
         work = _Run(call, rows)
         self._lane.add(work)
         self._lane.run()
@@ -71,6 +74,17 @@ class Background:
         self._courtesy.look(now)
         self._owed_s = self._courtesy.rest_s(now, made_s + work.took_s)
         return found
+
+    def _rest(self, stop: StopSignal) -> None:
+        if self._owed_s:
+            is_gone = threading.Event()
+            stop.subscribe(is_gone.set)
+            try:
+                if is_gone.wait(self._owed_s):
+                    raise Cancelled("The explanation was stopped because its caller went away.")
+            finally:
+                stop.unsubscribe(is_gone.set)
+        self._owed_s = 0.0
 
     def _seconds(self) -> tuple[float, float]:
         """In which somebody waited for cores, and others used them.

@@ -186,7 +186,7 @@ class ExplainCalls(ExplanationCalls):
     def _runs(self, stop: StopSignal, pace: Pace) -> Run:
         def run(inputs: Mapping[str, Array], rows: int) -> Mapping[str, Array]:
             return self._background.run(
-                lambda: self._engine.infer_bulk(inputs, rows, stop), rows, pace
+                lambda: self._engine.infer_bulk(inputs, rows, stop), rows, pace, stop
             )
 
         return run

@@ -76,7 +76,7 @@ class ExplainPairCalls(ExplanationCalls):
 
         def embed(texts: Sequence[str]) -> tuple[Array, int]:
             found = self._background.run(
-                lambda: self._engine.embed(list(texts), call.stop), len(texts), pace
+                lambda: self._engine.embed(list(texts), call.stop), len(texts), pace, call.stop
             )
             return found.vectors, sum(found.token_counts)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any, cast
 
 import pytest
 
+from modelry.domain.errors import Cancelled
+from modelry.explaining.pace import Pace
+from modelry.runtime_api.engine import StopSignal
 from modelry.worker import background
 from modelry.worker.background import Background
 from modelry.worker.engine_lane import EngineLane
@@ -49,7 +53,12 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Background:
 def runs(work: Background, count: int) -> list[float]:
     """So many runs of one piece of work: when each began, and when the last one was known."""
     pace = work.pace(16, others_are_asked=False)
-    return [*(work.run(time.monotonic, 1, pace) for _ in range(count)), time.monotonic()]
+    return [*(begun(work, pace) for _ in range(count)), time.monotonic()]
+
+
+def begun(work: Background, pace: Pace, stop: StopSignal | None = None) -> float:
+    """When a run began."""
+    return work.run(time.monotonic, 1, pace, stop or StopSignal())
 
 
 def test_runs_are_a_rest_apart_and_the_answer_waits_for_none(work: Background) -> None:
@@ -68,8 +77,8 @@ def test_a_pause_between_works_is_a_rest(work: Background) -> None:
     runs(work, 1)
     time.sleep(REST_S)
     asked = time.monotonic()
-    begun, _ = runs(work, 1)
-    assert begun - asked < MARGIN_S
+    after, _ = runs(work, 1)
+    assert after - asked < MARGIN_S
 
 
 def test_a_run_that_failed_owes_nothing(work: Background) -> None:
@@ -79,6 +88,32 @@ def test_a_run_that_failed_owes_nothing(work: Background) -> None:
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        work.run(breaks, 1, pace)
+        work.run(breaks, 1, pace, StopSignal())
     asked = time.monotonic()
-    assert work.run(time.monotonic, 1, pace) - asked < MARGIN_S
+    assert begun(work, pace) - asked < MARGIN_S
+
+
+def test_a_rest_ends_when_its_caller_goes_away_and_is_owed_by_the_next_work(
+    work: Background, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long_s = 20 * REST_S
+    monkeypatch.setattr(Crowded, "rest_s", lambda *_given: long_s)
+    pace, stop = work.pace(16, others_are_asked=False), StopSignal()
+    begun(work, pace, stop)
+    asked = time.monotonic()
+    threading.Timer(MARGIN_S, stop.set).start()
+    with pytest.raises(Cancelled):
+        begun(work, pace, stop)
+    assert time.monotonic() - asked < long_s / 2
+    next_pace = work.pace(16, others_are_asked=False)
+    assert begun(work, next_pace) - asked >= 0.9 * long_s
+
+
+def test_who_went_away_before_has_nothing_run(work: Background) -> None:
+    pace, stop = work.pace(16, others_are_asked=False), StopSignal()
+    begun(work, pace, stop)
+    stop.set()
+    asked = time.monotonic()
+    with pytest.raises(Cancelled):
+        begun(work, pace, stop)
+    assert time.monotonic() - asked < MARGIN_S
