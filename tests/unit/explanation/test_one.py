@@ -262,7 +262,7 @@ def test_what_cannot_be_is_refused_before_it_is_queued(
 def test_a_server_without_the_library_says_what_to_install(
     kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "find_spec", lambda name: None)
+    monkeypatch.setattr(following, "_is_installed", lambda name: False)
     with pytest.raises(NotSupported, match="pip install"):
         kit.handler.check(ME, kit.parameters())
     kit.handler.check(ME, kit.parameters(Asked({"text": "a"}, {}, Wish())))

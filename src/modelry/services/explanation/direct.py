@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import threading
 import time
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
@@ -27,6 +26,7 @@ from modelry.services.catalog.contents import Contents
 from modelry.services.explanation.counting import EXPLAINED, check_explanations, take_explanation
 from modelry.services.explanation.following import Following, check_gradients, order_for
 from modelry.services.explanation.places import Places
+from modelry.services.explanation.waiting_threads import WaitingThreads
 from modelry.services.inference.answers import Explanation
 from modelry.services.inference.authentication import tenant_refusal
 from modelry.services.inference.explanations import OnProgress
@@ -65,6 +65,7 @@ class DirectExplanations:
     def __init__(self, calculating: Calculating, most: int) -> None:
         self._with = calculating
         self._places = Places(most, self._are_shared)
+        self._threads = WaitingThreads("explanation")
         self._open: set[_Question] = set()
 
     def _are_shared(self) -> bool:
@@ -132,7 +133,7 @@ class DirectExplanations:
                     request.used(EXPLAINED)
             question = _Question(self._with, principal, target, asked, on_progress)
             self._open.add(question)
-            question.begin(self._ended)
+            question.begin(self._threads, self._ended)
         except BaseException:
             self._places.leave(principal.tenant_id)
             raise
@@ -186,7 +187,7 @@ class _Question:
             self._loop,
         )
 
-    def begin(self, ended: Callable[[_Question], None]) -> None:
+    def begin(self, threads: WaitingThreads, ended: Callable[[_Question], None]) -> None:
         """Ask a process; `ended` is called on the loop when it does nothing for it any more."""
 
         def work() -> None:
@@ -199,7 +200,7 @@ class _Question:
                 error = raised
             self._loop.call_soon_threadsafe(self._take, found, error, ended)
 
-        threading.Thread(target=work, name="explanation", daemon=True).start()
+        threads.run(work)
 
     def _take(
         self, found: Json | None, error: BaseException | None, ended: Callable[[_Question], None]

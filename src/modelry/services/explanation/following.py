@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def check_gradients(principal: Principal, target: Target, method: str) -> None:
             f"{known}.",
             param="method",
         )
-    if find_spec(_FRAMEWORK) is None:
+    if not _is_installed(_FRAMEWORK):
         raise NotSupported(
             "Explanations by gradients need a library that this server has not; install it there: "
             "pip install 'modelry[train]'. Methods that ask the engine alone need none.",
@@ -87,6 +88,12 @@ def check_gradients(principal: Principal, target: Target, method: str) -> None:
             "Use a method that asks the engine alone.",
             param="method",
         )
+
+
+@lru_cache(maxsize=1)
+def _is_installed(library: str) -> bool:
+    """As of the first question: to look for it takes longer than all else that is looked at."""
+    return find_spec(library) is not None
 
 
 def columns_of(version: Version) -> list[str]:
