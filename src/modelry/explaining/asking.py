@@ -52,6 +52,7 @@ class Subject:
             runs take as long as the call.
         background: rows that were kept with the version, in random order.
         tell: is told how far the explanation is.
+        prepared: the item, where it was prepared before.
     """
 
     item: Mapping[str, Any]
@@ -66,6 +67,7 @@ class Subject:
     measure: Measure | None = None
     background: Sequence[Any] = ()
     tell: Tell | None = None
+    prepared: Prepared | None = None
 
 
 class Asking:

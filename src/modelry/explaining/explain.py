@@ -73,7 +73,9 @@ def explain(subject: Subject, wish: Wish, stop: StopSignal) -> Explained:
         return explain_objects(subject, wish, stop)
     course = Course(stop, wish.seconds, subject.tell)
     wish = replace(_with_background(subject, wish), course=course)
-    prepared = subject.predictor.before([subject.item], subject.options)
+    prepared = subject.prepared
+    if prepared is None:
+        prepared = subject.predictor.before([subject.item], subject.options)
     target = _target(subject, prepared, wish)
     how = _flipped if wish.method == COUNTERFACTUAL and "row" in subject.item else _attributed
     found = how(subject, prepared, target, wish)

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from modelry.gradients.twin import Scored, Twin, no_twin
+from modelry.gradients.served import Served
+from modelry.gradients.twin import Scored, Twin, as_tensor, no_twin
 from modelry.runtime_api.tensors import Array
 
 _NOT_MAPS = frozenset({"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
@@ -30,44 +31,77 @@ class Heat:
         pixels: (height, width) of the input, from 0 on.
         layer: the tensor that it was read from.
         places: its rows and columns.
+        output: what the twin makes of these maps, for comparing it with what is served.
     """
 
     pixels: Array
     layer: str
     places: tuple[int, int]
+    output: Array
 
 
-def grad_cam(
-    twin: Twin, scored: Scored, index: int, held: Mapping[str, Tensor], size: tuple[int, int]
-) -> Heat:
-    """The map for one image.
+class GradCam:
+    """Gives the map for an image; what leads to the last maps of features is computed as served.
 
     Args:
         twin: the graph.
         scored: the tensor with the scores. Before a softmax, what counts is by how much that of
             the target is above the mean: softmax does not see what all have in common.
-        index: of the target.
-        held: the input.
-        size: its height and width.
-
-    Raises:
-        NotSupported: the graph has no maps of features.
+        output: of the graph, which is compared.
     """
-    seen: dict[str, Tensor] = {}
-    with torch.no_grad():
-        twin.run([scored.name], held, seen)
-    layer = _last_maps(twin, scored.name, held, seen)
-    maps = seen[layer].detach().requires_grad_()
-    seen.clear()
-    (output,) = twin.run([scored.name], {**held, layer: maps})
-    scores = output.reshape(len(output), -1)
-    score = scores[:, index] - scores.mean(dim=1) if scored.before_softmax else scores[:, index]
-    gradient = _gradient(score.sum(), maps)
-    with torch.no_grad():
-        heat = torch.relu((gradient * maps).sum(dim=1, keepdim=True))
-        wide = functional.interpolate(heat, size=size, mode="bilinear", align_corners=False)
-    rows, columns = maps.shape[2:]
-    return Heat(wide[0, 0].double().numpy(), layer, (int(rows), int(columns)))
+
+    def __init__(self, twin: Twin, scored: Scored, output: str) -> None:
+        self._twin = twin
+        self._scored = scored
+        self._output = output
+        self._shapes: Sequence[Sequence[int]] = ()
+        self._layer = ""
+        self._served: dict[str, Served] = {}
+
+    def heat(self, inputs: Mapping[str, Array], index: int, size: tuple[int, int]) -> Heat:
+        """The map for one image.
+
+        Args:
+            inputs: the image, as the graph takes it.
+            index: of the target.
+            size: its height and width.
+
+        Raises:
+            NotSupported: the graph has no maps of features, or no twin of what is behind them.
+        """
+        maps = self._maps(inputs).requires_grad_()
+        held = {name: as_tensor(one) for name, one in inputs.items()}
+        values, made = self._twin.run(
+            [self._scored.name, self._output], {**held, self._layer: maps}
+        )
+        scores = values.reshape(len(values), -1)
+        score = scores[:, index]
+        if self._scored.before_softmax:
+            score = score - scores.mean(dim=1)
+        gradient = _gradient(score.sum(), maps)
+        with torch.no_grad():
+            heat = torch.relu((gradient * maps).sum(dim=1, keepdim=True))
+            wide = functional.interpolate(heat, size=size, mode="bilinear", align_corners=False)
+        rows, columns = maps.shape[2:]
+        pixels = wide[0, 0].double().numpy()
+        return Heat(pixels, self._layer, (int(rows), int(columns)), made.detach().numpy())
+
+    def _maps(self, inputs: Mapping[str, Array]) -> Tensor:
+        shapes = [one.shape for one in inputs.values()]
+        if shapes != self._shapes:
+            self._layer, self._shapes = self._found(inputs), shapes
+        served = self._served.get(self._layer)
+        if served is None:
+            served = self._served[self._layer] = Served(self._twin, [self._layer])
+        return as_tensor(served.of(inputs)[self._layer])
+
+    def _found(self, inputs: Mapping[str, Array]) -> str:
+        """Which tensor the maps are, for images of this size."""
+        held = {name: as_tensor(one) for name, one in inputs.items()}
+        seen: dict[str, Tensor] = {}
+        with torch.no_grad():
+            self._twin.run([self._scored.name], held, seen)
+        return _last_maps(self._twin, self._scored.name, held, seen)
 
 
 def _gradient(score: Tensor, maps: Tensor) -> Tensor:

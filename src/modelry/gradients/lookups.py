@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
-import onnx
-import onnxruntime as ort
 
-from modelry.gradients.twin import Twin, no_twin
+from modelry.gradients.served import Served
+from modelry.gradients.twin import Twin
 from modelry.runtime_api.tensors import Array
 
 _PASSING = frozenset({"Cast", "Identity", "DequantizeLinear"})
@@ -29,18 +28,13 @@ class Lookups:
 
     def __init__(self, twin: Twin, wanted: Sequence[str], inputs: Collection[str]) -> None:
         self.names = tuple(_found(twin, wanted, inputs))
-        self._session: ort.InferenceSession | None = None
-        if self.names:
-            self._session = _session(twin, self.names)
+        self._served = Served(twin, self.names) if self.names else None
 
     def of(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The vectors for inputs (rows, …), by the tensors' names."""
-        if self._session is None:
+        if self._served is None:
             return {}
-        taken = {one.name for one in self._session.get_inputs()}
-        fed = {name: array for name, array in inputs.items() if name in taken}
-        found = self._session.run(list(self.names), fed)
-        return {name: one.astype(np.float32) for name, one in zip(self.names, found, strict=True)}
+        return {name: one.astype(np.float32) for name, one in self._served.of(inputs).items()}
 
 
 def _found(twin: Twin, wanted: Sequence[str], inputs: Collection[str]) -> list[str]:
@@ -69,19 +63,3 @@ def _is_table(twin: Twin, name: str) -> bool:
         return twin.nodes[at].inputs[0] in twin.weights
     held = twin.weights.get(name)
     return held is not None and held.ndim == 2 and held.dtype.kind not in "iub"
-
-
-def _session(twin: Twin, names: Sequence[str]) -> ort.InferenceSession:
-    model = onnx.ModelProto()
-    model.CopyFrom(twin.proto)
-    del model.graph.output[:]
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        return ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # noqa: BLE001 (ONNX Runtime's own classes are not public)
-        raise no_twin(f"its tables cannot be loaded: {str(error)[:300]}") from None

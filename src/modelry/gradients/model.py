@@ -17,7 +17,7 @@ from modelry.explaining.images import ImageParts
 from modelry.explaining.tables import RowParts
 from modelry.explaining.texts import TextParts
 from modelry.gradients.contract import GRAD_CAM, INTEGRATED_GRADIENTS
-from modelry.gradients.grad_cam import grad_cam
+from modelry.gradients.grad_cam import GradCam
 from modelry.gradients.integral import MOST_AT_ONCE, Integral, Way, integrated
 from modelry.gradients.lookups import Lookups
 from modelry.gradients.parity import distance
@@ -59,7 +59,15 @@ class Network:
         self.steps = score_steps(post, [one.name for one in signature.outputs])
         self.is_batched = signature.batched
         self.encoder = encoder
+        self.grad_cam = GradCam(self.twin, self._scored(), self.steps.output)
         self._lookups: dict[tuple[str, ...], Lookups] = {}
+
+    def _scored(self) -> Scored:
+        """The tensor whose numbers classes are told apart by, before a softmax or sigmoid."""
+        steps = self.steps
+        if steps.activations:
+            return Scored(steps.output, before_softmax=steps.activations[0] == SOFTMAX)
+        return self.twin.scored(steps.output)
 
     def lookups(self, inputs: Sequence[str]) -> Lookups:
         """What it looks up by some of its inputs on the way to its scores."""
@@ -119,16 +127,12 @@ class _OneInput:
     # ---- the methods ------------------------------------------------------------------------
 
     def grad_cam(self, scores: Scores, parts: ImageParts, wish: Wish) -> Attribution:
-        """See `grad_cam.grad_cam`; a cell's weight is the mean of the map over it."""
+        """See `grad_cam.GradCam`; a cell's weight is the mean of the map over it."""
         del scores, wish
-        parity = self._checked({})
-        output = self._steps.output
-        if self._steps.activations:
-            scored = Scored(output, before_softmax=self._steps.activations[0] == SOFTMAX)
-        else:
-            scored = self._twin.scored(output)
-        held = {name: as_tensor(one) for name, one in _floats(_full(parts)).items()}
-        heat = grad_cam(self._twin, scored, self._index, held, parts.size)
+        inputs = _full(parts)
+        self._twin.check([self._steps.output], inputs)
+        heat = self._network.grad_cam.heat(inputs, self._index, parts.size)
+        parity = self._compared(heat.output)
         weights = parts.by_cell(heat.pixels) / parts.by_cell(np.ones(parts.size))
         told = {"layer": heat.layer, "places": list(heat.places), "parity": parity}
         remark = "" if weights.any() else "Nothing in its last maps of features speaks for this."
@@ -227,15 +231,21 @@ class _OneInput:
         Raises:
             NotSupported: it has an operator without gradients, or answers otherwise.
         """
+        if self._parity is not None:
+            return self._parity
+        held = {**self._prepared.inputs, **looked_up}
+        self._twin.check([self._steps.output], held)
+        tensors = {name: as_tensor(one) for name, one in held.items()}
+        with torch.no_grad():
+            (output,) = self._twin.run([self._steps.output], tensors)
+        return self._compared(output.numpy())
+
+    def _compared(self, output: Array) -> float:
+        """How far what the twin made of this very input lies from what the engine did."""
         if self._parity is None:
-            held = {**self._prepared.inputs, **looked_up}
-            self._twin.check([self._steps.output], held)
-            tensors = {name: as_tensor(one) for name, one in held.items()}
-            with torch.no_grad():
-                (output,) = self._twin.run([self._steps.output], tensors)
             served = self._question.run(self._prepared.inputs, 1)[self._steps.output]
-            self._parity = distance(output.numpy(), from_output(served, None))
-        return round(self._parity, 9)
+            self._parity = round(distance(output, from_output(served, None)), 9)
+        return self._parity
 
     def _check_ends(self, found: Integral, scores: Scores, count: int) -> None:
         """See that both ends of the way score as the engine and the version's steps say."""

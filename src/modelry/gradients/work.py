@@ -26,7 +26,7 @@ from modelry.runtime_api.tensors import Array, pack_tensors, unpack_tensors
 from modelry.runtime_api.work import Json, WorkHost
 from modelry.tasks.background_rows import BACKGROUND_ROLE, read_background
 from modelry.tasks.graphs import MODEL_ROLE
-from modelry.tasks.prediction import Predictor, predictor_for
+from modelry.tasks.prediction import Predictor, Prepared, predictor_for
 
 MOST_ROWS = 32
 _ROWS_BYTES = 2**23
@@ -65,16 +65,18 @@ class ExplainOne:
             version = self._version = _opened(host)
         asked = Asked.from_bytes(host.ask(ASKED, {}).body)
         engine = _Engine(host)
+        prepared = version.predictor.before([asked.item], asked.options)
         subject = Subject(
             asked.item,
             asked.options,
             version.predictor,
             engine.run,
-            _rows_at_once(version, asked),
+            _rows_at_once(prepared) if version.network.is_batched else 1,
             host.request["columns"],
             Gradients(version.network, Question(asked.item, engine.run, host.stop)),
             background=version.background,
             measure=engine.measured,
+            prepared=prepared,
         )
         explained = explain(subject, asked.wish, host.stop)
         told = {**explained.told, "cost": {**explained.told["cost"], "model_calls": engine.calls}}
@@ -109,11 +111,8 @@ def _by_name(manifest: Mapping[str, Any], files: Mapping[str, Path]) -> dict[str
     return {str(told[role]["name"]): path for role, path in files.items() if role in told}
 
 
-def _rows_at_once(version: _Version, asked: Asked) -> int:
-    if not version.network.is_batched:
-        return 1
-    inputs = version.predictor.before([asked.item], asked.options).inputs
-    size = sum(one.nbytes for one in inputs.values())
+def _rows_at_once(prepared: Prepared) -> int:
+    size = sum(one.nbytes for one in prepared.inputs.values())
     return max(1, min(MOST_ROWS, _ROWS_BYTES // max(1, size)))
 
 

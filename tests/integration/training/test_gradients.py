@@ -34,6 +34,7 @@ from modelry.explaining.contract import Explained, Wish
 from modelry.explaining.explain import explain
 from modelry.gradients.contract import ASKED, INFER
 from modelry.gradients.further_files import in_one_piece
+from modelry.gradients.grad_cam import GradCam
 from modelry.gradients.integral import Way, integrated
 from modelry.gradients.model import Gradients, Network, Question
 from modelry.gradients.twin import Twin, as_tensor
@@ -446,6 +447,27 @@ def test_the_word_that_decides_is_found_through_its_vector(tmp_path: Path) -> No
     assert told["baseline"] == "the token [PAD] in the place of each other"
     pair = follow({"text": "good", "text_pair": "good bad"}, method=INTEGRATED).told
     assert [*weights_of(pair)] == ["good"]
+
+
+def test_grad_cam_is_what_torch_gives_for_the_whole_network_at_any_size() -> None:
+    """What leads to the maps is computed by ONNX Runtime, and only what follows by torch."""
+    model = backbones.network(3)
+    for side in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+        side.dim_param = "side"
+    twin = Twin(model.SerializeToString())
+    found = GradCam(twin, twin.scored("scores"), "scores")
+    for size in (8, 12, 8):
+        image = np.random.default_rng(size).random((1, 1, size, size)).astype("f4")
+        heat = found.heat({"image": image}, 1, (size, size))
+        assert heat.places == (size // 2, size // 2)
+        seen: dict[str, torch.Tensor] = {}
+        (scores,) = twin.run(["scores"], {"image": as_tensor(image).requires_grad_()}, seen)
+        maps, logits = seen[heat.layer], seen["logits"]
+        (gradient,) = torch.autograd.grad(logits[0, 1] - logits.mean(), [maps])
+        right = torch.relu((gradient * maps).sum(dim=1, keepdim=True))
+        wide = functional.interpolate(right, size=(size, size), mode="bilinear")
+        np.testing.assert_allclose(heat.pixels, wide[0, 0].detach().numpy(), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(heat.output, scores.detach().numpy(), rtol=1e-4, atol=1e-6)
 
 
 def test_a_version_without_a_twin_is_refused_by_what_is_missing(tmp_path: Path) -> None:
