@@ -135,7 +135,7 @@ def _http_document() -> dict[str, Any]:
         settings = Settings(data=Path(folder) / "data", cache=Path(folder) / "cache", starter=False)
         installation = Installation(settings, Unwatched().fetching)
         try:
-            return build_doors(installation, lambda: {"ready": True}).document
+            return build_doors(installation, lambda: {"ready": True}).document()
         finally:
             installation.close()
 

@@ -37,12 +37,14 @@ from modelry.services.explanation.explainer import Explainer
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """What listens: an ASGI application, the connection class in front of it, a gRPC service."""
+    """What listens: an ASGI application, the connection class in front of it, a gRPC service; and
+    what makes the OpenAPI document of them.
+    """
 
     application: ASGIApp
     protocol: type[asyncio.Protocol]
     servicer: InferenceServicer
-    document: dict[str, Any]
+    document: Callable[[], dict[str, Any]]
 
 
 def build_doors(
@@ -66,7 +68,6 @@ def build_doors(
     infer_route = InferRoute(inference, limits, settings.max_body_bytes)
     fetcher = GuardedInputs(settings.allow_input_urls) if settings.allow_input_urls else None
     explainer = Explainer(inference, installation.direct_explanations)
-    document: dict[str, Any] = {}
     management_app = management.build_app(
         catalog=installation.catalog,
         deployments=installation.deployments,
@@ -94,6 +95,10 @@ def build_doors(
         limits=limits,
         status=lambda: _status(installation, readiness()),
     )
+
+    def document() -> dict[str, Any]:
+        return openapi_document(doors, management_app.openapi())
+
     doors: Sequence[Door] = (
         openai_routes.build_door(
             inference,
@@ -118,9 +123,8 @@ def build_doors(
         signin.build_door(
             installation.sign_in(settings.public_url or address_url), installation.sessions
         ),
-        operations_routes.build_door(inference, readiness, lambda: document),
+        operations_routes.build_door(inference, readiness, document),
     )
-    document |= openapi_document(doors, management_app.openapi())
     shapes = {
         "": operations_routes.render_error,
         "/v1/": render_openai_error,

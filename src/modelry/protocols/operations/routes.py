@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,7 +26,15 @@ Readiness = Callable[[], Mapping[str, Any]]
 def build_door(
     inference: InferenceService, readiness: Readiness, document: Callable[[], dict[str, Any]]
 ) -> Door:
-    """The operators' door; `document` gives the OpenAPI document of the whole server."""
+    """The operators' door.
+
+    Args:
+        inference: what is served.
+        readiness: what `/readyz` tells.
+        document: makes the OpenAPI document of the whole server, which takes two thirds of the time
+            in which a server starts: so it is made when it is first asked for.
+    """
+    described = _Described(document)
 
     async def healthz(_: ApiRequest) -> Response:
         return PlainTextResponse("ok\n")
@@ -44,11 +54,11 @@ def build_door(
         return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def openapi(_: ApiRequest) -> Response:
-        return json_response(document())
+        return json_response(await described.document())
 
     async def docs(_: ApiRequest) -> Response:
         policy = {"content-security-policy": PAGE_POLICY}
-        return HTMLResponse(docs_page(document()), headers=policy)
+        return HTMLResponse(docs_page(await described.document()), headers=policy)
 
     public, metered = Permission.PUBLIC, Permission.METRICS_READ
     return Door(
@@ -68,3 +78,21 @@ def build_door(
         ),
         render_error,
     )
+
+
+class _Described:
+    """What the API is, made once, in a thread beside those who are answered meanwhile."""
+
+    def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._made: dict[str, Any] | None = None
+
+    async def document(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        return self._made or await asyncio.to_thread(self._once)
+
+    def _once(self) -> dict[str, Any]:
+        with self._lock:
+            made = self._made = self._made or self._make()
+        return made
