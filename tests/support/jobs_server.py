@@ -67,6 +67,6 @@ if __name__ == "__main__":
     wiring.handlers_of = _handlers_of
     wiring.LEASE_S = 6.0  # so that tests need not wait for half a minute
 
-    from modelry.cli.main import main
+    from modelry.__main__ import main
 
     main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -156,9 +155,3 @@ app.command("translate", rich_help_panel=_ASK)(write.translate)
 app.command("summarize", rich_help_panel=_ASK)(write.summarize)
 app.command("infer", rich_help_panel=_ASK)(infer.infer)
 app.command("explain", rich_help_panel=_ASK)(explain.explain)
-
-
-def main() -> None:
-    """Entry point of `python -m modelry`."""
-    app(prog_name="modelry")
-    sys.exit(0)
