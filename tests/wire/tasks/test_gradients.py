@@ -7,7 +7,6 @@ import contextlib
 import io
 import json
 import socket
-import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -211,6 +210,4 @@ def test_a_process_ends_with_the_caller_who_waits_for_it(
     with socket.create_connection((place.hostname, place.port)) as caller:
         caller.sendall(head.encode() + body)
         wait_until(lambda: processes(wired) > before, "a process was started")
-    began = time.monotonic()
-    wait_until(lambda: processes(wired) <= before, "it has ended", 20)
-    assert time.monotonic() - began < 15
+    wait_until(lambda: processes(wired) <= before, "it has ended", 2)  # before torch is imported

@@ -204,6 +204,8 @@ class WorkProcess:
                 return frame
             now = time.monotonic()
             if stop.is_set() and kill_at == float("inf"):
+                if not serving.is_begun:  # it still imports, and has nothing to put in order
+                    raise Cancelled("The work was stopped before it began.")
                 kill_at = now + grace_s
                 serving.send(WorkKind.STOP, timeout_s=silent_s)
             if now > kill_at:
