@@ -15,8 +15,8 @@ from modelry.runtime_api.tensors import Array
 
 MOST_PIXELS = 1024
 """Of the longer side of a picture; larger images are drawn smaller."""
-_FOR = np.array([214, 39, 40], np.float64)
-_AGAINST = np.array([31, 119, 180], np.float64)
+_FOR = (214, 39, 40)
+_AGAINST = (31, 119, 180)
 _STRENGTH = 0.65
 
 
@@ -60,17 +60,19 @@ def with_heat(
         grid: the weights.
         box: that they lie on, in pixels of the image as it was sent, also over its border.
     """
-    heat = _heat(grid, [edge * scale for edge in box], grey.size)[:, :, None]
-    share = _STRENGTH * np.abs(heat)
-    under = np.asarray(grey, np.float64)[:, :, None].repeat(3, axis=2)
-    drawn = under * (1 - share) + np.where(heat > 0, _FOR, _AGAINST) * share
-    return Image.fromarray(drawn.round().astype(np.uint8))
+    heat = _STRENGTH * _heat(grid, [edge * scale for edge in box], grey.size)
+    red, blue = np.maximum(heat, 0), np.maximum(-heat, 0)
+    under = np.asarray(grey, np.float32) * (1 - red - blue)
+    drawn = np.empty((*heat.shape, 3), np.uint8)
+    for at, (spoke_for, against) in enumerate(zip(_FOR, _AGAINST, strict=True)):
+        drawn[:, :, at] = (under + spoke_for * red + against * blue).round()
+    return Image.fromarray(drawn)
 
 
 def as_png(picture: Image.Image) -> bytes:
     """The picture as a PNG file."""
     written = io.BytesIO()
-    picture.save(written, "PNG")
+    picture.save(written, "PNG", compress_level=1)  # photos: 8 % larger, in a fifth of the time
     return written.getvalue()
 
 
@@ -82,7 +84,7 @@ def _heat(weights: Sequence[Sequence[float]], box: Sequence[float], size: tuple[
     all_of_it = (max(1, right - left), max(1, bottom - top))
     smooth = np.asarray(Image.fromarray(grid).resize(all_of_it, Image.Resampling.BILINEAR))
     smooth = smooth[max(0, -top) :, max(0, -left) :]
-    heat = np.zeros((size[1], size[0]))
+    heat = np.zeros((size[1], size[0]), np.float32)
     target = heat[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
     rows, columns = (min(pair) for pair in zip(target.shape, smooth.shape, strict=True))
     target[:rows, :columns] = smooth[:rows, :columns]

@@ -123,7 +123,7 @@ def _last_maps(
     What follows it at that size, such as the sum of a residual block and its rectifier, counts;
     maps of a single place do not.
     """
-    places = twin.needed([output], held)
+    places = [at for at in twin.needed([output], held) if twin.nodes[at].outputs[0] in seen]
     last = next((at for at in reversed(places) if _is_convolution(twin, at, seen)), None)
     if last is None:
         raise no_twin("it has no convolution that gives maps; integrated gradients need none.")

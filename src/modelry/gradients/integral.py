@@ -177,10 +177,15 @@ def _ask(score: Score, way: Way, panels: Panels, stop: StopSignal) -> int:
     """What is to be found at new points; gives their number."""
     new = panels.new
     rows, places = panels.points.rows[new], panels.points.places[new]
+    scores, shares = [], []
     for chosen in np.array_split(np.arange(len(rows)), -(-len(rows) // way.rows_per_run)):
         if stop.is_set():
             raise Cancelled("The explanation was stopped.")
-        panels.points.add(*_shares(score, way, rows[chosen], places[chosen]))
+        some_scores, some_shares = _shares(score, way, rows[chosen], places[chosen])
+        scores.append(some_scores)
+        shares.append(some_shares)
+    together = {name: np.concatenate([one[name] for one in shares]) for name in shares[0]}
+    panels.points.add(np.concatenate(scores), together)
     return len(rows)
 
 

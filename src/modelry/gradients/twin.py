@@ -65,7 +65,8 @@ class Twin:
             made: at for at, node in enumerate(held.nodes) for made in node.outputs if made
         }
         self._operations = [Operation(node, held.opset) for node in held.nodes]
-        self._constants: dict[str, Tensor] = {}
+        self._constants: dict[str, Any] = {}
+        self._orders: dict[tuple[Sequence[str], frozenset[str]], Sequence[int]] = {}
 
     def needed(self, wanted: Sequence[str], held: Collection[str]) -> list[int]:
         """Places of the nodes that make tensors from those that are held, in order."""
@@ -109,20 +110,36 @@ class Twin:
         Args:
             wanted: their names.
             held: inputs, and tensors that stand for what nodes would make.
-            seen: takes every tensor that is computed on the way, by name, in order.
+            seen: takes every tensor that is computed on the way, by name, in order; not those that
+                follow from weights alone, which are computed once.
 
         Raises:
             NotSupported: an operator, or a form of one, is not known.
         """
         values: dict[str, Any] = {name: _laid_out(one) for name, one in held.items()}
-        for at in self.needed(wanted, held):
+        for at in self._order(wanted, held):
             node = self.nodes[at]
-            inputs = [self._value(name, values) if name else None for name in node.inputs]
-            made = self._made(at, inputs)
+            made = self._made(at, values)
             values.update(zip(node.outputs, made, strict=False))
             if seen is not None:
                 seen.update(zip(node.outputs, made, strict=False))
         return [self._value(name, values) for name in wanted]
+
+    def _order(self, wanted: Sequence[str], held: Collection[str]) -> Sequence[int]:
+        """What is needed, without what follows from weights alone: that is computed here, once."""
+        key = (tuple(wanted), frozenset(held))
+        found = self._orders.get(key)
+        if found is None:
+            left = []
+            for at in self.needed(wanted, held):
+                node = self.nodes[at]
+                if all(one in self.weights or one in self._constants for one in node.reads):
+                    made = self._made(at, {})
+                    self._constants.update(zip(node.outputs, made, strict=False))
+                else:
+                    left.append(at)
+            found = self._orders[key] = left
+        return found
 
     def scored(self, output: str) -> Scored:
         """The tensor before the softmax or sigmoid that an output ends in, if it does."""
@@ -146,9 +163,10 @@ class Twin:
             found = self._constants[name] = as_tensor(self.weights[name])
         return found
 
-    def _made(self, at: int, inputs: Sequence[Any]) -> list[Any]:
+    def _made(self, at: int, values: Mapping[str, Any]) -> list[Any]:
         operation = self._operations[at]
         node = operation.node
+        inputs: list[Any] = [self._value(one, values) if one else None for one in node.inputs]
         function = OPERATORS.get(node.op)
         if function is None:
             raise no_twin(f"its operator '{node.op}' has no gradients here.")

@@ -398,6 +398,30 @@ def test_maps_whose_features_lie_side_by_side_give_what_torch_gives() -> None:
     torch.testing.assert_close(gradient, right, rtol=1e-4, atol=1e-5)
 
 
+def test_what_follows_from_weights_alone_is_computed_once() -> None:
+    model = model_of(
+        [
+            helper.make_node("Transpose", ["weights"], ["turned"]),
+            helper.make_node("Mul", ["turned", "turned"], ["squared"]),
+            helper.make_node("MatMul", ["cells", "squared"], ["products"]),
+            helper.make_node("Add", ["products", "turned"], ["value"]),
+        ],
+        {"cells": (TensorProto.FLOAT, ["batch", 1])},
+        {"value": (TensorProto.FLOAT, ["batch", 2])},
+        {"weights": np.array([[2], [3]], "f4")},
+    )
+    twin = Twin(model.SerializeToString())
+    for cell in (1.0, 2.0):
+        seen: dict[str, torch.Tensor] = {}
+        (value,) = twin.run(["value"], {"cells": torch.tensor([[cell]])}, seen)
+        assert value.tolist() == [[4 * cell + 2, 9 * cell + 3]]
+        assert [*seen] == ["products", "value"]
+    (turned,) = twin.run(["turned"], {})
+    assert turned.tolist() == [[2, 3]]
+    (held,) = twin.run(["value"], {"products": torch.zeros(1, 2)})
+    assert held.tolist() == [[2, 3]]
+
+
 def test_grad_cam_keeps_places_apart_where_the_last_layer_does(tmp_path: Path) -> None:
     """The mean gradient over places is below 0 here, and a map by it 0 everywhere; so is one of a
     logit by itself, as all places lower all of them."""

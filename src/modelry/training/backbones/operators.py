@@ -88,10 +88,11 @@ def _gemm(operation: Operation, inputs: Inputs) -> Any:
     one, other = inputs[0], inputs[1]
     one = one.T if operation.get("transA", 0) else one
     other = other.T if operation.get("transB", 0) else other
-    product = operation.get("alpha", 1.0) * (one @ other)
+    alpha, beta = operation.get("alpha", 1.0), operation.get("beta", 1.0)
     if len(inputs) > 2 and inputs[2] is not None:
-        product = product + operation.get("beta", 1.0) * inputs[2]
-    return product
+        return torch.addmm(inputs[2], one, other, beta=beta, alpha=alpha)
+    product = one @ other
+    return product if alpha == 1 else alpha * product
 
 
 def _clip(operation: Operation, inputs: Inputs) -> Any:
