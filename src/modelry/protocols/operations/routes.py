@@ -90,9 +90,12 @@ class _Described:
 
     async def document(self) -> dict[str, Any]:
         """The OpenAPI document."""
-        return self._made or await asyncio.to_thread(self._once)
+        if self._made is None:
+            return await asyncio.to_thread(self._once)
+        return self._made
 
     def _once(self) -> dict[str, Any]:
         with self._lock:
-            made = self._made = self._made or self._make()
+            made = self._made or self._make()
+            self._made = made
         return made
