@@ -123,7 +123,7 @@ def chosen(classes: np.ndarray, each: int, seed: int) -> np.ndarray:
 def trained(data: Any, way: Mapping[str, Any], base: Path, folder: Path, seed: int) -> Trained:
     """What came of a run; all rows are learnt from, since there are few."""
     recipe = ImageClassification()
-    parameters = recipe.parameters(validation_share=0.0, **way)
+    parameters = recipe.parameters.model_validate({"validation_share": 0.0, **way})
     recipe.check(data.description, parameters)
     is_tuned = way["network"] == "backbone"
     run = TellingRun(

@@ -93,7 +93,7 @@ def garments(folder: Path, count: int) -> ExplainedModel:
     unseen, _ = fashion_mnist("test")
     rows = {"picture": shown[:6000], "class": classes[:6000].astype(np.int64)}
     data = rows_of(PICTURES, {"train": rows})
-    return _model("garments", "image-classification", data, folder, unseen[:count], epochs=3)
+    return _model("garments", "image-classification", data, folder, list(unseen[:count]), epochs=3)
 
 
 def things(folder: Path, count: int) -> ExplainedModel:

@@ -214,7 +214,7 @@ def report(told: Sequence[Told], notes: Sequence[str], *, is_whole: bool) -> boo
     rows = []
     for one in told:
         goal = GOALS.get((one.truth, one.method))
-        settled = float(np.mean([why == "settled" for why in one.stopped] or [0]))
+        settled = float(np.mean([float(why == "settled") for why in one.stopped] or [0.0]))
         rows.append(
             [
                 one.truth,

@@ -146,7 +146,7 @@ def faithfulness(model: ExplainedModel, maps: Mapping[str, Maps], peer: Peer) ->
             -other[..., 0],
         ),
     }
-    told = [
+    agreements = [
         [
             what,
             f"{rank_agreement(one.ravel(), two.ravel()):.3f}",
@@ -166,7 +166,7 @@ def faithfulness(model: ExplainedModel, maps: Mapping[str, Maps], peer: Peer) ->
             "the pictures, within which explanations are ranked:"
         ),
         "",
-        *machine.table(["scores", "over all", "within a picture"], told),
+        *machine.table(["scores", "over all", "within a picture"], agreements),
     ]
 
 
@@ -192,18 +192,20 @@ def randomisation(
         {"pictures": pictures, "targets": first.targets, **arrays, **weights_of(model)},
         layers=list(LAYERS),
     )["scores"]
-    rows, mine, other = [], [], []
+    rows: list[list[str]] = []
+    all_ours: list[float] = []
+    all_theirs: list[float] = []
     for layer in LAYERS:
         ours = [
             rank_agreement(a.ravel(), b.ravel())
             for a, b in zip(first.grids, grids[layer], strict=True)
         ]
         theirs = scores[layer]
-        mine += ours
-        other += theirs
+        all_ours += ours
+        all_theirs += theirs
         up_to = " and ".join(LAYERS[: LAYERS.index(layer) + 1])
         rows.append([up_to, f"{np.mean(ours):.3f}", f"{np.mean(theirs):.3f}"])
-    agreement = rank_agreement(np.array(mine), np.array(other))
+    agreement = rank_agreement(np.array(all_ours), np.array(all_theirs))
     return [
         "## Randomisation",
         "",

@@ -97,7 +97,7 @@ def by_tensorflow(file: Path, data: Data, given: argparse.Namespace) -> Any:
     np.savez(rows, x_train=data.x_train, y_train=data.y_train, x_test=data.x_test)
     arguments = [str(rows), str(folder), str(given.epochs), str(SEED), str(given.threads)]
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow"}
-    command = [python, TRAINER, *arguments]
+    command = [str(python), str(TRAINER), *arguments]
     subprocess.run(command, stdout=subprocess.DEVNULL, env=environment, check=True)
     (folder / "model.keras").rename(file)
     return np.load(folder / "answers.npy")
@@ -130,6 +130,7 @@ def on_modelry(client: Client, file: Path, data: Data, epochs: int, threads: int
         threads=threads,
     )
     job.wait(progress=False)
+    assert job.version is not None, "it ended without a version"
     deployment = client.deploy(job.version)
     served_answers = client.predict(deployment, data.x_test)
     own = job.keras_model().predict(data.x_test, verbose=0)

@@ -251,8 +251,12 @@ def _wait_until(server: Server, job_id: str, share: float) -> None:
     with server.client() as client:
         while not (job := client.jobs.get(job_id)).has_ended:
             told = job.record.progress
-            is_there = told is not None and told.unit == "steps" and told.total is not None
-            if is_there and told.done >= min(share, 1) * told.total:
+            if (
+                told is not None
+                and told.unit == "steps"
+                and told.total is not None
+                and told.done >= min(share, 1) * told.total
+            ):
                 time.sleep(max(0.0, share - 1) * EXPORT_S)
                 return
             time.sleep(0.02)

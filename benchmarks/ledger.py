@@ -19,6 +19,7 @@ from modelry.domain.access import Tenant
 from modelry.domain.usage import Origin
 from modelry.services.inference.metering import Meter, Taken
 from modelry.services.inference.request_ids import new_request_id
+from modelry.services.usage.ports import Segment
 from modelry.services.usage.segments import segments_of
 
 KEYS = 20
@@ -69,10 +70,10 @@ def rows(folder: Path, flushes: int, records: int, *, varied: bool) -> list[str]
     for sequence in range(flushes):
         taken, seconds = noted(records, varied=varied)
         note_s += seconds
-        made: list[object] = []
+        made: list[Segment] = []
         made_s += measured(lambda: made.extend(segments_of(taken, "run", sequence)))  # noqa: B023
-        added_s += measured(lambda: database.usage.add(made))  # type: ignore[arg-type] # noqa: B023
-        size += sum(len(one.data) for one in made)  # type: ignore[attr-defined]
+        added_s += measured(lambda: database.usage.add(made))  # noqa: B023
+        size += sum(len(one.data) for one in made)
     elapsed = time.perf_counter() - started
     database.close()
     total = flushes * records

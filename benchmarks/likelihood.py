@@ -12,8 +12,8 @@ import json
 import sys
 from pathlib import Path
 
-from modelry.runtime_api.engine import LoadSpec, StopSignal
-from modelry.runtime_api.generation import CompletionRequest, GenerationEvent, Sampling, TextDelta
+from modelry.runtime_api.engine import LoadSpec, StopSignal, SupportsCompletion
+from modelry.runtime_api.generation import CompletionRequest, EngineEvent, Sampling, TextDelta
 from modelry.runtimes.llamacpp.runtime import LlamaCppRuntime
 
 TEXT = """\
@@ -37,9 +37,10 @@ def llamacpp(path: Path) -> list[float]:
     engine = LlamaCppRuntime().load(LoadSpec("chat", "llamacpp", manifest, {"model": path}))
     server = engine._server  # noqa: SLF001 - the one question that the contract does not have
     tokens: list[int] = server.ask("/tokenize", {"content": TEXT, "add_special": True})["tokens"]
+    assert isinstance(engine, SupportsCompletion)
     found = []
     for at in range(1, len(tokens)):
-        events: list[GenerationEvent] = []
+        events: list[EngineEvent] = []
         sampling = Sampling(max_tokens=1, temperature=0.0, logit_bias={tokens[at]: 100})
         request = CompletionRequest(tokens[:at], sampling, top_logprobs=1)
         engine.complete(request, events.append, StopSignal())

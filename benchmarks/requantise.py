@@ -74,7 +74,7 @@ class _Cursor:
 
 def requantise(source: Path, target: Path, kind: int) -> None:
     """Write `source` to `target` with its Q4_1 tensors as `kind` (`Q8_0` or `Q4_0`)."""
-    raw = memoryview(np.memmap(source, np.uint8, "r"))
+    raw = memoryview(np.memmap(source, np.uint8, "r"))  # type: ignore[arg-type] # is a buffer
     head, tensors, data_start = _read(raw, kind)
     quantise = {Q8_0: to_q8_0, Q4_0: to_q4_0}[kind]
     with target.open("wb") as file:
@@ -133,7 +133,8 @@ def from_q4_1(data: Bytes) -> npt.NDArray[np.float32]:
     scale = blocks[:, :2].copy().view("<f2").astype("f4")
     least = blocks[:, 2:4].copy().view("<f2").astype("f4")
     nibbles = np.concatenate([blocks[:, 4:] & 15, blocks[:, 4:] >> 4], axis=1)
-    return nibbles.astype("f4") * scale + least
+    found: npt.NDArray[np.float32] = nibbles.astype("f4") * scale + least
+    return found
 
 
 def to_q8_0(weights: npt.NDArray[np.float32]) -> Bytes:

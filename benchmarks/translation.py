@@ -12,7 +12,7 @@ sacrebleu's; a row's split follows from its letters, so that no text is on both 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
@@ -121,7 +121,10 @@ def difference(written: Sequence[str], simple: Mapping[str, Sequence[str]], test
     wanted = [[target for _, target in test]]
     best = max(simple, key=lambda name: chrf(simple[name], wanted[0]))
     measures = {"chrF": CHRF(references=wanted), "BLEU": BLEU(references=wanted)}
-    systems = [(best, list(simple[best])), ("trained", list(written))]
+    systems: list[tuple[str, Sequence[str]]] = [
+        (best, list(simple[best])),
+        ("trained", list(written)),
+    ]
     _, found = PairedTest(systems, measures, None, test_type="bs", n_samples=RESAMPLES)()
     told = []
     for name, scores in found.items():
@@ -132,7 +135,7 @@ def difference(written: Sequence[str], simple: Mapping[str, Sequence[str]], test
     return f"- {best} and the trained ones, paired bootstrap of {RESAMPLES}: {'; '.join(told)}"
 
 
-def _simple(dictionary: WordForWord) -> dict[str, object]:
+def _simple(dictionary: WordForWord) -> dict[str, Callable[[str], str]]:
     return {"the source itself": str, "word for word": dictionary.translate}
 
 

@@ -16,7 +16,7 @@ import argparse
 import gzip
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +67,8 @@ def gensims(corpus: Corpus, parameters: WordEmbeddingParameters, run: MemoryRun)
         epochs=parameters.epochs, alpha=parameters.learning_rate, seed=run.seed,
     )  # fmt: skip
     rows = model.wv.key_to_index
-    return model.wv.vectors[[rows[word] for word in corpus.vocabulary]]
+    vectors: np.ndarray = model.wv.vectors[[rows[word] for word in corpus.vocabulary]]
+    return vectors
 
 
 def torchs(corpus: Corpus, parameters: WordEmbeddingParameters, run: MemoryRun) -> np.ndarray:
@@ -97,7 +98,9 @@ def torchs(corpus: Corpus, parameters: WordEmbeddingParameters, run: MemoryRun) 
     return centres.weight.detach().numpy()
 
 
-def _pairs(corpus: Corpus, parameters: WordEmbeddingParameters, random: np.random.Generator):
+def _pairs(
+    corpus: Corpus, parameters: WordEmbeddingParameters, random: np.random.Generator
+) -> Iterator[tuple[torch.Tensor, ...]]:
     """All pairs of an epoch after subsampling, mixed within chunks of text."""
     share = corpus.counts / (parameters.subsampling * corpus.counts.sum())
     kept = np.minimum(1, np.sqrt(1 / share) + 1 / share)
@@ -111,8 +114,8 @@ def _pairs(corpus: Corpus, parameters: WordEmbeddingParameters, random: np.rando
             near = reach[away:] >= away
             found.append(np.stack([words[away:][near], words[:-away][near]]))
         pairs = np.concatenate(found, axis=1)
-        pairs = torch.from_numpy(pairs[:, random.permutation(pairs.shape[1])])
-        yield from zip(*(side.split(BATCH) for side in pairs), strict=True)
+        mixed = torch.from_numpy(pairs[:, random.permutation(pairs.shape[1])])
+        yield from zip(*(side.split(BATCH) for side in mixed), strict=True)
 
 
 def questions_of(corpus: Corpus) -> np.ndarray:
@@ -132,7 +135,8 @@ def similarity(corpus: Corpus, vectors: np.ndarray) -> tuple[float, int]:
     known = [(a, b, float(score)) for a, b, score in pairs if a in places and b in places]
     told = [vectors[places[a]] @ vectors[places[b]] for a, b, _ in known]
     ranks = [np.argsort(np.argsort(one)) for one in (told, [score for *_, score in known])]
-    return float(np.corrcoef(*ranks)[0, 1]), len(known)
+    alike: np.ndarray = np.atleast_2d(np.corrcoef(np.array(ranks, np.float64)))
+    return float(alike[0, 1]), len(known)
 
 
 def shared(corpus: Corpus, one: np.ndarray, other: np.ndarray) -> float:

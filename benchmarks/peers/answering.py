@@ -104,8 +104,9 @@ def serve(answers: Mapping[str, Callable[[Model, Question, Arrays], Answer]]) ->
     for line in sys.stdin:
         question = json.loads(line)
         path = question["model"]
-        model = models.setdefault(path, None) or Model(path, threads)
-        models[path] = model
+        if path not in models:
+            models[path] = Model(path, threads)
+        model = models[path]
         with np.load(question["arrays"]) as arrays:
             answer = answers[question["what"]](model, question, dict(arrays))
         told.write(json.dumps(answer) + "\n")

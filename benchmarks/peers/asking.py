@@ -32,7 +32,7 @@ class Peer:
     def ask(self, what: str, arrays: Mapping[str, np.ndarray], **more: Any) -> dict[str, Any]:
         """The answer to a question; arrays go and come by files."""
         given = self._folder / "given.npz"
-        np.savez(given, **arrays)
+        np.savez(given, **dict[str, Any](arrays))
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"what": what, "arrays": str(given), **more}) + "\n")

@@ -79,7 +79,7 @@ def gradients_of_maps(model: Model, question: Question, arrays: Arrays) -> Answe
     made = network_of(arrays)
 
     def above_mean(given: torch.Tensor) -> torch.Tensor:
-        logits = made(given)
+        logits: torch.Tensor = made(given)
         return logits - logits.mean(dim=1, keepdim=True)
 
     def explain() -> np.ndarray:

@@ -4,6 +4,9 @@ Tan and Le, "EfficientNet", ICML 2019; the variant without squeezing, with ReLU6
 TensorFlow does, which puts the odd row and column behind.
 """
 
+from collections.abc import Mapping
+
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -49,7 +52,7 @@ class LiteNetwork(nn.Module):
         return functional.conv2d(maps, weight, bias, stride, before, groups=groups)
 
 
-def lite_network(arrays: dict) -> LiteNetwork:
+def lite_network(arrays: Mapping[str, np.ndarray]) -> LiteNetwork:
     """The network with the weights that it is asked about."""
     weights = {name: torch.tensor(one) for name, one in arrays.items() if name.startswith("_")}
     return LiteNetwork(weights).eval()

@@ -17,7 +17,8 @@ class SmallNetwork(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Logits."""
         features = torch.max_pool2d(self.rectifier(self.convolution(image)), 2)
-        return self.dense(features.flatten(1))
+        logits: torch.Tensor = self.dense(features.flatten(1))
+        return logits
 
 
 def network(arrays: dict[str, np.ndarray]) -> SmallNetwork:
