@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support import databases
 
 from modelry.adapters.sql.database import Database, open_database
 from modelry.domain.access import DEFAULT_TENANT_ID as TENANT
@@ -56,8 +57,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     if request.param == "postgresql":
         database = open_database(request.getfixturevalue("postgres_url"))
     else:
-        database = open_database(f"sqlite:///{tmp_path}/modelry.db")
-        samples.add_tenants(database)
+        database = databases.with_tenants(tmp_path)
 
     def work(records: CatalogRecords) -> None:
         samples.add_version(records, VERSION)

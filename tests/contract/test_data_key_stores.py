@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support import databases
 
 from modelry.adapters.sql.database import open_database
 from modelry.services.encryption.ports import DataKeyStore
-from modelry.testing import samples
 from modelry.testing.data_key_store import DataKeyStoreContract, MemoryDataKeyStore
 
 
@@ -21,8 +21,7 @@ def data_keys(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DataKe
     if request.param == "postgresql":
         database = open_database(request.getfixturevalue("postgres_url"))
     else:
-        database = open_database(f"sqlite:///{tmp_path}/modelry.db")
-        samples.add_tenants(database)
+        database = databases.with_tenants(tmp_path)
     yield database.data_keys
     database.close()
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support import databases
 
 from modelry.adapters.sql.database import open_database
 from modelry.testing import samples
@@ -32,8 +33,7 @@ def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[samples.S
     if request.param == "postgresql":
         database = open_database(request.getfixturevalue("postgres_url"))
     else:
-        database = open_database(f"sqlite:///{tmp_path}/modelry.db")
-        samples.add_tenants(database)
+        database = databases.with_tenants(tmp_path)
     yield database
     database.close()
 

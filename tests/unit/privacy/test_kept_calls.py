@@ -11,8 +11,9 @@ from typing import Any
 
 import orjson
 import pytest
+from tests.support import databases
 
-from modelry.adapters.sql.database import Database, open_database
+from modelry.adapters.sql.database import Database
 from modelry.domain.access import DEFAULT_TENANT_ID
 from modelry.domain.deployments import Limits
 from modelry.domain.errors import InvalidInput
@@ -27,7 +28,7 @@ from modelry.services.privacy.request_logs import RequestLogs
 from modelry.services.quotas.accounts import Accounts
 from modelry.testing.encryption import memory_encryption
 from modelry.testing.replica_pool import FakeLink
-from modelry.testing.samples import add_tenants, add_version, deployment, principal, version
+from modelry.testing.samples import add_version, deployment, principal, version
 
 pytestmark = pytest.mark.anyio
 OWNER = principal()
@@ -45,8 +46,7 @@ class Reads(Redactor):
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    found = open_database(f"sqlite:///{tmp_path}/modelry.db")
-    add_tenants(found)
+    found = databases.with_tenants(tmp_path)
     found.catalog.write(DEFAULT_TENANT_ID, lambda records: add_version(records, version(NAME)))
     found.deployments.put(deployment(NAME, NAME))
     yield found

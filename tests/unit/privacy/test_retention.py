@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.support import databases
 
 from modelry.adapters.audit.head_file import HeadFile
 from modelry.adapters.blobs.file_store import FileBlobStore
-from modelry.adapters.sql.database import Database, open_database
+from modelry.adapters.sql.database import Database
 from modelry.domain.access import DEFAULT_TENANT_ID, Role
 from modelry.domain.errors import InvalidInput, PermissionDenied
 from modelry.domain.jobs import Job, JobState
@@ -23,7 +24,7 @@ from modelry.services.jobs.service import JobsService
 from modelry.services.privacy.ports import LogFilter, LoggedRequest, SealedLog
 from modelry.services.privacy.retention import DataClass, RetentionService
 from modelry.testing.encryption import memory_encryption
-from modelry.testing.samples import OTHER_TENANT_ID, add_tenants, principal
+from modelry.testing.samples import OTHER_TENANT_ID, principal
 
 NOW = datetime(2030, 6, 1, tzinfo=UTC)
 KEYS = ChainKeys(b"k" * 32)
@@ -31,8 +32,7 @@ KEYS = ChainKeys(b"k" * 32)
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    found = open_database(f"sqlite:///{tmp_path}/modelry.db")
-    add_tenants(found)
+    found = databases.with_tenants(tmp_path)
     yield found
     found.close()
 

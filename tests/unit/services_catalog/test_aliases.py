@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.support import databases
 
-from modelry.adapters.sql.database import Database, open_database
+from modelry.adapters.sql.database import Database
 from modelry.domain.access import Role
 from modelry.domain.catalog import Version
 from modelry.domain.errors import Conflict, InvalidInput, NotFound, PermissionDenied
@@ -187,8 +188,7 @@ def test_models_are_told_with_newest_and_aliases(aliases: Aliases, versions: Ver
 
 @pytest.fixture
 def sql(tmp_path: Path) -> Iterator[Database]:
-    database = open_database(f"sqlite:///{tmp_path}/modelry.db")
-    add_tenants(database)
+    database = databases.with_tenants(tmp_path)
     yield database
     database.close()
 
@@ -233,8 +233,7 @@ class CatalogueMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.database = open_database(f"sqlite:///{self.folder.name}/modelry.db")
-        add_tenants(self.database)
+        self.database = databases.with_tenants(Path(self.folder.name))
         self.time = NOW
         self.aliases = Aliases(self.database.catalog, self.clock)
         self.versions = Versions(self.database.catalog)

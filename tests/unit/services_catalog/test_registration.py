@@ -12,9 +12,10 @@ from typing import Any
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from tests.support import databases
 
 from modelry.adapters.blobs.file_store import FileBlobStore
-from modelry.adapters.sql.database import Database, open_database
+from modelry.adapters.sql.database import Database
 from modelry.domain.access import Role
 from modelry.domain.errors import (
     Conflict,
@@ -34,7 +35,7 @@ from modelry.services.catalog.resolution import name_from_file
 from modelry.services.catalog.service import CatalogService
 from modelry.testing.catalog_fakes import FakeFetcher, FakeStarters, FakeTaskRules
 from modelry.testing.encryption import memory_encryption
-from modelry.testing.samples import OTHER_TENANT_ID, add_tenants, principal
+from modelry.testing.samples import OTHER_TENANT_ID, principal
 
 ME = principal(Role.DEVELOPER)
 LABELS = b"cat\ndog\n"
@@ -59,8 +60,7 @@ def tiny_onnx(bias: float = 1.0, path: Path | None = None) -> bytes:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    database = open_database(f"sqlite:///{tmp_path}/modelry.db")
-    add_tenants(database)
+    database = databases.with_tenants(tmp_path)
     yield database
     database.close()
 

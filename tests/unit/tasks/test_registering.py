@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support import databases
 from tests.support.onnx_models import tiny_cnn
 from tests.support.task_models import (
     linear_classifier,
@@ -15,7 +16,6 @@ from tests.support.task_models import (
 )
 
 from modelry.adapters.blobs.file_store import FileBlobStore
-from modelry.adapters.sql.database import open_database
 from modelry.domain.access import Role
 from modelry.domain.errors import ManifestInvalid
 from modelry.manifest.digests import digest_of_bytes
@@ -25,15 +25,14 @@ from modelry.services.catalog.service import CatalogService
 from modelry.tasks.rules import InstalledTasks
 from modelry.testing.catalog_fakes import FakeFetcher, FakeStarters
 from modelry.testing.encryption import memory_encryption
-from modelry.testing.samples import add_tenants, principal
+from modelry.testing.samples import principal
 
 ME = principal(Role.DEVELOPER)
 
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[CatalogService]:
-    database = open_database(f"sqlite:///{tmp_path}/modelry.db")
-    add_tenants(database)
+    database = databases.with_tenants(tmp_path)
     yield CatalogService(
         store=database.catalog,
         blobs=FileBlobStore(tmp_path / "blobs", memory_encryption()),

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support import sequence_models
+from tests.support import databases, sequence_models
 from tests.support.task_models import facts_of, tokenizer_file, written
 from tests.unit.tasks.test_registering import register
 
 from modelry.adapters.blobs.file_store import FileBlobStore
-from modelry.adapters.sql.database import open_database
 from modelry.domain.errors import FileRefused, InvalidInput, ManifestInvalid, NotSupported
 from modelry.domain.signature import NO_TENSORS
 from modelry.manifest.inspect import inspect_file
@@ -21,7 +20,6 @@ from modelry.services.catalog.service import CatalogService
 from modelry.tasks.rules import InstalledTasks
 from modelry.testing.catalog_fakes import FakeFetcher, FakeStarters
 from modelry.testing.encryption import memory_encryption
-from modelry.testing.samples import add_tenants
 
 MANIFEST = """\
 name: en-de
@@ -32,8 +30,7 @@ files: {model: m.json, encoder: e.onnx, decoder: d.onnx, tokenizer: t.json}
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[CatalogService]:
-    database = open_database(f"sqlite:///{tmp_path}/modelry.db")
-    add_tenants(database)
+    database = databases.with_tenants(tmp_path)
     yield CatalogService(
         store=database.catalog,
         blobs=FileBlobStore(tmp_path / "blobs", memory_encryption()),
