@@ -88,6 +88,7 @@ class Course:
         self.is_cut = False
         """Whether the explanation itself ended for lack of time."""
         self._kept_calls: Sequence[int] = ()
+        self._short = ""
 
     @property
     def is_timed(self) -> bool:
@@ -187,6 +188,22 @@ class Course:
                 break
         return np.concatenate(found) if found else np.empty(0)
 
+    def fell_short(self, calls: int, needed: int, unsure: int, maps: int) -> None:
+        """What was found by the end of the time is mostly chance.
+
+        Args:
+            calls: that there were.
+            needed: how many there should have been, about.
+            unsure: of how many maps that is so.
+            maps: how many there are.
+        """
+        if self._phase == EXPLAINING:
+            which = "it" if maps == 1 else f"{unsure} of the {maps} maps"
+            self._short = (
+                f"after {calls:,} of up to about {needed:,} calls that being sure may take: "
+                f"too few to trust {which}"
+            )
+
     def fits(self, calls: int) -> bool:
         """Whether there is time for so many calls, by how long the ones before took."""
         needed_s = self._seconds_for(calls) if self._all_calls else 0.0
@@ -205,7 +222,9 @@ class Course:
     def remark(self) -> str:
         """What the end of the time left out, in sentences; empty where nothing."""
         told = []
-        if self.is_cut:
+        if self._short:
+            told.append(f"It stopped asking as {self.seconds:g} s were given, {self._short}.")
+        elif self.is_cut:
             told.append(f"It stopped asking before it was sure, as {self.seconds:g} s were given.")
         told += [f"There was no time left for {_WORDS[one]}." for one in self.left_out]
         return " ".join(told)

@@ -10,7 +10,7 @@ import numpy as np
 from modelry.explaining.contract import Attribution, Scores, Wish
 from modelry.explaining.course import TimeIsUp
 from modelry.explaining.images import ImageParts
-from modelry.explaining.settling import LEAST_PORTIONS, Asked, agreement
+from modelry.explaining.settling import LEAST_PORTIONS, TRUSTED, Asked, agreement, needed
 from modelry.runtime_api.tensors import Array
 
 SETTLED = 0.95
@@ -52,6 +52,8 @@ def occlusion(scores: Scores, parts: ImageParts, wish: Wish) -> Attribution:
         raise TimeIsUp
     is_complete = len(losses) == len(tilings)
     asked = Asked(done, most, agreed, is_complete, is_settled, wish.course.is_cut)
+    if asked.is_cut and agreed is not None and agreed < TRUSTED:
+        wish.course.fell_short(done, needed(done, most, agreed, SETTLED), 1, 1)
     told = {**asked.to_wire(), "square": side * parts.cell}
     return Attribution(np.mean(losses, axis=0), told)
 

@@ -12,7 +12,7 @@ import numpy as np
 from modelry.explaining.contract import Attribution, Scores, Wish
 from modelry.explaining.course import TimeIsUp
 from modelry.explaining.images import ImageParts
-from modelry.explaining.settling import Asked, agreement
+from modelry.explaining.settling import TRUSTED, Asked, agreement, agreements, needed
 from modelry.explaining.smoothing import smoothed
 from modelry.runtime_api.tensors import Array
 
@@ -66,7 +66,12 @@ def rise(scores: Scores, parts: ImageParts, wish: Wish) -> Attribution:
     if not means.count:
         raise TimeIsUp
     if wish.course.is_cut:
-        agreed = agreement(means.estimates()) if means.is_seen else 0.0
+        each = agreements(means.estimates()) if means.is_seen else [0.0] * whole.size
+        agreed = min(each)
+        if agreed < TRUSTED:
+            unsure = sum(one < TRUSTED for one in each)
+            in_all = needed(done, most, agreed, SETTLED)
+            wish.course.fell_short(done, in_all, unsure, whole.size)
     asked = Asked(done, most, agreed, is_settled=is_settled, is_cut=wish.course.is_cut)
     shape = (parts.count, *whole.shape[1:])
     return Attribution(

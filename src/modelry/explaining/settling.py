@@ -7,6 +7,8 @@ what endless asking would give.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -16,6 +18,8 @@ import numpy as np
 from modelry.runtime_api.tensors import Array
 
 LEAST_PORTIONS = 4
+TRUSTED = math.sqrt(0.5)
+"""Below this agreement, more of what tells the parts apart is chance than not."""
 _DRAWN = 200
 _LOW = 0.05
 """The share of the draws that may agree less than what is told."""
@@ -50,7 +54,23 @@ class Asked:
         return told if self.agreement is None else {**told, "agreement": round(self.agreement, 4)}
 
 
+def needed(calls: int, most: int, agreed: float, settled: float) -> int:
+    """About how many calls it would take in all for an agreement of `settled`; `most` at most.
+
+    The noise of a mean falls as the calls that it is of grow.
+    """
+    if agreed <= 0:
+        return most
+    times = (1 / agreed**2 - 1) / (1 / settled**2 - 1)
+    return min(most, max(calls, math.ceil(calls * times)))
+
+
 def agreement(estimates: Array, of: int | None = None) -> float:
+    """The least of `agreements`."""
+    return min(agreements(estimates, of))
+
+
+def agreements(estimates: Array, of: int | None = None) -> Sequence[float]:
     """How well, at least, the mean of the estimates agrees with what endless asking would give.
 
     Agreement is Pearson's correlation of the weights, so that parts which change places count by
@@ -62,15 +82,15 @@ def agreement(estimates: Array, of: int | None = None) -> float:
             the mean of these.
 
     Returns:
-        The bound that 95 % of the draws keep, of the target with the lowest; 1 where all
-        estimates are the same, 0 with fewer than `LEAST_PORTIONS`.
+        For each target the bound that 95 % of the draws keep; 1 where all estimates are the same,
+        0 with fewer than `LEAST_PORTIONS`.
     """
     portions = len(estimates)
-    if portions < LEAST_PORTIONS:
-        return 0.0
     columns = estimates.reshape(portions, estimates.shape[1], -1).transpose(2, 0, 1)
+    if portions < LEAST_PORTIONS:
+        return [0.0] * len(columns)
     left = 1.0 if of is None else 1 - portions / of
-    return min(_of_target(one, left) for one in columns)
+    return [_of_target(one, left) for one in columns]
 
 
 def _of_target(estimates: Array, left: float) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 
 from modelry.explaining.contract import Attribution, Parts, Scores, Wish
 from modelry.explaining.course import Course
-from modelry.explaining.settling import Asked, agreement
+from modelry.explaining.settling import TRUSTED, Asked, agreement, needed
 from modelry.runtime_api.tensors import Array
 
 EXACT_PARTS = 10
@@ -104,6 +104,8 @@ def _kernel(
         pairs = (done - 2 - len(whole)) // (4 * _PORTIONS) * _PORTIONS  # half as many again
     if agreed is None:
         return Attribution(whole_sums.solved(total), _told(Asked(done, most, is_cut=course.is_cut)))
+    if course.is_cut and agreed < TRUSTED:
+        course.fell_short(done, needed(done, most, agreed, SETTLED), 1, 1)
     estimates = _estimates(whole_sums, portions, drawing.share, total)
     together = whole_sums.with_share(_Sums.together(portions), drawing.share)
     return Attribution(

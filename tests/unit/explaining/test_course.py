@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.support.task_models import ServedVersion, written
 
 from modelry.domain.errors import InvalidInput
 from modelry.explaining.course import CHECKING, EXPLAINING, Course, Progress, TimeIsUp
+from modelry.explaining.settling import TRUSTED
 from modelry.runtime_api.engine import StopSignal
 
 IMAGE = {"image": bright_square(8, 20)}
@@ -90,6 +92,42 @@ def test_masks_end_in_time_and_leave_some_for_the_check(
     assert cost["seconds"] <= 6.5
     assert "asking before it was sure, as 6 s were given. There was no" in told["sentence"]
     assert parameters["calls"] <= cost["explaining_calls"] < cost["model_calls"]
+
+
+@pytest.mark.parametrize(("seconds", "told_so"), [(0.4, True), (0.7, False)])
+def test_a_map_that_is_mostly_chance_says_how_much_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, told_so: bool
+) -> None:
+    explainer = in_time_of(image(tmp_path), monkeypatch, 0.01)
+    told = explainer(IMAGE, method="rise", calls=5000, seconds=seconds, checks=False).told
+    parameters = told["parameters"]
+    assert parameters["stopped"] == "seconds"
+    assert (parameters["agreement"] < TRUSTED) == told_so
+    found = re.search(
+        rf"as {seconds:g} s were given, after ([\d,]+) of up to about ([\d,]+) calls that "
+        "being sure may take: too few to trust it",
+        told["sentence"],
+    )
+    assert bool(found) == told_so
+    if found:
+        calls, in_all = (int(one.replace(",", "")) for one in found.groups())
+        assert calls == parameters["calls"]
+        assert 2 * calls < in_all <= 5000
+
+
+def test_maps_of_objects_that_are_mostly_chance_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = written(tmp_path, model=finds_squares([(2, 10, 12, 18), (18, 8, 30, 20)]))
+    version = ServedVersion("object-detection", files, labels=["dog", "cat"], **DETECTING)
+    explainer = in_time_of(Explainer(version), monkeypatch, 0.1)
+    pixels = np.full((32, 64), 20, np.uint8)
+    pixels[4:20, 4:24] = pixels[0:24, 36:60] = 240
+    told = explainer({"image": as_png(pixels)}, seconds=4.0, checks=False).told
+    assert told["parameters"]["stopped"] == "seconds"
+    assert re.search(
+        r"calls that being sure may take: too few to trust [12] of the 2 maps", told["sentence"]
+    )
 
 
 def test_a_check_that_would_take_most_of_the_time_is_left_out_and_told(
