@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelry.domain.errors import Cancelled, InvalidInput
+from modelry.explaining.course import TimeIsUp
 from modelry.runtime_api.items import encode_items
-from modelry.runtime_api.work import WorkHost
+from modelry.runtime_api.work import Answer, Json, WorkHost
 from modelry.scoring.contract import all_classes
+from modelry.studying.allowance import Allowance, is_whole
 from modelry.studying.contract import EXPLAIN, LOAD, PREDICT, Answered, Plan, StudiedRow
 
 BATCH_ROWS = 128
@@ -22,15 +24,17 @@ class Asking:
     Args:
         host: passes questions on.
         plan: of the study.
+        time: that it may take.
 
     Attributes:
         background: rows that stand for what is usual, as requests have them; for tables.
     """
 
-    def __init__(self, host: WorkHost, plan: Plan) -> None:
+    def __init__(self, host: WorkHost, plan: Plan, time: Allowance) -> None:
         self.background: list[Any] = []
         self._host = host
         self._plan = plan
+        self._time = time
         self._options = all_classes(MOST_CLASSES) if plan.subject.ranks else {}
 
     def answers(self, items: Sequence[Mapping[str, Any]]) -> list[Answered]:
@@ -82,6 +86,7 @@ class Asking:
         Raises:
             InvalidInput: it cannot be explained.
             Cancelled: the study was stopped.
+            TimeIsUp: there is no time for all of it.
         """
         self.check_stop()
         (encoded,), body = encode_items([row.item])
@@ -93,10 +98,21 @@ class Asking:
             "seed": plan.seed,
             "checks": checks,
             "background": self.background,
+            "seconds": self._time.of_one(),
         }
-        told = self._host.ask(EXPLAIN, {"item": encoded, "wish": wish, "stage": stage}, body)
-        found: dict[str, Any] = dict(told.header["explanation"])
+        header = {"item": encoded, "wish": wish, "stage": stage}
+        found: dict[str, Any] = dict(self._in_time(header, body).header["explanation"])
+        if self._time.is_bounded and not is_whole(found):
+            raise TimeIsUp
         return found
+
+    def _in_time(self, header: Json, body: bytes) -> Answer:
+        try:
+            return self._host.ask(EXPLAIN, header, body)
+        except InvalidInput as error:
+            if error.param == "seconds":
+                raise TimeIsUp from None
+            raise
 
     def load(self, stage: int) -> None:
         """Have the copy of a stage loaded instead of that of the stage before.
@@ -108,10 +124,12 @@ class Asking:
         self._host.ask(LOAD, {"stage": stage})
 
     def check_stop(self) -> None:
-        """End here if the study was stopped.
+        """End here if the study was stopped, or its time is over.
 
         Raises:
-            Cancelled: it was.
+            Cancelled: it was stopped.
+            TimeIsUp: its time is over.
         """
         if self._host.stop.is_set():
             raise Cancelled("The study was stopped.")
+        self._time.check()

@@ -20,6 +20,8 @@ MOST_PERMUTATIONS = 50
 MOST_COLUMNS = 10
 """Whose partial dependence is told."""
 MOST_RANDOMISATIONS = 10
+LEAST_SECONDS, MOST_SECONDS = 1.0, 7 * 86_400.0
+"""That a study may be given."""
 
 PREDICT, EXPLAIN, LOAD = "predict", "explain", "load"
 """What the server is asked. `explain` takes an item, a wish and a stage: 0 is the version itself,
@@ -60,6 +62,7 @@ class Plan:
         permutations: how often each column is shuffled; 0 for no permutation importance.
         dependence: columns whose partial dependence is told.
         randomisations: in how many steps the weights are drawn anew; 0 for not at all.
+        seconds: that all of it may take; None for as long as it takes.
     """
 
     subject: Subject
@@ -75,6 +78,7 @@ class Plan:
     permutations: int = 0
     dependence: tuple[str, ...] = ()
     randomisations: int = 0
+    seconds: float | None = None
 
     def to_wire(self) -> dict[str, Any]:
         """As JSON types."""
@@ -92,6 +96,7 @@ class Plan:
             "permutations": self.permutations,
             "dependence": list(self.dependence),
             "randomisations": self.randomisations,
+            "seconds": self.seconds,
         }
 
     @classmethod

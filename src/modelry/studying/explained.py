@@ -40,6 +40,12 @@ class ExplainedRows:
         """The weights of all rows, which are read anew each time."""
         return _Read(self._attributions)
 
+    def sort(self) -> None:
+        """Put the rows in the order of the split."""
+        order = sorted(range(len(self)), key=lambda at: int(self.facts[at]["row"]))
+        self.facts = [self.facts[at] for at in order]
+        self._attributions = [self._attributions[at] for at in order]
+
     def lines(self) -> Iterator[bytes]:
         """All rows as lines of JSON; `add_lines` reads them."""
         for facts, attribution in zip(self.facts, self._attributions, strict=True):

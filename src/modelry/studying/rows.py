@@ -26,6 +26,7 @@ from modelry.studying.contract import TABULAR, Shards, StudiedRow
 T = TypeVar("T")
 Open = Callable[[str], AbstractContextManager[Path]]
 _READ_ROWS = 256
+_FIRST_PORTION = 16
 _VALUE_CHARS = 100
 
 
@@ -96,6 +97,20 @@ def chosen(rows: int, count: int, seed: int) -> list[int]:
         return list(range(rows))
     drawn = np.random.default_rng(seed).choice(rows, count, replace=False)
     return sorted(int(one) for one in drawn)
+
+
+def in_portions(places: Sequence[int], seed: int) -> list[list[int]]:
+    """All of some places, mixed: portions, each ascending and twice as long as the one before.
+
+    However many are gone through, they are from everywhere.
+    """
+    mixed = np.random.default_rng(seed).permutation(len(places))
+    found: list[list[int]] = []
+    start, length = 0, _FIRST_PORTION
+    while start < len(mixed):
+        found.append(sorted(places[int(at)] for at in mixed[start : start + length]))
+        start, length = start + length, 2 * length
+    return found
 
 
 def spread(places: Sequence[T], count: int) -> list[T]:

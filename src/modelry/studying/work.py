@@ -12,7 +12,9 @@ from typing import Any, ClassVar
 import orjson
 
 from modelry.domain.errors import Cancelled, InvalidInput, ModelryError, NotFound
+from modelry.explaining.course import TimeIsUp
 from modelry.runtime_api.work import Json, WorkHost
+from modelry.studying.allowance import Allowance
 from modelry.studying.asking import Asking
 from modelry.studying.contract import (
     CHECKPOINT,
@@ -30,7 +32,7 @@ from modelry.studying.permutation import permutation_importance, rows_for
 from modelry.studying.randomising import MOST_ROWS as RANDOMISED_ROWS
 from modelry.studying.randomising import randomisation_check
 from modelry.studying.report import report_of
-from modelry.studying.rows import RowReader, chosen, spread
+from modelry.studying.rows import RowReader, chosen, in_portions, spread
 
 FIRST_CHECKPOINT_S, CHECKPOINT_S = 0.5, 20.0
 _SHARE_LOST = 0.1
@@ -43,6 +45,7 @@ MOST_NAMED = 20
 _FEW = 4
 _OF_THE_WISH = frozenset({"background", "calls", "method", "picture", "seed", "target"})
 """What is wrong with so few rows that were tried first will be wrong with all."""
+_NO_TIME = "there was no time left for it"
 _Report = dict[str, Any]
 
 
@@ -59,9 +62,15 @@ class ExplainRows:
         """See `Work.run`."""
         plan = Plan.from_wire(host.request)
         reader = RowReader(plan.subject, host.open)
-        asking = Asking(host, plan)
-        asking.background = _background(plan, reader, asking)
-        study = _Study(host, plan, reader, asking)
+        shuffles = plan.permutations and plan.subject.task == TABULAR
+        wants_more = bool(shuffles or plan.dependence or plan.randomisations)
+        allowed = Allowance(plan.seconds, wants_more=wants_more)
+        asking = Asking(host, plan, allowed)
+        try:
+            asking.background = _background(plan, reader, asking)
+        except TimeIsUp:
+            raise _too_few_seconds(plan) from None
+        study = _Study(host, plan, reader, asking, allowed)
         study.explain()
         report = study.report()
         _put(host, ROWS, study.explained.lines())
@@ -72,11 +81,14 @@ class ExplainRows:
 class _Study:
     """One study under way."""
 
-    def __init__(self, host: WorkHost, plan: Plan, reader: RowReader, asking: Asking) -> None:
+    def __init__(
+        self, host: WorkHost, plan: Plan, reader: RowReader, asking: Asking, allowed: Allowance
+    ) -> None:
         self._host = host
         self._plan = plan
         self._reader = reader
         self._asking = asking
+        self._time = allowed
         self._wanted = chosen(plan.data.rows, plan.rows, plan.seed)
         self._checked = frozenset(spread(self._wanted, plan.checked))
         self.explained = ExplainedRows()
@@ -91,6 +103,8 @@ class _Study:
         done = self._done
         try:
             self._explain_from(done)
+        except TimeIsUp:
+            self._host.log(f"The time was over after {len(self.explained)} explained rows.")
         except Cancelled:
             with contextlib.suppress(ModelryError):
                 self._save()
@@ -99,12 +113,15 @@ class _Study:
             raise self._none_explained()
         if self._done > done:
             self._save()
+        self.explained.sort()
 
     @property
     def _done(self) -> int:
         return len(self.explained) + self._failed
 
     def _none_explained(self) -> InvalidInput:
+        if not self._failures:
+            return _too_few_seconds(self._plan)
         return InvalidInput(
             f"None of the rows could be explained; the first one: {self._failures[0]['reason']}",
             param="dataset",
@@ -115,6 +132,8 @@ class _Study:
         plan = self._plan
         report = report_of(self.explained, plan.seed)
         report["rows_of_split"] = plan.data.rows
+        if plan.seconds is not None:
+            report["time"] = {"seconds": plan.seconds, "rows_asked": len(self._wanted)}
         if self._failed:
             report["unexplained"] = {"rows": self._failed, "examples": self._failures}
         if plan.subject.task == TABULAR and plan.permutations and self._reader.label is not None:
@@ -123,7 +142,27 @@ class _Study:
             report["dependence"] = self._dependence()
         if plan.randomisations:
             report["randomisation"] = _if_it_can_be(self._randomisation)
+        if plan.seconds is not None:
+            report["time"]["took"] = round(self._time.took_s, 3)
+            report["sentence"] += self._missed(report)
         return report
+
+    def _missed(self, report: _Report) -> str:
+        """What the end of the time left out, in sentences."""
+        told = ""
+        if self._done < len(self._wanted):
+            told = (
+                f" {self._done} of {len(self._wanted)} rows were explained, as "
+                f"{self._plan.seconds:g} s were given."
+            )
+        parts = {name: report.get(name) for name in ("permutation", "randomisation")}
+        curves = {f"dependence of {one['column']}": one for one in report.get("dependence", ())}
+        missed = [
+            name
+            for name, one in {**parts, **curves}.items()
+            if one is not None and one.get("left_out") == _NO_TIME
+        ]
+        return told + (f" There was no time left for: {', '.join(missed)}." if missed else "")
 
     def _permutation(self) -> _Report:
         plan = self._plan
@@ -165,13 +204,24 @@ class _Study:
 
     def _explain_from(self, done: int) -> None:
         total = len(self._wanted)
-        batch: list[StudiedRow] = []
-        for row in self._reader.read(self._plan.data, self._wanted[done:]):
-            batch.append(row)
-            if len(batch) == BATCH_ROWS:
-                done = self._explain_batch(batch, done, total)
-                batch = []
-        self._explain_batch(batch, done, total)
+        for portion in self._left(done):
+            batch: list[StudiedRow] = []
+            for row in self._reader.read(self._plan.data, portion):
+                batch.append(row)
+                if len(batch) == BATCH_ROWS:
+                    done = self._explain_batch(batch, done, total)
+                    batch = []
+            done = self._explain_batch(batch, done, total)
+
+    def _left(self, done: int) -> list[list[int]]:
+        """The places of the rows that are still to be explained, each portion ascending."""
+        if not self._time.is_bounded:
+            return [self._wanted[done:]]
+        found = []
+        for portion in in_portions(self._wanted, self._plan.seed):
+            found.append(portion[done:])
+            done = max(0, done - len(portion))
+        return found
 
     def _explain_batch(self, batch: list[StudiedRow], done: int, total: int) -> int:
         answers = self._asking.each_answer([one.item for one in batch])
@@ -187,11 +237,14 @@ class _Study:
         return done
 
     def _explain_row(self, row: StudiedRow, answer: Answered) -> None:
+        self._time.check_row()
+        began = time.monotonic()
         try:
             told = self._asking.explanation(row, checks=row.row in self._checked)
         except InvalidInput as error:
             self._fail(row, error)
             return
+        self._time.explained(time.monotonic() - began)
         self.explained.add(
             {
                 "row": row.row,
@@ -226,6 +279,7 @@ class _Study:
             if kept["plan"] == self._plan.to_wire():
                 self.explained.add_lines(file)
                 self._failed, self._failures = kept["failed"], kept["failures"]
+                self._time.spent_before = float(kept.get("took_s", 0.0))
                 self._host.log(f"Goes on after {len(self.explained)} explained rows.")
 
     def _save(self) -> None:
@@ -235,6 +289,7 @@ class _Study:
             "plan": self._plan.to_wire(),
             "failed": self._failed,
             "failures": self._failures,
+            "took_s": self._time.took_s,
         }
         head = orjson.dumps(kept, option=orjson.OPT_APPEND_NEWLINE)
         lines = itertools.chain([head], self.explained.lines())
@@ -255,10 +310,20 @@ def _background(plan: Plan, reader: RowReader, asking: Asking) -> list[Any]:
     return [item["row"] for item, answer in answers if isinstance(answer, Answered)]
 
 
+def _too_few_seconds(plan: Plan) -> InvalidInput:
+    return InvalidInput(
+        f"seconds is {plan.seconds:g}; not one row could be explained in that time. Ask with more "
+        "seconds, fewer calls, or checked=0.",
+        param="seconds",
+    )
+
+
 def _if_it_can_be(make: Callable[[], _Report]) -> _Report:
     """What is made of a version that may not take what it is asked for it; the rest is told."""
     try:
         return make()
+    except TimeIsUp:
+        return {"left_out": _NO_TIME}
     except InvalidInput as error:
         reason = "the version, or its file, does not allow it"
         return {"left_out": reason, "examples": [{"reason": str(error)[:300]}]}

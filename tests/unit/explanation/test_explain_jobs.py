@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,9 @@ from modelry.domain.errors import (
 )
 from modelry.services.explanation.card import explained_lines
 from modelry.services.explanation.service import ExplanationService, without_rows
+from modelry.studying import work
+from modelry.studying.allowance import Allowance
+from modelry.studying.rows import in_portions
 from modelry.testing import samples
 from modelry.testing.jobs import FakeJobRun
 
@@ -94,10 +99,12 @@ def text(tmp_path: Path, loop: asyncio.AbstractEventLoop) -> Iterator[Kit]:
     asyncio.run_coroutine_threadsafe(kit.deployments.stop(0.1), loop).result(5)
 
 
-def explained(kit: Kit, **asked: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def explained(
+    kit: Kit, job_id: str = "job-1", **asked: Any
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The report, and the lines of the rows."""
     told = kit.handler.check(ME, {"version": "filter", "dataset": "rows", **asked})
-    outcome = kit.handler.run(FakeJobRun(told))
+    outcome = kit.handler.run(FakeJobRun(told, job_id=job_id))
     found = kit.store.kept[outcome["explanation_id"]]
     lines = kit.contents.path(found.rows_digest).read_bytes().splitlines()
     return kit.contents.json(found.report_digest), [orjson.loads(one) for one in lines]
@@ -333,3 +340,67 @@ def test_reports_without_the_right_to_rows_keep_what_tells_of_none() -> None:
     assert told["per_class"] == [{"label": "yes", "parts": []}]
     assert told["dependence"] == [{"column": "age", "lines": []}]
     assert Permission.ROWS_READ not in samples.principal(Role.OPERATOR).permissions
+
+
+def in_time_of(monkeypatch: pytest.MonkeyPatch, step_s: float) -> None:
+    """Each look at the clock takes so long."""
+    looks = itertools.count()
+    clock = partial(Allowance, clock=lambda: next(looks) * step_s)
+    monkeypatch.setattr(work, "Allowance", clock)
+
+
+def test_a_time_that_suffices_changes_nothing(table: Kit) -> None:
+    free, lines = explained(table, rows=30, checked=2, permutations=1)
+    timed, in_time = explained(table, "job-2", rows=30, checked=2, permutations=1, seconds=600)
+    time = timed.pop("time")
+    assert (time["seconds"], time["rows_asked"]) == (600, 30)
+    assert 0 < time["took"] < 600
+    assert timed == free
+    assert in_time == lines
+
+
+def test_rows_that_were_reached_are_from_everywhere_and_the_rest_is_told(
+    table: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_time_of(monkeypatch, 0.1)
+    report, lines = explained(table, rows=70, checked=0, seconds=20.0, permutations=2)
+    assert 10 < len(lines) < 60
+    places = [one["row"] for one in lines]
+    assert places == sorted(places)
+    assert min(places) < 20
+    assert max(places) > 50
+    assert report["rows"] == len(lines)
+    assert f"{len(lines)} of 70 rows were explained, as 20 s were given." in report["sentence"]
+    assert report["permutation"]["columns"], "a third of the time was left for it"
+
+
+def test_what_there_was_no_time_for_is_left_out_and_told(
+    table: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_time_of(monkeypatch, 1.5)
+    report, lines = explained(
+        table, rows=70, checked=0, seconds=20.0, permutations=50, dependence=["a"]
+    )
+    assert lines
+    assert "no time left" in report["dependence"][0]["left_out"]
+    assert "There was no time left for: " in report["sentence"]
+    assert "dependence of a" in report["sentence"]
+
+
+def test_a_time_for_no_row_is_refused(table: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_time_of(monkeypatch, 2.0)
+    with pytest.raises(InvalidInput, match="not one row could be explained in that time") as found:
+        explained(table, rows=5, seconds=1)
+    assert found.value.param == "seconds"
+    for seconds in (0.5, "1", True, 1e9, float("nan")):
+        with pytest.raises(InvalidInput, match="'seconds' must be a number from 1 to 604800"):
+            table.handler.check(ME, {"version": "filter", "dataset": "rows", "seconds": seconds})
+
+
+def test_portions_have_each_place_once_and_twice_as_many_each_time() -> None:
+    found = in_portions(range(5, 105), 3)
+    assert [len(one) for one in found] == [16, 32, 52]
+    assert all(one == sorted(one) for one in found)
+    assert sorted(itertools.chain(*found)) == list(range(5, 105))
+    assert min(found[0]) < 30
+    assert max(found[0]) > 80

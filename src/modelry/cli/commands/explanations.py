@@ -64,6 +64,10 @@ def explain_dataset(
         int,
         typer.Option(min=0, help="In how many steps to draw the weights anew, as a check."),
     ] = 0,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=1, help="How long it may take; what is left out by then is told."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", dir_okay=False, help="Write the rows' explanations: JSONL."),
@@ -89,6 +93,7 @@ def explain_dataset(
             permutations=permutations,
             dependence=dependence or (),
             randomisations=randomisations or None,
+            seconds=seconds,
         )
         if not wait:
             output.result(job.record, lambda: output.say(f"{job.id}: modelry jobs watch {job.id}"))

@@ -29,6 +29,7 @@ def explain_dataset(
     permutations: int | None = None,
     dependence: Sequence[str] = (),
     randomisations: int | None = None,
+    seconds: float | None = None,
 ) -> Flow[JobRecord]:
     """Queue a job that explains rows of a dataset, through the engine that serves the version.
 
@@ -51,6 +52,8 @@ def explain_dataset(
         dependence: columns of tables whose partial dependence is told.
         randomisations: in how many steps the weights are drawn anew, to see whether the
             explanations depend on them; by default not at all.
+        seconds: after which the report is made of the rows that are explained by then; by default
+            all are.
 
     Raises:
         InvalidInput: version, dataset and wishes do not suit each other.
@@ -72,6 +75,7 @@ def explain_dataset(
         "permutations": permutations,
         "dependence": list(dependence) or None,
         "randomisations": randomisations,
+        "seconds": seconds,
     }
     body = {name: value for name, value in asked.items() if value is not None}
     request = Request("POST", api("explanations"), json=body)

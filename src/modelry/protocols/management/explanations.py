@@ -20,12 +20,14 @@ from modelry.protocols.management.shapes import Answer, NumberInPath, ShortText
 from modelry.services.explanation.handler import KIND
 from modelry.services.explanation.planning import MOST_SEED
 from modelry.studying.contract import (
+    LEAST_SECONDS,
     MOST_BACKGROUND,
     MOST_CHECKED,
     MOST_COLUMNS,
     MOST_PERMUTATIONS,
     MOST_RANDOMISATIONS,
     MOST_ROWS,
+    MOST_SECONDS,
 )
 
 router = managed_router("explanations")
@@ -73,7 +75,7 @@ class ExplainBody(LookInto):
     apart what counts. Of tables, `background` rows stand for what is usual, each column is
     shuffled `permutations` times, and `dependence` names columns whose partial dependence is
     told. `randomisations` is in how many steps the weights are drawn anew, to see whether the
-    explanations depend on them.
+    explanations depend on them. After `seconds` the report is made of what there is by then.
     """
 
     rows: Annotated[int, Field(strict=True, ge=1, le=MOST_ROWS)] | None = None
@@ -86,6 +88,7 @@ class ExplainBody(LookInto):
     permutations: Annotated[int, Field(strict=True, ge=0, le=MOST_PERMUTATIONS)] | None = None
     dependence: Annotated[list[ShortText] | None, Field(max_length=MOST_COLUMNS)] = None
     randomisations: Annotated[int, Field(strict=True, ge=0, le=MOST_RANDOMISATIONS)] | None = None
+    seconds: Annotated[float, Field(strict=True, ge=LEAST_SECONDS, le=MOST_SECONDS)] | None = None
 
 
 @router.post(

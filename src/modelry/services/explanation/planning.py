@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from modelry.runtime_api.work_room import SCRATCH_SETTING
 from modelry.services.evaluation.asked import check_known, columns_in, subject_of
 from modelry.services.jobs.handoff import VERSION, VERSION_OF
 from modelry.studying.contract import (
+    LEAST_SECONDS,
     MODEL,
     MOST_BACKGROUND,
     MOST_CHECKED,
@@ -23,6 +25,7 @@ from modelry.studying.contract import (
     MOST_PERMUTATIONS,
     MOST_RANDOMISATIONS,
     MOST_ROWS,
+    MOST_SECONDS,
     TABULAR,
     TASKS,
     Plan,
@@ -46,8 +49,8 @@ _NUMBERS: Mapping[str, tuple[int, int, int]] = {
 }
 """The usual value of each whole number, the least, the most."""
 _KNOWN = frozenset(
-    {VERSION, VERSION_OF, "dataset", "split", "method", "target", "calls", "slices", "dependence",
-     *_NUMBERS}
+    {VERSION, VERSION_OF, "dataset", "split", "method", "target", "calls", "seconds", "slices",
+     "dependence", *_NUMBERS}
 )  # fmt: skip
 _KINDS = {"image-classification": "image", "text-classification": "text", TABULAR: "table"}
 _TRAIN = "train"
@@ -66,6 +69,7 @@ def read_parameters(parameters: Json) -> dict[str, Any]:
     }
     calls = parameters.get("calls")
     told["calls"] = None if calls is None else _number(calls, "calls", 2, MOST_CALLS)
+    told["seconds"] = _seconds(parameters.get("seconds"))
     for name in ("method", "target"):
         value = parameters.get(name)
         if value is not None and (not isinstance(value, str) or not 0 < len(value) <= 200):
@@ -133,6 +137,7 @@ def plan_of(
         permutations=told["permutations"],
         dependence=tuple(told["dependence"]),
         randomisations=told["randomisations"],
+        seconds=told["seconds"],
     )
 
 
@@ -163,6 +168,20 @@ def _check_method(task: str, method: str | None) -> None:
 
 def _shards(split: Split) -> Shards:
     return Shards(split.name, tuple((one.digest, one.rows) for one in split.shards))
+
+
+def _seconds(value: object) -> float | None:
+    if value is None:
+        return None
+    seconds = math.nan
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
+        raise InvalidInput(
+            f"'seconds' must be a number from {LEAST_SECONDS:g} to {MOST_SECONDS:.0f}.",
+            param="seconds",
+        )
+    return seconds
 
 
 def _number(value: object, name: str, least: int, most: int) -> int:
