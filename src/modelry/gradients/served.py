@@ -31,6 +31,8 @@ class Served:
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
         options = ort.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()  # what the process may use
+        # it has one short run for a question, after which its threads would turn for torch's cores
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
             self._session = ort.InferenceSession(

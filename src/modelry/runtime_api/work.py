@@ -124,6 +124,9 @@ class WorkLimits:
         niceness: how far it stands back behind serving, 0 (not) to 19; None: as works usually do.
         silent_s: it is ended when it tells nothing (its process, not the work) for so long.
         gpu: whether it may compute on the machine's GPUs, if there are any.
+        threads_sleep: whether threads sleep while they wait for each other. By default they turn
+            for some milliseconds, which is faster where all that is computed is long, and takes
+            cores from others where it is short.
         is_by_settings: whether the operator's settings bound memory and scratch, so that they can
             be told as a remedy.
     """
@@ -134,6 +137,7 @@ class WorkLimits:
     niceness: int | None = None
     silent_s: float = 30.0
     gpu: bool = False
+    threads_sleep: bool = False
     is_by_settings: bool = False
 
 

@@ -155,12 +155,12 @@ def test_files_that_nobody_asked_for_are_let_go(client):
 
 def test_it_stands_back_and_knows_nothing_of_the_server(client, monkeypatch):
     monkeypatch.setenv("MODELRY_SECRET", "x")
-    told = run(client, "limits", WorkLimits(niceness=7, threads=2))
+    told = run(client, "limits", WorkLimits(niceness=7, threads=2, threads_sleep=True))
     assert told["nice"] == min(19, os.nice(0) + 7)
     assert told["policy"] in {os.SCHED_BATCH, os.SCHED_IDLE}
     assert told["session"] in ([str(told["nice"])], [])  # nothing where groups are others'
     assert told["oom"] == 900
-    assert told["threads"] == "2"
+    assert (told["threads"], told["waiting"]) == ("2", "passive")
     assert not [name for name in told["environment"] if name.startswith("MODELRY")]
 
 

@@ -133,6 +133,7 @@ class RogueWork:
             "oom": int(Path("/proc/self/oom_score_adj").read_text()),
             "seccomp": "Seccomp:\t2" in status,
             "threads": os.environ.get("OMP_NUM_THREADS"),
+            "waiting": os.environ.get("OMP_WAIT_POLICY"),
             "environment": sorted(os.environ),
         }
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from modelry.runtime_api.work import WorkLimits
+
 _KEPT_ENVIRONMENT = re.compile(
     r"PATH|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|PYTHONPATH|PYTHONHASHSEED|VIRTUAL_ENV"
     r"|OMP_\w+|GOMP_\w+|MKL_\w+|OV_\w+|CUDA_\w+"
@@ -35,8 +37,10 @@ def worker_environment(
 
 
 def work_environment(
-    environment: Mapping[str, str], scratch: Path, threads: int | None
+    environment: Mapping[str, str], scratch: Path, limits: WorkLimits
 ) -> dict[str, str]:
-    """The same for a process of work, which computes with `threads` (None: as libraries like)."""
+    """The same for a process of work, which computes as `limits` say."""
+    threads = limits.threads
     counts = {} if threads is None else dict.fromkeys(_THREAD_COUNTS, str(threads))
-    return {**worker_environment(environment, scratch), **_FRAMEWORKS, **counts}
+    waiting = {"OMP_WAIT_POLICY": "passive"} if limits.threads_sleep else {}
+    return {**worker_environment(environment, scratch), **_FRAMEWORKS, **counts, **waiting}

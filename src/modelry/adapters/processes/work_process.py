@@ -103,7 +103,7 @@ class WorkProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                env=work_environment(os.environ, self._scratch.folder, limits.threads),
+                env=work_environment(os.environ, self._scratch.folder, limits),
                 start_new_session=True,
             )
         except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,6 +39,8 @@ def order_for(target: Target, limits: WorkLimits) -> WorkOrder:
         "columns": columns_of(version),
         "roles": [one.role for one in version.files],
     }
+    # steps are short, and several processes may calculate on the same cores
+    limits = replace(limits, threads_sleep=True)
     return WorkOrder(WORK, request, limits, stays_for=known_as)
 
 
