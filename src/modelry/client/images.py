@@ -13,7 +13,7 @@ from modelry.client.errors import ImageInvalid
 class PillowImage(Protocol):
     """A PIL image, or anything that is saved like one."""
 
-    def save(self, fp: Any, format: str | None = None) -> None:  # noqa: A002 - Pillow's name
+    def save(self, fp: Any, format: str | None = None, **params: Any) -> None:  # noqa: A002 - Pillow's
         """Write it in a format."""
         ...
 
@@ -45,7 +45,7 @@ def image_bytes(image: ImageInput) -> bytes:
             ) from None
     if hasattr(image, "save"):
         buffer = io.BytesIO()
-        image.save(buffer, format="PNG")
+        image.save(buffer, format="PNG", compress_level=1)  # a smaller one takes longer
         return buffer.getvalue()
     raise ImageInvalid(
         f"An image is given as path, bytes or PIL image, not as {type(image).__name__}.",
