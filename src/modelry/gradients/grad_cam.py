@@ -10,8 +10,10 @@ small network of `image-classification`, Grad-CAM's map was 0 everywhere in four
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -57,6 +59,12 @@ class GradCam:
         self._shapes: Sequence[Sequence[int]] = ()
         self._layer = ""
         self._served: dict[str, Served] = {}
+        self._thread = ThreadPoolExecutor(1, "last-maps")
+        self._begun: tuple[Mapping[str, Array], Future[tuple[str, Tensor]]] | None = None
+
+    def begin(self, inputs: Mapping[str, Array]) -> None:
+        """Compute the maps while the engine that serves is asked for the same image."""
+        self._begun = (inputs, self._thread.submit(self._maps, inputs))
 
     def heat(self, inputs: Mapping[str, Array], index: int, size: tuple[int, int]) -> Heat:
         """The map for one image.
@@ -69,11 +77,13 @@ class GradCam:
         Raises:
             NotSupported: the graph has no maps of features, or no twin of what is behind them.
         """
-        maps = self._maps(inputs).requires_grad_()
+        begun, self._begun = self._begun, None
+        if begun is None or not _are_same(begun[0], inputs):
+            begun = (inputs, self._thread.submit(self._maps, inputs))
+        layer, maps = begun[1].result()
+        maps.requires_grad_()
         held = {name: as_tensor(one) for name, one in inputs.items()}
-        values, made = self._twin.run(
-            [self._scored.name, self._output], {**held, self._layer: maps}
-        )
+        values, made = self._twin.run([self._scored.name, self._output], {**held, layer: maps})
         scores = values.reshape(len(values), -1)
         score = scores[:, index]
         if self._scored.before_softmax:
@@ -84,16 +94,17 @@ class GradCam:
             wide = functional.interpolate(heat, size=size, mode="bilinear", align_corners=False)
         rows, columns = maps.shape[2:]
         pixels = wide[0, 0].double().numpy()
-        return Heat(pixels, self._layer, (int(rows), int(columns)), made.detach().numpy())
+        return Heat(pixels, layer, (int(rows), int(columns)), made.detach().numpy())
 
-    def _maps(self, inputs: Mapping[str, Array]) -> Tensor:
+    def _maps(self, inputs: Mapping[str, Array]) -> tuple[str, Tensor]:
+        """Their name, and what they are; in the one thread that there is for it."""
         shapes = [one.shape for one in inputs.values()]
         if shapes != self._shapes:
             self._layer, self._shapes = self._found(inputs), shapes
         served = self._served.get(self._layer)
         if served is None:
             served = self._served[self._layer] = Served(self._twin, [self._layer])
-        return as_tensor(served.of(inputs)[self._layer])
+        return self._layer, as_tensor(served.of(inputs)[self._layer])
 
     def _found(self, inputs: Mapping[str, Array]) -> str:
         """Which tensor the maps are, for images of this size."""
@@ -102,6 +113,12 @@ class GradCam:
         with torch.no_grad():
             self._twin.run([self._scored.name], held, seen)
         return _last_maps(self._twin, self._scored.name, held, seen)
+
+
+def _are_same(one: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
+    return one.keys() == other.keys() and all(
+        np.array_equal(one[name], other[name]) for name in one
+    )
 
 
 def _gradient(score: Tensor, maps: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from modelry.explaining.asked import Asked
 from modelry.explaining.asking import Subject
 from modelry.explaining.explain import explain
 from modelry.explaining.faithfulness import Faithfulness
-from modelry.gradients.contract import ASKED, FILE, INFER, MEASURE, WORK
+from modelry.gradients.contract import ASKED, FILE, GRAD_CAM, INFER, MEASURE, WORK
 from modelry.gradients.further_files import in_one_piece
 from modelry.gradients.model import Gradients, Network, Question
 from modelry.processing.steps.text import TOKENIZER_ROLE
@@ -78,6 +78,8 @@ class ExplainOne:
             measure=engine.measured,
             prepared=prepared,
         )
+        if asked.wish.method == GRAD_CAM and prepared.context.geometry is not None:
+            version.network.grad_cam.begin(prepared.inputs)
         explained = explain(subject, asked.wish, host.stop)
         told = {**explained.told, "cost": {**explained.told["cost"], "model_calls": engine.calls}}
         usage = {**explained.usage, "model_calls": engine.calls}

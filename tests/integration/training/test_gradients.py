@@ -483,6 +483,12 @@ def test_grad_cam_is_what_torch_gives_for_the_whole_network_at_any_size() -> Non
     for size in (8, 12, 8):
         image = np.random.default_rng(size).random((1, 1, size, size)).astype("f4")
         heat = found.heat({"image": image}, 1, (size, size))
+        found.begin({"image": image})
+        begun = found.heat({"image": image.copy()}, 1, (size, size))
+        np.testing.assert_array_equal(begun.pixels, heat.pixels)
+        found.begin({"image": image + 1})  # by somebody who went away
+        again = found.heat({"image": image}, 1, (size, size))
+        np.testing.assert_array_equal(again.pixels, heat.pixels)
         assert heat.places == (size // 2, size // 2)
         seen: dict[str, torch.Tensor] = {}
         (scores,) = twin.run(["scores"], {"image": as_tensor(image).requires_grad_()}, seen)
