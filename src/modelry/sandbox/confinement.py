@@ -70,17 +70,23 @@ def confine(ground: Ground) -> SandboxReport:
     threads = len(list((paths.own_process() / "task").iterdir()))
     if threads != 1:
         raise RuntimeError(f"{threads} threads when the sandbox was made; expected one")
-    keeping = _keep_sight_of_self()
+    gpus = ground.gpus
+    # NVIDIA's driver names its threads through files there, and gives up where it cannot
+    threads_own = [paths.own_process() / "task"] if gpus.devices else []
+    keeping = _keep_sight_of([paths.own_process(), *threads_own])
     links, file_bytes = ground.links, ground.scratch_bytes
     files = [path for path in ground.files if path not in links]
     code = paths.code(ground.extra, ground.hidden)
-    gpus = ground.gpus
     readable = [*code, *files, *gpus.readable, paths.own_process(), paths.NULL_DEVICE]
     scratch = [ground.scratch] if ground.scratch else []
     with progress.measure(Measure.PRIVILEGES) as told:
         privileges.refuse_new_privileges()
         told("no new privileges")
-    _leave_namespaces(progress, name, ground, [*readable, *gpus.devices], links)
+    tree = None
+    if ground.scratch is not None:
+        seen = [*readable, *gpus.devices]
+        tree = namespaces.Tree(seen, threads_own, links, ground.scratch, ground.scratch_bytes)
+    _leave_namespaces(progress, name, tree)
     privileges.drop_bound()
     _switch_user(progress, [*code, *files], scratch, gpus.groups())
     if Measure.PRIVILEGES in progress.in_force:
@@ -96,7 +102,7 @@ def confine(ground: Ground) -> SandboxReport:
     with progress.measure(Measure.UNDUMPABLE) as told:
         privileges.forbid_dumps()
         told("no core files, memory and environment hidden")
-    _restrict_files(progress, readable, scratch, gpus.devices)
+    _restrict_files(progress, readable, scratch, [*gpus.devices, *threads_own])
     with progress.measure(Measure.SYSTEM_CALLS) as told:
         told(seccomp.restrict(shares_memory=bool(gpus.devices)))
     progress.lacking[Measure.MEMORY_GROUP] = "the server has set none up for this worker"
@@ -110,7 +116,7 @@ class _Progress:
     def __init__(self) -> None:
         self.in_force: dict[Measure, str] = {}
         self.lacking: dict[Measure, str] = {}
-        self.kept: int | None = None
+        self.kept: Sequence[int] = ()
 
     @contextlib.contextmanager
     def measure(self, measure: Measure) -> Iterator[Callable[[str], None]]:
@@ -130,21 +136,16 @@ class _Progress:
         return SandboxReport(self.in_force, self.lacking)
 
 
-def _keep_sight_of_self() -> int | None:
+def _keep_sight_of(folders: Iterable[Path]) -> list[int]:
     """Hold `/proc/<pid>` open: Landlock grants what is held, and the kernel may forget the rest."""
-    try:
-        return os.open(paths.own_process(), os.O_PATH | os.O_CLOEXEC)
-    except OSError:
-        return None
+    held = []
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            held.append(os.open(folder, os.O_PATH | os.O_CLOEXEC))
+    return held
 
 
-def _leave_namespaces(
-    progress: _Progress,
-    name: str,
-    ground: Ground,
-    readable: Iterable[Path],
-    links: dict[Path, str],
-) -> None:
+def _leave_namespaces(progress: _Progress, name: str, tree: namespaces.Tree | None) -> None:
     try:
         how = namespaces.leave()
     except Refused as error:
@@ -153,14 +154,14 @@ def _leave_namespaces(
         return
     progress.in_force[Measure.NETWORK] = f"no interface, {how}"
     progress.in_force[Measure.IPC] = how
-    if ground.scratch is None:
+    if tree is None:
         for measure in (Measure.TREE, Measure.SCRATCH):
             progress.lacking[measure] = "the worker was given no scratch folder"
         return
     with progress.measure(Measure.TREE) as told:
-        namespaces.enter_tree(name, readable, links, ground.scratch, ground.scratch_bytes)
+        namespaces.enter_tree(name, tree)
         told(f"{how}, read-only")
-        progress.in_force[Measure.SCRATCH] = f"{ground.scratch_bytes >> 20} MiB in memory"
+        progress.in_force[Measure.SCRATCH] = f"{tree.scratch_bytes >> 20} MiB in memory"
     if Measure.TREE in progress.lacking:
         progress.lacking[Measure.SCRATCH] = progress.lacking[Measure.TREE]
 
@@ -194,7 +195,7 @@ def _restrict_files(
     progress: _Progress,
     readable: Sequence[Path],
     writable: Sequence[Path],
-    devices: Sequence[Path],
+    used: Sequence[Path],
 ) -> None:
     version = landlock.abi()
     if version == 0:
@@ -202,7 +203,7 @@ def _restrict_files(
         progress.lacking |= {Measure.FILES: reason, Measure.SIGNALS: reason}
         return
     with progress.measure(Measure.FILES) as told:
-        landlock.restrict(version, readable, [*writable, paths.NULL_DEVICE], devices)
+        landlock.restrict(version, readable, [*writable, paths.NULL_DEVICE], used)
         told(f"Landlock ABI {version}")
     if landlock.scopes_signals(version) and Measure.FILES in progress.in_force:
         progress.in_force[Measure.SIGNALS] = f"Landlock ABI {version}"

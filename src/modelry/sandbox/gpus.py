@@ -17,6 +17,7 @@ _READABLE = (
     "proc/driver/nvidia",
     "proc/devices",
     "proc/modules",
+    "proc/sys/vm/mmap_min_addr",
     "sys/module/nvidia",
     "sys/module/nvidia_uvm",
     "sys/bus/pci/devices",

@@ -27,7 +27,7 @@ SCOPE_ABI, _SCOPED = 6, 0b11
 
 _READ = _READ_FILE | _READ_DIR
 _FOR_FILES = _WRITE_FILE | _READ_FILE | _TRUNCATE | _CONTROL
-_USE = _READ_FILE | _WRITE_FILE | _CONTROL
+_USE = _READ_FILE | _WRITE_FILE | _TRUNCATE | _CONTROL
 _WRITE = _READ | _WRITE_FILE | _REMOVE | _MAKE_DIRECTORY_FILE_SOCKET_LINK | _TRUNCATE
 
 
@@ -71,7 +71,8 @@ def restrict(
         version: what `abi` said; not 0.
         readable: files and folders that may be read.
         writable: folders in which anything may be done.
-        devices: nodes that may be read, written and controlled.
+        devices: nodes, or folders of what the kernel tells, that may be read, written and
+            controlled.
 
     Raises:
         Refused: the kernel did not take the rules; nothing is restricted then.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelry.sandbox.kernel import Refused, call, mount, unmount, unshare
@@ -63,42 +64,55 @@ class _Attributes(ctypes.Structure):
     )
 
 
-def enter_tree(
-    machine: str,
-    readable: Iterable[Path],
-    links: dict[Path, str],
-    scratch: Path,
-    scratch_bytes: int,
-) -> None:
-    """Make a tree of `readable` alone the root of this process, read-only but for `scratch`.
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """What a process sees.
 
-    Args:
-        machine: the architecture.
+    Attributes:
         readable: files and folders; each is found at the same path as before.
+        changeable: folders in `readable` of what the kernel tells, which may be written, too.
         links: symbolic links to make, with their targets.
         scratch: an existing folder; it is empty in the new tree, lies in memory and goes with
             the process.
         scratch_bytes: how much it holds.
+    """
+
+    readable: Iterable[Path]
+    changeable: Iterable[Path]
+    links: Mapping[Path, str]
+    scratch: Path
+    scratch_bytes: int
+
+
+def enter_tree(machine: str, tree: Tree) -> None:
+    """Make a tree the root of this process, read-only but for `scratch` and `changeable`.
+
+    Args:
+        machine: the architecture.
+        tree: what is in it.
 
     Raises:
         Refused: the kernel refused a step; the tree is as it was, read-only or not.
     """
+    scratch = tree.scratch
     mount("", "/", "", _PRIVATE | _RECURSIVE)
     mount("tmpfs", str(scratch), "tmpfs", _NO_SETUID | _NO_DEVICES, _TREE_SIZE)
     try:
-        _fill(scratch, readable)
+        _fill(scratch, tree.readable)
         at_scratch = _inside(scratch, scratch)
         at_scratch.mkdir(parents=True, exist_ok=True)
         (scratch / "proc" / "self").symlink_to(str(os.getpid()))
         _make_read_only(scratch)
+        for path in tree.changeable:
+            mount(str(path), str(_inside(scratch, path)), "", _BIND)
         mount(
             "tmpfs",
             str(at_scratch),
             "tmpfs",
             _NO_SETUID | _NO_DEVICES | _NO_PROGRAMS,
-            f"size={scratch_bytes},mode=0700,nr_inodes=4096",
+            f"size={tree.scratch_bytes},mode=0700,nr_inodes=4096",
         )
-        for path, target in links.items():
+        for path, target in tree.links.items():
             at = _inside(scratch, path)
             if not at.is_relative_to(at_scratch):
                 raise Refused(f"tree: a link to a model lies outside of {scratch.name}")

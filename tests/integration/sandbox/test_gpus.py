@@ -11,7 +11,7 @@ import pytest
 from tests.support.gpu_nodes import made_nodes
 
 CODE = """
-import fcntl, json, mmap, os, sys
+import fcntl, json, mmap, os, sys, threading
 from pathlib import Path
 from modelry.sandbox.confinement import Ground, confine
 from modelry.sandbox.gpus import NO_GPUS, present
@@ -47,7 +47,23 @@ def share():
     limit = MemoryLimit(2**23, counts_shared=True)
     told["excess"] = limit.excess() is not None
 
+def name_a_thread():
+    raised = []
+
+    def begin():
+        try:
+            Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text("cuda-thread")
+        except OSError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=begin)
+    thread.start()
+    thread.join()
+    if raised:
+        raise raised[0]
+
 tried("use", use)
+tried("name", name_a_thread)
 tried("other", lambda: open(root / "dev/other", "r+b", buffering=0))
 tried("told", lambda: (root / "proc/driver/nvidia/version").read_text())
 tried("change", lambda: (root / "proc/driver/nvidia/version").write_text("x"))
@@ -97,6 +113,15 @@ def test_a_gpu_is_in_reach_of_what_asks_for_one_and_nothing_else_is(root, tmp_pa
     assert told["other"] in {ENOENT, EACCES}
     assert plain["use"] in {ENOENT, EACCES}
     assert plain["told"] in {ENOENT, EACCES}
+
+
+def test_a_driver_may_name_its_threads(root, tmp_path):
+    """NVIDIA's does, through files, and gives up where it cannot: "OS call failed"."""
+    assert shut_in(root, tmp_path / "with", "gpu")["name"] == 0
+    plain = shut_in(root, tmp_path / "without", "cpu")
+    if plain["use"] == 0:
+        pytest.skip("this machine has no wall around files")
+    assert plain["name"] in {EACCES, EROFS}
 
 
 def test_shared_memory_is_for_drivers_alone_and_counts(root, tmp_path):

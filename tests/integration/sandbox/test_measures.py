@@ -47,7 +47,7 @@ def be_first():
 def own_tree():
     namespaces.leave()
     own = [*paths.code(), paths.own_process(), paths.NULL_DEVICE]
-    namespaces.enter_tree(machine(), own, {}, scratch, 2**22)
+    namespaces.enter_tree(machine(), namespaces.Tree(own, [], {}, scratch, 2**22))
 """
 LANDLOCK = "landlock.restrict(landlock.abi(), paths.code(), [scratch])"
 FILTER = "seccomp.restrict()"
