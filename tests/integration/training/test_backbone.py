@@ -19,6 +19,7 @@ from modelry.domain.datasets import Column, ColumnRole, ColumnType, Schema
 from modelry.domain.errors import Cancelled, InvalidInput
 from modelry.testing.datasets import rows_of
 from modelry.testing.training import MemoryRun
+from modelry.training.backbones import backbone
 from modelry.training.backbones.cutting import cut, last_layer
 from modelry.training.backbones.graph import read_graph
 from modelry.training.backbones.operators import OPERATORS
@@ -130,7 +131,8 @@ def test_what_is_not_unfrozen_stays_to_the_bit(base, few_rows, tmp_path):
     head, _ = tune(base, few_rows, tmp_path / "head", epochs=2)
     after = weights(head.files["model"])
     assert all(np.array_equal(before[name], after[name]) for name in inner)
-    last, _ = tune(base, few_rows, tmp_path / "last", epochs=3, unfreeze=1, head_epochs=1)
+    options = {"epochs": 3, "unfreeze": 1, "head_epochs": 1, "keep": "last"}
+    last, _ = tune(base, few_rows, tmp_path / "last", **options)
     after = weights(last.files["model"])
     changed = {name for name in inner if not np.array_equal(before[name], after[name])}
     assert changed == {"b1", "b2", "short"}
@@ -146,7 +148,7 @@ def test_blocks_wait_for_the_new_layer(base, few_rows, tmp_path):
     )
     with pytest.raises(Cancelled):
         tune(base, few_rows, None, run=run, head_epochs=1, checkpoint_every_s=0, **options)
-    held = torch.load(run.checkpoint(), weights_only=True)
+    held = torch.load(run.checkpoint(), map_location="cpu", weights_only=True)
     assert held["step"] == 1
     graph = read_graph(base)
     first = {name: one for name, one in held["model"].items() if name.startswith("tail.")}
@@ -315,6 +317,19 @@ def test_the_part_that_stays_is_the_same_in_torch(raw):
     pixels = PIXELS[:40].astype(np.float32)[:, None] / 255
     twin = TwinTrunk(Twin(graph, graph.needed(["block2"]), "image", "block2"), torch.device("cpu"))
     np.testing.assert_allclose(twin(pixels), Trunk(graph, ["block2"])(pixels), atol=1e-5)
+
+
+@pytest.mark.parametrize("unfrozen", [0, 1, 2])
+def test_what_stays_is_computed_alike_for_a_gpu(raw, unfrozen, monkeypatch):
+    """On a CPU here, where there may be no GPU; also where the new last layer alone learns."""
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(backbone, "TwinTrunk", lambda twin, device: TwinTrunk(twin, cpu))
+    graph = read_graph(raw)
+    pixels = PIXELS[:40].astype(np.float32)[:, None] / 255
+    whole = backbone.tried(graph, cut(graph, "features", unfrozen), pixels[:2])
+    stays = whole.trunk(torch.device("cuda"))
+    assert isinstance(stays, TwinTrunk)
+    np.testing.assert_allclose(stays(pixels), Trunk(graph, [whole.cut.boundary])(pixels), atol=1e-5)
 
 
 def _c(*values):

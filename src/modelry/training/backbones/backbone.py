@@ -65,7 +65,7 @@ class Backbone:
             return None
         if device.type == "cuda":
             try:
-                return TwinTrunk(self._twin(self.graph.input, self.cut.boundary), device)
+                return TwinTrunk(self._trunk(), device)
             except InvalidInput:  # an operator that torch's side does not have
                 pass
         return Trunk(self.graph, [self.cut.boundary])
@@ -78,21 +78,26 @@ class Backbone:
         """
         tail = None
         if self.cut.boundary != self.cut.features:
-            tail = self._twin(self.cut.boundary, self.cut.features)
+            tail = self._tail()
         features = self.sizes[self.cut.features]
         width = features[-1] if len(features) == 2 else features[0]
         return Headed(tail, len(features) + 1, width, classes, dropout)
 
-    def _twin(self, begin: str, end: str) -> Twin:
-        is_tail = end == self.cut.features
+    def _tail(self) -> Twin:
+        """What learns."""
         return Twin(
             self.graph,
-            self.cut.tail if is_tail else self.graph.needed([end]),
-            begin,
-            end,
-            learnt=self.cut.learnt if is_tail else (),
-            sizes={name: self.sizes[name] for name in self.cut.outside} if is_tail else None,
+            self.cut.tail,
+            self.cut.boundary,
+            self.cut.features,
+            learnt=self.cut.learnt,
+            sizes={name: self.sizes[name] for name in self.cut.outside},
         )
+
+    def _trunk(self) -> Twin:
+        """What stays; it ends in the features where the new last layer alone learns."""
+        boundary = self.cut.boundary
+        return Twin(self.graph, self.graph.needed([boundary]), self.graph.input, boundary)
 
 
 def tried(graph: Graph, cut: Cut, pixels: Array) -> Backbone:
