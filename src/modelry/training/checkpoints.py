@@ -54,14 +54,17 @@ def write_checkpoint(checkpoint: Checkpoint, file: Path) -> None:
     torch.save({"format": FORMAT, **held}, file)
 
 
-def read_checkpoint(file: Path, device: torch.device) -> Checkpoint:
-    """The checkpoint that `write_checkpoint` wrote, its tensors on `device`.
+def read_checkpoint(file: Path) -> Checkpoint:
+    """The checkpoint that `write_checkpoint` wrote, its tensors in the memory of the CPU.
+
+    So it can be from another device; model and optimiser take what they load to their own, and the
+    optimiser's counts of steps stay here: on a GPU each step would wait for every one of them.
 
     Raises:
         DataDamaged: the file is none, or one of a newer version of the platform.
     """
     try:
-        held = torch.load(file, map_location=device, weights_only=True)
+        held = torch.load(file, map_location="cpu", weights_only=True)
         if held.pop("format") != FORMAT:
             raise DataDamaged(
                 "The checkpoint is of another version of the platform; start the job again."

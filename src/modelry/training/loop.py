@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import torch
 
-from modelry.domain.errors import Cancelled, Conflict, InvalidInput, NotSupported, TrainingDiverged
+from modelry.domain.errors import Cancelled, Conflict, InvalidInput, TrainingDiverged
 from modelry.training.checkpoints import (
     Checkpoint,
     fingerprint_of,
@@ -25,6 +25,7 @@ from modelry.training.checkpoints import (
     write_checkpoint,
 )
 from modelry.training.contract import Run
+from modelry.training.devices import chosen_device, computes_in_bfloat16, told
 from modelry.training.options import LoopParameters
 from modelry.training.schedules import rate_factor
 from modelry.training.weights import copy_of, first_not_finite
@@ -97,24 +98,19 @@ def prepare(seed: int, options: LoopParameters) -> torch.device:
     """Seed torch and choose the device; before the model is made.
 
     Raises:
-        NotSupported: a GPU is asked for and there is none.
+        NotSupported: a GPU is asked for and there is none, or it does not compute.
     """
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise NotSupported(
-            "'device' is 'cuda', but this machine has no GPU that torch can use; choose 'auto' or "
-            "'cpu'.",
-            param="device",
-        )
-    use_gpu = options.device != "cpu" and torch.cuda.is_available()
     if options.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read as a GPU is first used
+    device = chosen_device(options.device)
+    if options.deterministic:
         # every tensor would be filled before it is written, which finds defects and costs time
         setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
     # operations that have no deterministic way exist on GPUs only; there torch warns of them
-    torch.use_deterministic_algorithms(options.deterministic, warn_only=use_gpu)
+    torch.use_deterministic_algorithms(options.deterministic, warn_only=device.type == "cuda")
     torch.backends.cudnn.benchmark = not options.deterministic
     torch.manual_seed(_mixed(seed, 0))
-    return torch.device("cuda" if use_gpu else "cpu")
+    return device
 
 
 def fit(
@@ -186,16 +182,30 @@ def shuffled(count: int, batch_size: int) -> Plan:
 def make_optimiser(parameters: Any, options: LoopParameters) -> torch.optim.Optimizer:
     """The optimiser that `options` name, for parameters or groups of them."""
     rate, decay = options.learning_rate, options.weight_decay
+    held = [_listed(one) for one in parameters]
+    # one kernel for all weights, where dozens would be waited for; a CPU has nothing to gain
+    fused = True if _is_on_gpu(held) else None
     if options.optimiser == "sgd":
         return torch.optim.SGD(
-            parameters,
+            held,
             lr=rate,
             momentum=options.momentum,
             weight_decay=decay,
             nesterov=options.momentum > 0,
+            fused=fused,
         )
     kind = torch.optim.AdamW if options.optimiser == "adamw" else torch.optim.Adam
-    return kind(parameters, lr=rate, weight_decay=decay)
+    return kind(held, lr=rate, weight_decay=decay, fused=fused)
+
+
+def _listed(one: Any) -> Any:
+    return {**one, "params": list(one["params"])} if isinstance(one, Mapping) else one
+
+
+def _is_on_gpu(held: Sequence[Any]) -> bool:
+    """Whether all of these parameters, or of these groups of them, are."""
+    groups = (one["params"] if isinstance(one, Mapping) else [one] for one in held)
+    return all(one.is_cuda for group in groups for one in group)
 
 
 def _mixed(seed: int, number: int) -> int:
@@ -234,16 +244,20 @@ class _Loop:
     told_at: float = field(default_factory=time.monotonic)
     weights: list[torch.nn.Parameter] = field(init=False)
     device: torch.device = field(init=False)
+    is_mixed: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.weights = [one for one in self.model.parameters() if one.requires_grad]
         self.device = self.weights[0].device if self.weights else torch.device("cpu")
+        self.is_mixed = self._has_mixed_precision()
 
     def go(self, plan: Plan) -> Fitted:
         """All epochs."""
         per_epoch = len(self._batches(plan, 0))
         self.total = per_epoch * self.options.epochs
         tell_every = max(1, self.total // POINTS_PER_RUN)
+        if line := told(self.device, self.options.device, in_bfloat16=self.is_mixed):
+            self.run.log(line)
         self._resume()
         self.model.train()
         epoch = self.step // per_epoch
@@ -276,8 +290,7 @@ class _Loop:
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
         batch = self.examples.batch(places)
-        is_mixed = self._has_mixed_precision()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=is_mixed):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_mixed):
             loss = self.loss(batch)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -297,7 +310,7 @@ class _Loop:
     def _has_mixed_precision(self) -> bool:
         if self.device.type == "cpu":
             return self.options.cpu_bfloat16
-        return self.options.mixed_precision and torch.cuda.is_bf16_supported()
+        return self.options.mixed_precision and computes_in_bfloat16(self.device)
 
     def _take_losses(self) -> None:
         """Add up the losses of the steps since the last call."""
@@ -398,7 +411,7 @@ class _Loop:
         file = self.run.checkpoint()
         if file is None:
             return
-        found = read_checkpoint(file, self.device)
+        found = read_checkpoint(file)
         if found.fingerprint != self.fingerprint:
             raise Conflict(
                 "The checkpoint is of a run with other data, parameters or seed; start a new job."

@@ -94,6 +94,15 @@ def test_a_file_of_tensorflow_has_its_weights_and_answers(tmp_path):
         assert np.abs(found - expected["y"]).max() < 1e-5
 
 
+def test_a_model_is_where_it_is_wanted_whatever_keras_would_choose(tmp_path, monkeypatch):
+    """On a machine with a GPU Keras chooses that, also for a run that is to keep to the CPU."""
+    monkeypatch.setattr("keras.src.backend.torch.core.DEFAULT_DEVICE", "meta")
+    model, _ = build(read_keras_file(TENSORFLOW, tmp_path), KerasParameters(), "cpu")
+    with keras.device("cpu"):
+        variables = [*model.variables, *model.optimizer.variables]
+        assert {one.value.device.type for one in variables} == {"cpu"}
+
+
 def test_it_is_trained_and_exported(of_tensorflow):
     trained, run = of_tensorflow
     assert trained.parity.is_met

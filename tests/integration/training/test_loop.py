@@ -1,12 +1,15 @@
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from modelry.domain.errors import Cancelled, Conflict, InvalidInput, NotSupported, TrainingDiverged
+from modelry.sandbox.gpus import Gpus
 from modelry.testing.training import MemoryRun
+from modelry.training import devices
 from modelry.training.loop import Monitor, fit, make_optimiser, prepare
 from modelry.training.options import LoopParameters
 from modelry.training.streaming import PartCache, Placing, by_parts, parts_at_once
@@ -247,6 +250,41 @@ def test_no_rows_and_no_gpu_are_told(tmp_path):
     if not torch.cuda.is_available():
         with pytest.raises(NotSupported, match="no GPU"):
             prepare(0, LoopParameters(device="cuda"))
+
+
+@pytest.mark.parametrize(
+    ("version", "why"), [(None, "built for CPUs alone"), ("13.0", "OS call failed")]
+)
+def test_a_gpu_that_torch_cannot_use_is_not_passed_over_in_silence(
+    tmp_path, monkeypatch, version, why
+):
+    def refuse():
+        raise RuntimeError("OS call failed\nmore lines")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "init", refuse)
+    monkeypatch.setattr(torch.version, "cuda", version)
+    monkeypatch.setattr(devices, "present", lambda: Gpus((Path("/dev/nvidia0"),)))
+    with pytest.raises(NotSupported, match=why):
+        prepare(0, LoopParameters(device="cuda"))
+    for device, lines in (("auto", 1), ("cpu", 0)):
+        run = MemoryRun(tmp_path / device)
+        train(run, epochs=1, device=device)
+        assert sum(why in line for line in run.lines) == lines
+
+
+def test_a_gpu_that_does_not_compute_is_told(monkeypatch):
+    """This torch has no GPU; asked to, it fails as one does whose build does not fit the card."""
+    if torch.cuda.is_available():
+        pytest.skip("the GPU here computes")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+    def refuse(*_, **__):
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
+
+    monkeypatch.setattr(torch, "ones", refuse)
+    with pytest.raises(NotSupported, match=r"does not compute .*no kernel image"):
+        prepare(0, LoopParameters(device="auto"))
 
 
 def test_a_group_of_weights_may_begin_later_and_more_slowly(tmp_path):

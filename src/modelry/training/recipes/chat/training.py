@@ -14,6 +14,7 @@ from torch.nn import functional
 from modelry.domain.errors import InvalidInput
 from modelry.training.classifying import held_out_places
 from modelry.training.contract import BaseVersion, Run, Trained, TrainingData
+from modelry.training.devices import computes_in_bfloat16
 from modelry.training.loop import fit, prepare
 from modelry.training.recipes.chat import ADAPTER_ROLE, MODEL_ROLE, ChatParameters, chosen_column
 from modelry.training.recipes.chat.adapters import Adapters, Settings, take_adapter, write_adapter
@@ -61,7 +62,7 @@ def train(data: TrainingData, parameters: ChatParameters, run: Run) -> Trained:
     if adapter_before is not None:
         take_adapter(adapters, base.shape, adapter_before)
         run.log("going on from the adapter of the base version")
-    half = device.type == "cuda" and parameters.mixed_precision
+    half = parameters.mixed_precision and computes_in_bfloat16(device)
     decoder = Decoder(base, device, half=half, recompute=parameters.recompute)
     prepared = _Preparing(data, parameters, run, limit).prepared(base, decoder, _system(before))
     learnt, held_out = prepared.learnt, prepared.held_out

@@ -48,8 +48,16 @@ def load_keras() -> Any:
     return keras
 
 
-def build(file: KerasFile, parameters: KerasParameters) -> tuple[Any, Architecture]:
+def build(
+    file: KerasFile, parameters: KerasParameters, device: str = "cpu"
+) -> tuple[Any, Architecture]:
     """The model, with the file's weights and compiled.
+
+    Args:
+        file: of the user.
+        parameters: of the recipe.
+        device: where the weights shall be. Keras forgets a device that was chosen before: what goes
+            on with the model chooses it again.
 
     Raises:
         FileRefused: the file has something in it that is not allowed, or that does not fit.
@@ -67,6 +75,13 @@ def build(file: KerasFile, parameters: KerasParameters) -> tuple[Any, Architectu
             "Save the model again after it was built."
         )
     keras.utils.clear_session(free_memory=False)
+    with keras.device(device):
+        return _loaded(keras, file, architecture, parameters)
+
+
+def _loaded(
+    keras: Any, file: KerasFile, architecture: Architecture, parameters: KerasParameters
+) -> tuple[Any, Architecture]:
     with _telling("its layers do not fit together"):
         model = _revived(keras, architecture)
     _check_built(model)

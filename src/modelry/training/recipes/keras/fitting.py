@@ -19,6 +19,7 @@ import torch
 from modelry.domain.errors import Cancelled, InvalidInput, TrainingDiverged
 from modelry.runtime_api.tensors import Array
 from modelry.training.contract import Run
+from modelry.training.devices import CPU, told
 from modelry.training.recipes.keras.arrays import slices
 from modelry.training.recipes.keras.parameters import KerasParameters
 from modelry.training.recipes.keras.rows import FarRows, Rows
@@ -93,6 +94,8 @@ class Fitting:
                 f"going on after step {self._standing.step} of epoch {self._standing.epoch + 1}"
             )
         standing = self._standing
+        if line := told(device_of(self._model), self._parameters.device):
+            self._run.log(line)
         began, first = time.monotonic(), self._steps * standing.epoch + standing.step
         while standing.epoch < self._parameters.epochs and not standing.stopped:
             self._one_epoch(standing)
@@ -125,9 +128,9 @@ class Fitting:
         return self._train.order(random)
 
     def _step(self, at: Any) -> Mapping[str, Any]:
-        rows = self._train.take(at)
-        weights = None if self._row_weights is None else torch.from_numpy(self._row_weights[at])
-        logs: Mapping[str, Any] = self._model.train_step((*_fed(self._model, rows), weights))
+        weights = None if self._row_weights is None else self._row_weights[at]
+        fed = _fed(self._model, self._train.take(at), weights)
+        logs: Mapping[str, Any] = self._model.train_step(fed)
         return logs
 
     def _tell(self, standing: Standing, logs: Mapping[str, Any]) -> None:
@@ -207,8 +210,7 @@ def evaluate(model: Any, rows: Rows | FarRows, size: int) -> dict[str, float]:
     with torch.no_grad():
         for at in slices(len(rows), max(size, 256)):
             part = rows.take(at)
-            weights = None if part.weights is None else torch.from_numpy(part.weights)
-            logs = model.test_step((*_fed(model, part), weights))
+            logs = model.test_step(_fed(model, part, part.weights))
     return numbers(logs)
 
 
@@ -259,10 +261,23 @@ def as_targets(rows: Rows) -> list[torch.Tensor]:
     return made
 
 
-def _fed(model: Any, rows: Rows) -> tuple[Any, Any]:
-    """Inputs and targets as the model's own steps take them."""
+def _fed(model: Any, rows: Rows, weights: Array | None) -> tuple[Any, Any, Any]:
+    """Inputs, targets and weights of rows as the model's own steps take them, where it is.
+
+    Keras would bring them there by itself: each again for the loss and for every metric.
+    """
+    device = device_of(model)
+    inputs = [one.to(device) for one in as_inputs(rows)]
+    targets = [one.to(device) for one in as_targets(rows)]
+    weighed = None if weights is None else torch.from_numpy(weights).to(device)
     outputs = getattr(model, "output", None)
-    return as_taken(model, as_inputs(rows)), _packed(outputs, as_targets(rows))
+    return as_taken(model, inputs), _packed(outputs, targets), weighed
+
+
+def device_of(model: Any) -> torch.device:
+    """Where a model's weights are."""
+    device: torch.device = model.weights[0].value.device if model.weights else CPU
+    return device
 
 
 def numbers(logs: Mapping[str, Any]) -> dict[str, float]:

@@ -15,7 +15,7 @@ import torch
 from modelry.domain.errors import DataDamaged
 from modelry.runtime_api.tensors import Array
 
-_HEAD, _RANDOM = "state", "random"
+_HEAD, _RANDOM, _GPU_RANDOM = "state", "random", "gpu_random"
 
 
 @dataclass(slots=True)
@@ -55,11 +55,17 @@ def set_values(variables: Sequence[Any], values: Sequence[Array]) -> None:
         variable.assign(value)
 
 
+def _uses_gpu() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
 def save_state(file: Path, model: Any, standing: Standing, best: Sequence[Array] | None) -> None:
     """Write everything that the next step depends on."""
     arrays = {f"v{at}": one for at, one in enumerate(values_of(variables_of(model)))}
     arrays |= {f"b{at}": one for at, one in enumerate(best or ())}
     arrays[_RANDOM] = torch.get_rng_state().numpy()
+    if _uses_gpu():
+        arrays[_GPU_RANDOM] = torch.cuda.get_rng_state().numpy()
     arrays[_HEAD] = np.frombuffer(json.dumps(asdict(standing)).encode(), np.uint8)
     np.savez(file, allow_pickle=False, **arrays)
 
@@ -81,11 +87,14 @@ def load_state(file: Path, model: Any) -> tuple[Standing, list[Array] | None]:
             best = [kept[f"b{at}"] for at in range(count)]
             standing = Standing(**json.loads(kept[_HEAD].tobytes()))
             random = torch.from_numpy(kept[_RANDOM])
+            on_gpu = torch.from_numpy(kept[_GPU_RANDOM]) if _GPU_RANDOM in kept.files else None
         if any(tuple(one.shape) != value.shape
                for one, value in zip(variables, values, strict=True)):  # fmt: skip
             raise ValueError("other shapes")
         set_values(variables, values)
         torch.set_rng_state(random)
+        if on_gpu is not None and _uses_gpu():
+            torch.cuda.set_rng_state(on_gpu)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise DataDamaged(
             "The checkpoint is not one of this model's training; start the job anew."

@@ -15,6 +15,7 @@ from modelry.training.loop import prepare
 from modelry.training.options import LoopParameters
 from modelry.training.outcome import MODEL_FILE
 from modelry.training.parity import ROWS
+from modelry.training.recipes.keras.architecture import Architecture
 from modelry.training.recipes.keras.archive import read_keras_file
 from modelry.training.recipes.keras.building import build, load_keras, save_trained
 from modelry.training.recipes.keras.exporting import export, interface_of, weights_digest
@@ -32,20 +33,31 @@ def train(data: TrainingData, parameters: KerasParameters, run: Run) -> Trained:
     """See `Recipe.train`."""
     keras = load_keras()
     device = prepare(run.seed, _torch_options(parameters))
+    keras.utils.set_random_seed(run.seed % 2**32)
+    run.progress(0, None, "steps", "reading the model")
+    file = read_keras_file(_base(run), run.scratch)
+    model, architecture = build(file, parameters, device.type)
+    file.weights.unlink()
     with keras.device(device.type):
-        return _train(keras, data, parameters, run)
+        return _train(_Built(model, architecture, file.keras_version), data, parameters, run)
 
 
 def _torch_options(parameters: KerasParameters) -> LoopParameters:
     return LoopParameters(device=parameters.device, deterministic=parameters.deterministic)
 
 
-def _train(keras: Any, data: TrainingData, parameters: KerasParameters, run: Run) -> Trained:
-    keras.utils.set_random_seed(run.seed % 2**32)
-    run.progress(0, None, "steps", "reading the model")
-    file = read_keras_file(_base(run), run.scratch)
-    model, architecture = build(file, parameters)
-    file.weights.unlink()
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """A model, and what its file says of it."""
+
+    model: Any
+    architecture: Architecture
+    keras_version: str
+
+
+def _train(built: _Built, data: TrainingData, parameters: KerasParameters, run: Run) -> Trained:
+    keras = load_keras()
+    model, architecture = built.model, built.architecture
     interface = interface_of(model)
     binding = bind(data.description.schema, interface, (architecture.compiled or {})["loss"])
     manifest = manifest_of(binding, parameters, pixel_scale(parameters, model.layers))
@@ -62,7 +74,7 @@ def _train(keras: Any, data: TrainingData, parameters: KerasParameters, run: Run
         )
     digest = weights_digest(model)
     kept = run.scratch / KEPT
-    save_trained(model, architecture, file.keras_version, kept)
+    save_trained(model, architecture, built.keras_version, kept)
     run.progress(0, None, "steps", "exporting")
     exported = run.scratch / MODEL_FILE
     model.cpu()
