@@ -1,7 +1,9 @@
 """Changes of training images that leave what is in them: recoloured, mirrored, moved, scaled.
 
 All of them work on a batch of inputs at once, and move the boxes with the pixels. Chance comes from
-torch's own generator, which the loop seeds for every step.
+torch's own generator, which the loop seeds for every step. What is in the images stays in the
+memory of the CPU, where the images may be on a GPU: the work on a few boxes is small, and each
+question about them would wait for the GPU.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ def augment(images: Tensor, truth: Truth, *, mirror: bool) -> tuple[Tensor, Trut
 
     Args:
         images: (n, 3, h, w) floating, 0 to 255.
-        truth: what is in them.
+        truth: what is in them, in the memory of the CPU.
         mirror: whether left and right may be swapped.
 
     Returns:
@@ -80,8 +82,8 @@ def colour_mixing(n: int) -> Tensor:
 
 def _mirrored(images: Tensor, truth: Truth) -> tuple[Tensor, Truth]:
     """Half of the images with left and right swapped."""
-    swapped = torch.rand(len(images)).to(images.device) < 0.5
-    images = torch.where(swapped[:, None, None, None], images.flip(3), images)
+    swapped = torch.rand(len(images)) < 0.5
+    images = torch.where(swapped[:, None, None, None].to(images.device), images.flip(3), images)
     width = images.shape[3]
     x0, y0, x1, y1 = truth.boxes.unbind(2)
     other = torch.stack([width - x1, y0, width - x0, y1], 2)
@@ -94,14 +96,15 @@ def _moved(images: Tensor, truth: Truth) -> tuple[Tensor, Truth]:
     n, _, height, width = images.shape
     scale = _uniform((n, 1), MIN_SCALE, MAX_SCALE)
     stretch = MAX_STRETCH ** _uniform((n, 1), -0.5, 0.5)
-    scales = torch.cat([scale * stretch, scale / stretch], 1).to(images.device)
-    shift = _uniform((n, 2), -MAX_SHIFT, MAX_SHIFT).to(images.device)
-    grid_map = torch.zeros((n, 2, 3), device=images.device)
+    scales = torch.cat([scale * stretch, scale / stretch], 1)
+    shift = _uniform((n, 2), -MAX_SHIFT, MAX_SHIFT)
+    grid_map = torch.zeros((n, 2, 3))
     grid_map[:, 0, 0], grid_map[:, 1, 1] = (1 / scales).unbind(1)
     grid_map[:, :, 2] = -2 * shift / scales
+    grid_map = grid_map.to(images.device)
     grid = functional.affine_grid(grid_map, list(images.shape), align_corners=False)
     images = functional.grid_sample(images - GROUND, grid, align_corners=False) + GROUND
-    extent = torch.tensor([width, height] * 2, dtype=torch.float32, device=images.device)
+    extent = torch.tensor([width, height] * 2, dtype=torch.float32)
     middle = extent / 2
     offset = shift.repeat(1, 2)[:, None] * extent
     moved = (truth.boxes - middle) * scales.repeat(1, 2)[:, None] + middle + offset

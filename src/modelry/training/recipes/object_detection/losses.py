@@ -12,12 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from modelry.training.recipes.object_detection.assignment import (
-    Targets,
-    Truth,
-    area,
-    assign,
-)
+from modelry.training.recipes.object_detection.assignment import Truth, area, assign
 from modelry.training.recipes.object_detection.network import BINS, Detector, Seen
 
 CLASS_WEIGHT = 1.0
@@ -55,10 +50,11 @@ def _losses(detector: Detector, seen: Seen, truth: Truth) -> Losses:
     targets = assign(scores.sigmoid().detach(), boxes.detach(), detector.points, truth)
     norm = targets.scores.sum().clamp(min=1.0)
     classes = _class_loss(scores, targets.scores) / norm
-    own = targets.is_own
+    own = targets.is_own.nonzero(as_tuple=True)  # once: a GPU is waited for until they are counted
     weights = targets.scores.sum(2)[own]
-    box_loss = ((1 - generalised_iou(boxes[own], targets.boxes[own])) * weights).sum() / norm
-    edge_loss = (_edge_loss(detector, edges, targets) * weights).sum() / norm
+    wanted = targets.boxes[own]
+    box_loss = ((1 - generalised_iou(boxes[own], wanted)) * weights).sum() / norm
+    edge_loss = (_edge_loss(detector, edges[own], wanted, own[1]) * weights).sum() / norm
     total = CLASS_WEIGHT * classes + BOX_WEIGHT * box_loss + EDGE_WEIGHT * edge_loss
     return Losses(total, classes, box_loss, edge_loss)
 
@@ -85,16 +81,20 @@ def _class_loss(scores: Tensor, wanted: Tensor) -> Tensor:
     return (plain * weights).sum()
 
 
-def _edge_loss(detector: Detector, edges: Tensor, targets: Targets) -> Tensor:
-    """(k,): cross-entropy of the edges' distributions with the bins beside the true distance."""
-    own = targets.is_own
-    points = detector.points.expand(own.shape[0], -1, -1)[own]
-    steps = detector.steps.expand(own.shape[0], -1, -1)[own]
-    boxes = targets.boxes[own]
+def _edge_loss(detector: Detector, edges: Tensor, boxes: Tensor, places: Tensor) -> Tensor:
+    """(k,): cross-entropy of the edges' distributions with the bins beside the true distance.
+
+    Args:
+        detector: knows its cells.
+        edges: (k, 4, `BINS`) of cells with an object.
+        boxes: (k, 4) of their objects.
+        places: (k,) which cells they are.
+    """
+    points, steps = detector.points[places], detector.steps[places]
     true = torch.cat([points - boxes[:, :2], boxes[:, 2:] - points], 1) / steps
     true = true.clamp(0, BINS - 1 - 0.01)
     below = true.floor()
-    log_shares = edges[own].log_softmax(2)
+    log_shares = edges.log_softmax(2)
     at = below.long()[..., None]
     near = log_shares.gather(2, at)[..., 0] * (below + 1 - true)
     far = log_shares.gather(2, at + 1)[..., 0] * (true - below)

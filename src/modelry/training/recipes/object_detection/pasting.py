@@ -40,7 +40,7 @@ def paste(images: Tensor, truth: Truth, share: float) -> tuple[Tensor, Truth]:
 
     Args:
         images: (n, 3, h, w).
-        truth: what is in them.
+        truth: what is in them, in the memory of the CPU.
         share: of the images, 0 to 1.
 
     Returns:

@@ -76,11 +76,11 @@ class Examples:
         chosen = places.tolist()
         pixels = torch.from_numpy(self._pictures.pixels[chosen]).to(self._device)
         images = pixels.to(torch.float32).contiguous(memory_format=torch.channels_last)
-        truth = _truth(self._pictures, chosen, self._device)
-        if not self._parameters.augment:
-            return Batch(images, truth)
-        images, truth = augment(images, truth, mirror=self._parameters.mirror)
-        return Batch(*paste(images, truth, self._parameters.paste))
+        truth = _truth(self._pictures, chosen)
+        if self._parameters.augment:
+            images, truth = augment(images, truth, mirror=self._parameters.mirror)
+            images, truth = paste(images, truth, self._parameters.paste)
+        return Batch(images, Truth(*(one.to(self._device) for one in truth)))
 
 
 def train(data: TrainingData, parameters: DetectionParameters, run: Run) -> Trained:
@@ -188,7 +188,7 @@ def _measuring(
     return measured
 
 
-def _truth(pictures: Pictures, chosen: Sequence[int], device: torch.device) -> Truth:
+def _truth(pictures: Pictures, chosen: Sequence[int]) -> Truth:
     most = max((len(pictures.boxes[at]) for at in chosen), default=0)
     boxes = np.zeros((len(chosen), most, 4), dtype=np.float32)
     classes = np.zeros((len(chosen), most), dtype=np.int64)
@@ -197,4 +197,4 @@ def _truth(pictures: Pictures, chosen: Sequence[int], device: torch.device) -> T
         count = len(pictures.boxes[at])
         boxes[row, :count], classes[row, :count] = pictures.boxes[at], pictures.classes[at]
         is_real[row, :count] = True
-    return Truth(*(torch.from_numpy(one).to(device) for one in (boxes, classes, is_real)))
+    return Truth(*(torch.from_numpy(one) for one in (boxes, classes, is_real)))
