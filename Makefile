@@ -101,6 +101,10 @@ bench-training: .venv/.dev ## how well and how fast recipes train
 clean: ## remove the virtual environment and build leftovers
 	rm -rf .venv dist build
 
+.PHONY: bench-training-gpu
+bench-training-gpu: .venv/.dev ## how fast recipes train on a GPU beside the CPU of the same machine
+	@$(BIN)/python -m benchmarks.training_gpu $(ARGS)
+
 .PHONY: bench-backbone
 bench-backbone: .venv/.dev ## a registered network learns classes of few rows, against learning from nothing
 	@$(BIN)/python -m benchmarks.backbone $(ARGS)
