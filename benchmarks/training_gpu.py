@@ -240,8 +240,8 @@ CASES: dict[str, Callable[[], Case]] = {
 def measured(case: Case, device: str, seconds: float, options: Mapping[str, Any]) -> dict[str, Any]:
     """Rows per second, and the card's memory in MiB."""
     recipe = find_recipe(case.recipe)
-    given = {"epochs": ENDLESS, "validation_share": 0.0, **case.options, **options}
-    parameters = recipe.parameters(**given, device=device)
+    always = {"epochs": ENDLESS, "validation_share": 0.0, "device": device}
+    parameters = recipe.parameters(**{**always, **case.options, **options})
     gc.collect()
     if device == "cuda":
         torch.cuda.empty_cache()
