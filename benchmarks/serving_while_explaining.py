@@ -2,9 +2,10 @@
 
 A server as users start it holds real models: MiniLM and a small CNN, asked over V2 binary at a
 fixed rate, and SmolLM2, which streams chat. Meanwhile somebody has explanations made, one after
-the other: of a second deployment of the CNN, so that only the cores are shared, or of the very
-deployment that is asked, so that each run of its engine is. Each round measures every model
-without explanations and with either, in turns that change from round to round.
+the other: of a second deployment of the CNN, so that only the cores are shared; of the very
+deployment that is asked, so that each run of its engine is; or of photos by the gradients of
+EfficientNet-Lite0, which a process of its own calculates. Each round measures every model without
+explanations and with each of these, in turns that change from round to round.
 
 Also told: how often the model was asked for explanations in a second, alone and beside serving.
 """
@@ -19,8 +20,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -39,14 +42,40 @@ from benchmarks.asked_models import (
     rates_of,
     serve_all,
 )
+from benchmarks.explained_models import things
 from benchmarks.served import Served, modelry
 from benchmarks.streams import Endpoint
 from modelry.client import Client
 
 GOAL = 1.3
 OTHER = "tiny-cnn-explained"
-EXPLAINED = {OTHER: "another model", SMALL: "the same model"}
 CALLS = 5_000
+
+
+@dataclass(frozen=True)
+class Way:
+    """What is explained, of which deployment, and how it is asked for."""
+
+    what: str
+    model: str
+    side: int
+    shape: tuple[int, ...] = ()
+    wishes: Mapping[str, Any] = field(default_factory=lambda: {"method": "rise", "calls": CALLS})
+
+    def picture(self) -> bytes:
+        """A picture of noise, as PNG."""
+        size = (self.side, self.side, *self.shape)
+        noise = np.random.default_rng(0).integers(0, 255, size, np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(noise).save(file, "PNG")
+        return file.getvalue()
+
+
+WAYS = (
+    Way("another model", OTHER, 28),
+    Way("the same model", SMALL, 28),
+    Way("by gradients", "things", 224, (3,), {"method": "integrated-gradients"}),
+)
 
 
 class Explaining:
@@ -54,15 +83,12 @@ class Explaining:
 
     def __init__(self, served: Served) -> None:
         self._served = served
-        noise = np.random.default_rng(0).integers(0, 255, (28, 28), np.uint8)
-        file = io.BytesIO()
-        Image.fromarray(noise).save(file, "PNG")
-        self._picture = file.getvalue()
         self.rates: dict[str, list[float]] = {}
 
     @contextmanager
-    def going(self, model: str, what: str) -> Iterator[None]:
-        """Have answers of `model` explained; calls per second are counted as those of `what`."""
+    def going(self, way: Way, what: str) -> Iterator[None]:
+        """Have answers explained that way; calls per second are counted as those of `what`."""
+        picture = way.picture()
         is_over = threading.Event()
         calls: list[int] = []
         failures: list[BaseException] = []
@@ -73,9 +99,7 @@ class Explaining:
                 for seed in itertools.count():
                     if is_over.is_set():
                         return
-                    told = client.explain(
-                        model, image=self._picture, method="rise", calls=CALLS, seed=seed
-                    )
+                    told = client.explain(way.model, image=picture, seed=seed, **way.wishes)
                     calls.append(int(told.cost["model_calls"]))
             except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
                 failures.append(error)
@@ -110,6 +134,7 @@ def serve(served: Served, folder: Path, rates: Mapping[str, float]) -> tuple[lis
     client.deploy(SMALL)
     client.deploy(OTHER, model=SMALL)
     client.wait_model_ready(OTHER)
+    things(folder, 1).deploy(served, folder, threads=1)
     return serve_all(served, folder, rates)
 
 
@@ -126,28 +151,26 @@ def measure(given: argparse.Namespace) -> tuple[dict[tuple[str, str], Figures], 
 
         ask_all(asked, talker, 1, 1, 10_000)  # everything is loaded and warm
         explaining = Explaining(served)
-        with explaining.going(OTHER, "alone"):
+        with explaining.going(WAYS[0], "alone"):
             time.sleep(given.seconds)
         for number in range(given.rounds):
-            ways = ["", *EXPLAINED]
+            ways = [None, *WAYS]
             seen: dict[str, dict[str, paced.Seen]] = {}
             for way in ways if number % 2 == 0 else reversed(ways):
                 time.sleep(SETTLE_S)
-                if way:
-                    with explaining.going(way, EXPLAINED[way]):
-                        seen[way] = look()
-                else:
-                    seen[way] = look()
-                for what, one in seen[way].items():
+                name = way.what if way else "nothing"
+                with explaining.going(way, name) if way else nullcontext():
+                    seen[name] = look()
+                for what, one in seen[name].items():
                     print(
-                        f"round {number + 1}, explaining {EXPLAINED.get(way, 'nothing'):14}, "
+                        f"round {number + 1}, explaining {name:14}, "
                         f"{what}: p50 {one.p50_ms:.2f} p99 {one.p99_ms:.2f}",
                         flush=True,
                     )
-            for way, name in EXPLAINED.items():
-                for what, one in seen[way].items():
+            for name in (way.what for way in WAYS):
+                for what, one in seen[name].items():
                     figures = found.setdefault((name, what), Figures())
-                    figures.alone.append(seen[""][what])
+                    figures.alone.append(seen["nothing"][what])
                     figures.beside.append(one)
         return found, explaining
 
@@ -163,18 +186,21 @@ def main() -> None:
         *machine.describe(["modelry", "onnxruntime", "xllamacpp", "uvicorn", "uvloop"]),
         f"- medians of {given.rounds} rounds, and of their ratios",
         (
-            "- in each round without explanations, with those of another deployment, and with "
-            "those of the deployment of the small CNN that is asked, in turns"
+            "- in each round without explanations, with those of another deployment, with those "
+            "of the deployment of the small CNN that is asked, and by gradients, in turns"
         ),
         *how_asked(given),
-        f"- explanations: RISE with up to {CALLS} masks and their check, one after the other",
+        (
+            f"- explanations: RISE with up to {CALLS} masks, or integrated gradients of "
+            "EfficientNet-Lite0, and their check, one after the other"
+        ),
         f"- goal: p99 at most {GOAL} x",
         "",
         *machine.table(head, rows),
         "",
     ]
     lines += [
-        f"- explained {what}: the model is asked {statistics.median(rates):.0f} times a second"
+        f"- explained {what}: the model is asked {statistics.median(rates):.3g} times a second"
         for what, rates in explaining.rates.items()
     ]
     print("\n".join(lines))
