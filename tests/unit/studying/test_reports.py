@@ -15,6 +15,7 @@ from modelry.runtime_api.engine import StopSignal
 from modelry.runtime_api.items import decode_item
 from modelry.runtime_api.work import Answer
 from modelry.scoring.contract import Subject
+from modelry.studying.allowance import Allowance
 from modelry.studying.asking import Asking
 from modelry.studying.contract import Plan, Shards, StudiedRow
 from modelry.studying.dependence import partial_dependence
@@ -46,7 +47,8 @@ def asking(answer: Callable[[Row], Any], *steps: str) -> tuple[Asking, Host]:
     host = Host(answer)
     subject = Subject("tabular", Schema(()), steps=steps)
     nothing = Shards("only", ())
-    return Asking(host, Plan(subject, nothing, nothing, 1, 0)), host  # type: ignore[arg-type] # as far as needed
+    plan = Plan(subject, nothing, nothing, 1, 0)
+    return Asking(host, plan, Allowance(None, wants_more=False)), host  # type: ignore[arg-type] # as far as needed
 
 
 def rows(labels: Sequence[Any], **columns: Sequence[Any]) -> list[StudiedRow]:

@@ -23,6 +23,7 @@ from modelry.client.errors import (
     UnsupportedField,
 )
 from modelry.client.generation import TokenUsage
+from modelry.client.images import image_bytes
 
 
 def picture() -> Image.Image:
@@ -139,7 +140,9 @@ def test_an_image_is_classified_however_it_is_given(client, tmp_path, kind):
     }[kind]
     found = client.classify("pets", image=image)
     assert (found.label, found.score) == ("cat", 0.75)
-    assert found.labels[1].index == len(raw)
+    sent = image_bytes(image)
+    assert found.labels[1].index == len(sent)
+    assert Image.open(io.BytesIO(sent)).tobytes() == picture().tobytes()
 
 
 def test_several_images_and_texts_are_classified_at_once(client):
