@@ -179,7 +179,7 @@ class Settings(BaseSettings):
     work_threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         None,
         description="Threads that one piece of work computes with; by default as many as there "
-        "are cores.",
+        "are cores, and for explanations by gradients one less.",
     )
     work_gpu: bool = Field(
         default=True,

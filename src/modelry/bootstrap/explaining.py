@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelry.bootstrap.works import work_limits
+from modelry.bootstrap.works import explanation_limits
 from modelry.services.explanation.direct import Calculating, DirectExplanations
 
 if TYPE_CHECKING:
@@ -20,6 +20,6 @@ def direct_explanations(installation: Installation) -> DirectExplanations | None
         installation.inference,
         installation.catalog.contents,
         installation.works,
-        work_limits(settings),
+        explanation_limits(settings),
     )
     return DirectExplanations(calculating, settings.light_jobs)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from modelry.bootstrap.fine_tuning import fine_tune_handler, keep_what_is_needed
-from modelry.bootstrap.works import work_limits
+from modelry.bootstrap.works import explanation_limits, work_limits
 from modelry.services.datasets.deriving import DeriveHandler
 from modelry.services.datasets.importing import ImportHandler
 from modelry.services.datasets.needed import needing
@@ -76,7 +76,7 @@ def handlers_of(installation: Installation) -> Sequence[JobHandler]:
             installation.inference,
             catalog.contents,
             installation.works,
-            limits,
+            explanation_limits(installation.settings),
             lambda: installation.deployments.loop,
         ),
         ExplainHandler(
