@@ -281,7 +281,7 @@ def speed(given: argparse.Namespace) -> list[str]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         models = {name: MODELS[name](folder, given.inputs) for name in {c.model: 0 for c in cases}}
-        served = stack.enter_context(modelry())
+        served = stack.enter_context(modelry(settings={"MODELRY_WORK_THREADS": str(given.threads)}))
         for model in models.values():
             model.deploy(served, folder, given.threads)
         peers = {
@@ -298,7 +298,7 @@ def speed(given: argparse.Namespace) -> list[str]:
         f"- peers: {', '.join(pinned(list(peers)))}",
         (
             f"- {given.inputs} inputs a model; medians of them, and of their ratios; "
-            f"{given.threads} thread(s) for engines of both, 1 for their tokenizers"
+            f"{given.threads} thread(s) for engines and gradients of both, 1 for their tokenizers"
         ),
         (
             "- ours: a whole HTTP request, without the check of the explanation; theirs: the "
