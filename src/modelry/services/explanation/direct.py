@@ -112,10 +112,12 @@ class DirectExplanations:
         await check_explanations(self._with.inference, principal)
         most_s = target.group.limits.deadline_s
         try:
-            async with asyncio.timeout(most_s):
+            async with asyncio.timeout(most_s) as deadline:
                 await self._places.take(principal.tenant_id)
                 return await self._explained(principal, target, asked, on_progress)
         except TimeoutError:
+            if not deadline.expired():
+                raise  # of a process that was not to be reached, say
             raise DeadlineExceeded(
                 f"No answer within the deployment's deadline of {most_s:g} s. Ask for a job "
                 '("job": true), which takes as long as it needs, or for less: fewer "calls", or '
@@ -132,8 +134,8 @@ class DirectExplanations:
                 if request is not None:
                     request.used(EXPLAINED)
             question = _Question(self._with, principal, target, asked, on_progress)
-            self._open.add(question)
             question.begin(self._threads, self._ended)
+            self._open.add(question)  # before the loop can be told that it has ended
         except BaseException:
             self._places.leave(principal.tenant_id)
             raise

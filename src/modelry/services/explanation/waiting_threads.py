@@ -23,14 +23,18 @@ class WaitingThreads:
         self._free = 0
 
     def run(self, work: Callable[[], None]) -> None:
-        """Begin `work`, which must not raise, in a thread."""
+        """Begin `work`, which must not raise, in a thread.
+
+        Raises:
+            RuntimeError: no thread can be started; the work is not begun later, either.
+        """
         with self._lock:
             is_one_free = self._free > 0
             if is_one_free:
                 self._free -= 1
-        self._work.put(work)
         if not is_one_free:
             threading.Thread(target=self._serve, name=self._name, daemon=True).start()
+        self._work.put(work)
 
     def _serve(self) -> None:
         while True:
